@@ -1,0 +1,148 @@
+"""The connection: one proxy, one kind of transaction, and foreign errors made ours.
+
+Every statement of the project goes through `db.execute_sql`, so that one hook there sees
+them all: it is how benchmarks count them and how tests stop between any two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import peewee
+import psycopg2.errors
+from playhouse.db_url import connect as connect_url
+from playhouse.pool import MaxConnectionsExceeded
+
+from model.errors import Contended, DatabaseUnavailable
+
+db = peewee.DatabaseProxy()
+
+_CONTENTION = (
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.SerializationFailure,
+)
+_OUTAGE = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
+
+# A transaction whose process is frozen must not hold its row locks for ever: the server ends it.
+IDLE_IN_TRANSACTION_MS = 60_000
+
+
+def configure(url: str, *, application_name: str = "dredge", max_connections: int = 8) -> None:
+    """Point the proxy at `url` (postgresql://…); opens nothing until the first statement.
+
+    A second call closes what the first opened in this thread and points elsewhere.
+    """
+    pooled = url.replace("postgresql://", "postgresql+pool://", 1).replace(
+        "postgres://", "postgresql+pool://", 1
+    )
+    if db.obj is not None:
+        db.close_all()
+    db.initialize(
+        connect_url(
+            pooled,
+            max_connections=max_connections,
+            stale_timeout=300,
+            timeout=10,
+            application_name=application_name,
+            connect_timeout=5,
+            keepalives_idle=30,
+            options=f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c jit=off",
+        )
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into the model's: `Contended` or `DatabaseUnavailable`."""
+    try:
+        yield
+    except peewee.OperationalError as error:
+        cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
+        if isinstance(cause, _CONTENTION):
+            raise Contended() from error
+        raise DatabaseUnavailable(f"The database did not answer: {_first_line(error)}") from error
+    except _OUTAGE as error:
+        raise DatabaseUnavailable(f"The database did not answer: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def connection() -> Iterator[None]:
+    """Hold one pooled connection for the block; nested blocks share it."""
+    with translated():
+        if db.is_closed():
+            with db.connection_context():
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """One READ COMMITTED transaction; a nested one joins it as a savepoint.
+
+    Raises `Contended` (try again) or `DatabaseUnavailable`; every other error rolls back and passes.
+    """
+    with connection(), db.atomic():
+        yield
+
+
+def in_transaction() -> bool:
+    """True inside `transaction()`."""
+    return bool(db.in_transaction())
+
+
+def fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Any]:
+    """All rows of one statement, as named tuples with the statement's column names."""
+    with translated():
+        cursor = db.execute_sql(sql, params)
+        if cursor.description is None:
+            return []
+        row = _row_type(tuple(column[0] for column in cursor.description))
+        return [row._make(values) for values in cursor.fetchall()]
+
+
+def fetch_one(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
+    """The first row of one statement, or None."""
+    found = fetch(sql, params)
+    return found[0] if found else None
+
+
+def execute(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> int:
+    """Run one statement; how many rows it changed."""
+    with translated():
+        return int(db.execute_sql(sql, params).rowcount)
+
+
+def ids(query: Iterable[Any]) -> list[int]:
+    """The first column of a peewee query, as a list."""
+    return [row[0] for row in query.tuples()]  # type: ignore[attr-defined]
+
+
+class IntArray:
+    """An id list as one `'{1,2,3}'` literal: the server parses it far faster than `ARRAY[…]`."""
+
+    def __init__(self, values: Iterable[int]) -> None:
+        self.literal = "'{" + ",".join(str(int(value)) for value in values) + "}'::bigint[]"
+
+    def getquoted(self) -> bytes:
+        """psycopg2's hook for client-side parameters."""
+        return self.literal.encode()
+
+    def __conform__(self, protocol: object) -> IntArray:
+        return self
+
+
+_row_types: dict[tuple[str, ...], Any] = {}
+
+
+def _row_type(names: tuple[str, ...]) -> Any:
+    if names not in _row_types:
+        _row_types[names] = NamedTuple("Row", [(name, Any) for name in names])
+    return _row_types[names]

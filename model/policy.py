@@ -1,0 +1,33 @@
+"""The choices an operator makes that change what is garbage or what a tag operation may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Referrers = Literal["pin", "cascade"]
+
+HOUR_MS = 3_600_000
+WEEK_MS = 7 * 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Immutable switches, passed down from the configuration; times in milliseconds.
+
+    `referrers`: with `pin` (Quay's behaviour) a referrer's never-ending hidden tag keeps the
+    referrer and the referrer keeps its subject; with `cascade` a referrer lives exactly as long
+    as its subject or a visible tag of its own.
+    """
+
+    referrers: Referrers = "pin"
+    referrer_grace_ms: int = 24 * HOUR_MS
+    immutable_tags: bool = True
+    immutable_tags_can_expire: bool = False
+    permanently_delete_tags: bool = True
+    reset_child_manifest_expiration: bool = True
+    upload_ttl_ms: int = 48 * HOUR_MS
+    push_ttl_ms: int = HOUR_MS
+
+
+DEFAULT = Policy()

@@ -1,0 +1,75 @@
+"""The command line: one module per command, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from model.errors import RegistryError
+from worker.settings import SettingsError
+
+# command: (module, one line of help).  Modules are imported lazily: `dredge --help` opens nothing.
+COMMANDS = {
+    "init": ("worker.cli.init", "Create missing tables."),
+    "embedded": ("worker.cli.embedded", "Run a command with fresh embedded servers."),
+    "up": ("worker.cli.up", "Run the whole system in the foreground."),
+    "check": ("worker.cli.check", "Verify database, schema, broker, cache and storage."),
+    "scan": ("worker.cli.scan", "List repositories with garbage, longest waiting first."),
+    "plan": ("worker.cli.plan", "Show what a collection would remove; writes nothing."),
+    "collect": ("worker.cli.collect", "Collect now, in this process."),
+    "enqueue": ("worker.cli.enqueue", "Collect through the workers."),
+    "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
+    "explain": ("worker.cli.explain", "Why a manifest or blob is still there."),
+    "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),
+    "events": ("worker.cli.events", "Watch events as they come."),
+    "history": ("worker.cli.history", "What past collections freed."),
+    "import": ("worker.cli.import_", "Read an OCI image layout into a repository."),
+    "export": ("worker.cli.export", "Write a tag as an OCI image layout."),
+    "sample": ("worker.cli.sample", "Fill the registry with a synthetic workload."),
+    "sweep": ("worker.cli.sweep", "Find garbage without a trace."),
+    "fsck": ("worker.cli.fsck", "Check every invariant between rows and objects."),
+    "demo": ("worker.cli.demo", "All of it, from nothing, verified."),
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="quay-dredge", prog_name="dredge")
+def dredge() -> None:
+    """Collect the garbage of a container registry with Quay's data model.
+
+    Configured by DREDGE_* variables; without a database or broker URL, `dredge demo`,
+    `dredge up` and `dredge embedded` start their own servers.
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line; a user's mistake is one line on standard error and exit 1 or 2."""
+    try:
+        return dredge.main(args=args, prog_name="dredge", standalone_mode=True)
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(f"dredge: configuration: {problem}", err=True)
+        sys.exit(2)
+    except RegistryError as error:
+        click.echo(f"dredge: {error}", err=True)
+        sys.exit(1)
