@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from peewee import SQL, ForeignKeyField, Model
+from peewee import SQL, ForeignKeyField, Model, Node
 
 from model.database import db
 
@@ -17,7 +17,7 @@ class BaseModel(Model):
         legacy_table_names = False
 
 
-def default(literal: str) -> list[SQL]:
+def default(literal: str) -> list[Node]:
     """Column constraints for a server-side default."""
     return [SQL(f"DEFAULT {literal}")]
 
