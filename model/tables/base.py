@@ -9,12 +9,16 @@ from peewee import SQL, ForeignKeyField, Model, Node
 from model.database import db
 
 
+def _table_name(model: type[Model]) -> str:
+    return str(model.__name__).lower()
+
+
 class BaseModel(Model):
     """A table of Quay's schema: column names, types and unique indexes are fixed facts."""
 
     class Meta:
         database = db
-        legacy_table_names = False
+        table_function = _table_name
 
 
 def default(literal: str) -> list[Node]:
