@@ -1,0 +1,1 @@
+"""Object stores: a local directory and S3, behind one interface."""

@@ -1,0 +1,258 @@
+"""Objects as files below one directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from worker.storage.driver import (
+    Erased,
+    NoSuchObject,
+    ObjectInfo,
+    StoreUnavailable,
+    checked,
+    valid_path,
+)
+
+_TEMPORARY = ".tmp"
+_CHUNK = 1 << 20
+_STALE_S = 86_400
+_RENAME_TRIES = 10
+_WHAT_TO_DO = {
+    errno.EACCES: "give this user write permission on it",
+    errno.EPERM: "give this user write permission on it",
+    errno.EROFS: "it is mounted read-only",
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOENT: "it is missing: create it, or mount its disk",
+    errno.ENOTDIR: "it is not a directory",
+    errno.EMFILE: "too many open files: raise the limit",
+}
+
+
+class LocalStore:
+    """A directory store; writes appear whole or not at all, also after a power cut with `fsync`."""
+
+    def __init__(self, root: str | Path, *, fsync: bool = True) -> None:
+        self.root = Path(root).absolute()
+        self._prefix = f"{self.root}{os.sep}"
+        self._fsync = fsync
+        self._swept = False
+        # A root that is missing later on is a disk that went away, not an empty store.
+        with suppress(OSError):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    def erase(self, paths: Sequence[str]) -> list[Erased]:
+        """Unlink each file, then the directories that this emptied."""
+        prefix, unlink = self._prefix, os.unlink
+        results: list[Erased] = []
+        missing = False
+        for path in paths:
+            try:
+                if not valid_path(path):
+                    results.append(Erased(path, None, "not the path of an object"))
+                    continue
+                unlink(prefix + path)
+                results.append(Erased(path, True))
+            except (FileNotFoundError, NotADirectoryError):
+                missing = True
+                results.append(Erased(path, False))
+            except OSError as error:
+                results.append(Erased(path, None, self._explain(error)))
+        # An unmounted disk must not look like a store whose objects are all gone.
+        if missing and not self.root.is_dir():
+            return [Erased(r.path, None, "the storage directory is missing") for r in results]
+        self._remove_empty({path.rpartition("/")[0] for path in paths if valid_path(path)})
+        return results
+
+    def _remove_empty(self, folders: set[str]) -> None:
+        """Remove empty folders, up to but without the first level below the root.
+
+        Safe beside a write: rmdir refuses a folder with anything in it, and a writer whose folder
+        vanished before its rename makes it again.
+        """
+        for folder in folders:
+            while "/" in folder:
+                try:
+                    os.rmdir(self._prefix + folder)  # noqa: PTH106 (this loop is timed)
+                except OSError:
+                    break
+                folder = folder.rpartition("/")[0]
+
+    def write(self, path: str, chunks: Iterable[bytes]) -> int:
+        """Write a temporary file in the same root, then rename it into place."""
+        target = self.root / checked(path)
+        with self._translated():
+            self._sweep_temporary()
+            temporary = self.root / _TEMPORARY / uuid.uuid4().hex
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            written = self._fill(temporary, chunks)
+            with self._translated():
+                self._into_place(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        return written
+
+    def _fill(self, temporary: Path, chunks: Iterable[bytes]) -> int:
+        written = 0
+        with self._translated():
+            file = temporary.open("xb", buffering=0)
+        with file:
+            for chunk in chunks:  # outside the translation: its own OSErrors are the caller's
+                with self._translated():
+                    rest = memoryview(chunk)
+                    while rest:
+                        done = file.write(rest) or 0
+                        written += done
+                        rest = rest[done:]
+            if self._fsync:
+                with self._translated():
+                    os.fsync(file.fileno())
+        return written
+
+    def _into_place(self, temporary: Path, target: Path) -> None:
+        for left in reversed(range(_RENAME_TRIES)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.replace(target)
+                break
+            except FileNotFoundError:  # an erase removed the folder while it was empty
+                if not left:
+                    raise
+        if self._fsync:
+            for folder in target.parents:
+                _fsync_directory(folder)
+                if folder == self.root:
+                    break
+
+    def _sweep_temporary(self) -> None:
+        """Once per process: remove what writes that crashed a day ago left behind."""
+        if self._swept:
+            return
+        self._swept = True
+        stale_before = time.time() - _STALE_S
+        with suppress(FileNotFoundError), os.scandir(self.root / _TEMPORARY) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_mtime < stale_before:
+                        Path(entry.path).unlink()
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """Open at once, then stream."""
+        try:
+            with self._translated():
+                file = (self.root / checked(path)).open("rb", buffering=0)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+                raise NoSuchObject(path=path) from error
+            raise
+
+        def chunks() -> Iterator[bytes]:
+            with file:
+                while True:
+                    with self._translated():
+                        chunk = file.read(_CHUNK)
+                    if not chunk:
+                        return
+                    yield chunk
+
+        return chunks()
+
+    def size(self, path: str) -> int | None:
+        """Ask the file system."""
+        with self._translated():
+            try:
+                found = os.stat(self._prefix + checked(path))  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                if not self.root.is_dir():
+                    raise
+                return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
+        """Walk the folders in order; memory is bounded by the largest single folder."""
+        folder = f"{checked(prefix.rstrip('/'))}/" if prefix else ""
+        with self._translated():
+            if not self.root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the storage directory is missing", str(self.root))
+        yield from self._walk(folder, start_after)
+
+    def _walk(self, folder: str, start_after: str) -> Iterator[ObjectInfo]:
+        with self._translated():
+            entries = self._entries(folder)
+        for name, is_folder in entries:
+            path = folder + name
+            if is_folder:
+                if start_after < path or start_after.startswith(path):
+                    yield from self._walk(path, start_after)
+                continue
+            if path <= start_after:
+                continue
+            with self._translated():
+                try:
+                    found = os.stat(self._prefix + path, follow_symlinks=False)  # noqa: PTH116
+                except FileNotFoundError:
+                    continue  # erased meanwhile
+            yield ObjectInfo(path, found.st_size, found.st_mtime_ns // 1_000_000)
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """Names in the order of whole paths: a folder sorts as `name/`."""
+        found: list[tuple[str, bool]] = []
+        try:
+            with os.scandir(self._prefix + folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append((entry.name + "/", True))
+                    elif entry.is_file(follow_symlinks=False):
+                        found.append((entry.name, False))
+        except FileNotFoundError:
+            return []  # removed as empty meanwhile; the root itself was seen
+        found.sort()
+        return found
+
+    def check(self) -> None:
+        """Write, read back and erase one small file."""
+        probe = f"uploads/check-{uuid.uuid4().hex}"
+        self.write(probe, [b"dredge"])
+        try:
+            if b"".join(self.read(probe)) != b"dredge":
+                raise StoreUnavailable(f"Storage directory {self.root}: a file does not read back as written")
+        finally:
+            problem = self.erase([probe])[0].error
+        if problem:
+            raise StoreUnavailable(problem)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(self._explain(error)) from error
+
+    def _explain(self, error: OSError) -> str:
+        advice = _WHAT_TO_DO.get(error.errno or 0)
+        reason = error.strerror or type(error).__name__
+        return f"Storage directory {self.root}: {reason}" + (f" ({advice})" if advice else "")
+
+
+def _fsync_directory(folder: Path) -> None:
+    """Make a rename or a new folder durable; a vanished folder has nothing to keep."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
