@@ -1,0 +1,76 @@
+"""What every test may ask for: real servers once per session, a fresh database each, and a world."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.databases import Databases, make_directory
+from tests.world import World
+from worker.embedded import EmbeddedServers
+
+for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[EmbeddedServers]:
+    """The session's PostgreSQL and Valkey."""
+    directory = make_directory()
+    try:
+        with EmbeddedServers(directory) as running:
+            yield running
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def databases(servers: EmbeddedServers) -> Iterator[Databases]:
+    """Makes databases; `with databases.clone() as url:` for more than one in a test."""
+    made = Databases(servers.database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """URL of a fresh database with all tables and lookup rows; `model.database` points at it."""
+    with databases.clone() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(databases: Databases) -> Iterator[str]:
+    """URL of a database without tables; `model.database` points at it."""
+    url = databases.empty()
+    with databases.configured(url):
+        yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def world(database: str) -> Iterator[World]:
+    """Factories and snapshots on the fresh database."""
+    made = World(database)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def valkey(servers: EmbeddedServers) -> Iterator[str]:
+    """URL of the session's Valkey (database 0), flushed before and after, and thawed and restarted if needed."""
+    server = servers.valkey
+    assert server is not None
+    server.thaw()
+    server.start()
+    client = redis.Redis.from_url(servers.broker_url)
+    client.flushall()
+    yield servers.broker_url
+    server.thaw()
+    server.start()
+    client.flushall()
+    client.close()
