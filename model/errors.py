@@ -55,6 +55,16 @@ class NoSuchBlob(RegistryError):
     """There is no such blob in this repository (BLOB_UNKNOWN)."""
 
 
+class BlobGone(RegistryError):
+    """The blob was collected while its bytes were on the way: push it again."""
+
+    retryable = True
+
+
+class NoSuchUpload(RegistryError):
+    """There is no such upload (BLOB_UPLOAD_UNKNOWN)."""
+
+
 class ManifestGone(RegistryError):
     """The manifest was collected while it was being used: push it again."""
 

@@ -1,0 +1,227 @@
+"""Blobs: where they lie, and how a push takes hold of one before its bytes move.
+
+The push protocol, *database reference first, bytes after*:
+`begin_push` commits the reference, then the caller sees to the object, then `finish_push`
+declares it ready.  A crash anywhere leaves a marker that expires, and the collector finds it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from model import digest as digests
+from model.database import execute, fetch, fetch_one, transaction
+from model.errors import BlobGone, DigestBusy, NoSuchBlob, SchemaMismatch
+from model.policy import Policy
+
+# The empty gzipped layer, referred to by half of all images: its object is never erased.
+EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
+
+_AT = "to_timestamp(%(at)s / 1000.0) AT TIME ZONE 'utc'"
+_UNTIL = "to_timestamp(%(until)s / 1000.0) AT TIME ZONE 'utc'"
+# A repository refers to a blob through a manifest or through a push that still runs.
+REFERRED = f"""(EXISTS (SELECT FROM manifestblob m WHERE m.repository_id = %(repository)s AND m.blob_id = b.id)
+ OR EXISTS (SELECT FROM uploadedblob u
+  WHERE u.repository_id = %(repository)s AND u.blob_id = b.id AND u.expires_at > {_AT}))"""
+
+
+@dataclass(frozen=True)
+class Push:
+    """A hold on a blob: its object belongs at `path` in `location`.
+
+    `known`: the row was ready before, with `size` bytes, and its object should be there already.
+    """
+
+    repository_id: int
+    digest: str
+    blob_id: int
+    marker_id: int
+    location: str
+    path: str
+    known: bool
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A ready blob of a repository and the locations that hold its object."""
+
+    blob_id: int
+    digest: str
+    size: int | None
+    path: str
+    locations: tuple[str, ...]
+
+
+def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:
+    """Where a blob's object lies below its location's root."""
+    if not cas_path or not digest:
+        return f"sharedimages/{uuid}/layer"
+    algorithm, _, value = digest.partition(":")
+    return f"{algorithm}/{value[:2]}/{value}"
+
+
+def begin_push(
+    repository_id: int, digest: str, size: int | None, *, location: str, policy: Policy, now_ms: int
+) -> Push:
+    """Refer to the digest's blob, making its row where there is none, and hold it with a marker.
+
+    One transaction.  Waits for an eraser that is at this digest's object; raises `DigestBusy`, with
+    nothing changed, while an earlier delete of unknown outcome may still land.  Repeating it adds
+    another marker to the same row.
+    """
+    digests.checked(digest)
+    with transaction():
+        # Two pushes of one digest come one after the other: the second sees the first one's row.
+        execute("SELECT pg_advisory_xact_lock(hashtextextended('dredge.digest:' || %s, 0))", (digest,))
+        found = _lock_rows(digest, location)
+        if found is None:
+            blob_id, path = _insert_blob(digest, size, location)
+            held, known, size = location, False, None
+        else:
+            blob_id, path = found.id, object_path(digest, found.cas_path, found.uuid)
+            held = found.location or location
+            known, size = bool(found.ready and found.location), found.size
+            if not found.location:
+                _place(blob_id, location)
+        _cancel_tombstone(digest, path, held, now_ms)
+        marker = _mark(repository_id, blob_id, now_ms, policy.push_ttl_ms)
+    return Push(repository_id, digest, blob_id, marker, held, path, known, size)
+
+
+def _lock_rows(digest: str, location: str) -> Any:
+    """The best of the digest's rows, all of them locked against the review in id order.
+
+    One that a review has just locked is waited for: it is gone then, or stays.
+    """
+    rows = fetch(
+        "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size, NOT coalesce(b.uploading, false) AS ready,"
+        " (SELECT l.name FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id"
+        "  WHERE p.storage_id = b.id ORDER BY l.name <> %s, l.id LIMIT 1) AS location"
+        " FROM imagestorage b WHERE b.content_checksum = %s ORDER BY b.id FOR KEY SHARE OF b",
+        (location, digest),
+    )
+    return min(rows, key=lambda row: (not row.ready, row.location is None, row.id), default=None)
+
+
+def _insert_blob(digest: str, size: int | None, location: str) -> tuple[int, str]:
+    blob_uuid = str(uuid.uuid4())
+    made = fetch_one(
+        "INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)"
+        " VALUES (%s, %s, true, true, %s) RETURNING id",
+        (blob_uuid, size, digest),
+    )
+    _place(made.id, location)
+    return made.id, object_path(digest, True, blob_uuid)
+
+
+def _place(blob_id: int, location: str) -> None:
+    if not execute(
+        "INSERT INTO imagestorageplacement (storage_id, location_id)"
+        " SELECT %s, id FROM imagestoragelocation WHERE name = %s",
+        (blob_id, location),
+    ):
+        raise SchemaMismatch(
+            "The database has no such storage location: run `dredge init`", location=location
+        )
+
+
+def _cancel_tombstone(digest: str, path: str, location: str, now_ms: int) -> None:
+    """Take back the order to erase this object; orders for the digest's other objects stand.
+
+    Waits for an eraser that holds the row.  Afterwards either the row is gone, and with it perhaps
+    the object, which the caller writes again; or the eraser left a fence.
+    """
+    cancelled = fetch(
+        "DELETE FROM dredge_tombstone WHERE digest = %s AND path = %s AND location = %s"
+        " RETURNING fenced_until_ms",
+        (digest, path, location),
+    )
+    fence = max((row.fenced_until_ms or 0 for row in cancelled), default=0)
+    # A delete that was sent and never answered may land until then: writing now could lose the object.
+    if fence > now_ms:
+        raise DigestBusy(digest=digest, until_ms=fence)
+
+
+def _mark(repository_id: int, blob_id: int, now_ms: int, ttl_ms: int) -> int:
+    made = fetch_one(
+        "INSERT INTO uploadedblob (repository_id, blob_id, uploaded_at, expires_at)"
+        f" VALUES (%(repository)s, %(blob)s, {_AT}, {_UNTIL}) RETURNING id",
+        {"repository": repository_id, "blob": blob_id, "at": now_ms, "until": now_ms + ttl_ms},
+    )
+    return int(made.id)
+
+
+def extend_push(push: Push, *, policy: Policy, now_ms: int) -> None:
+    """Hold the blob for another while; raises `BlobGone` where the marker had expired and was collected.
+
+    An upload that takes long calls it now and then.
+    """
+    if not execute(
+        f"UPDATE uploadedblob SET expires_at = greatest(expires_at, {_UNTIL}) WHERE id = %(marker)s",
+        {"marker": push.marker_id, "until": now_ms + policy.push_ttl_ms},
+    ):
+        raise BlobGone(digest=push.digest)
+
+
+def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
+    """Declare the blob ready and hold it for the manifest that is to come.
+
+    Call it when the object is in place.  One transaction; raises `BlobGone`, nothing changed, where
+    the push took longer than its marker and the row was collected: begin again.
+    """
+    with transaction():
+        extend_push(push, policy=policy, now_ms=now_ms)
+        # The marker is ours and locked now, so the row stays.  A ready row is left alone: the empty
+        # layer's row is pushed by everybody, and nobody should queue on it.
+        execute(
+            "UPDATE imagestorage SET uploading = false, image_size = %s"
+            " WHERE id = %s AND (uploading IS NOT FALSE OR image_size IS NULL)",
+            (size, push.blob_id),
+        )
+
+
+def abandon_push(push: Push, *, now_ms: int) -> None:
+    """Let go of the blob: its marker expires at once, so that the next collection judges the row."""
+    execute(
+        f"UPDATE uploadedblob SET expires_at = least(expires_at, {_AT}) WHERE id = %(marker)s",
+        {"marker": push.marker_id, "at": now_ms},
+    )
+
+
+def find_blob(repository_id: int, digest: str, *, now_ms: int) -> Found | None:
+    """A ready blob of that digest, if this repository refers to it; None otherwise."""
+    return _find(repository_id, digest, now_ms, lock="")
+
+
+def mount_blob(
+    from_repository: int, to_repository: int, digest: str, *, policy: Policy, now_ms: int
+) -> Found:
+    """Hold a blob of one repository for another, without its bytes; raises `NoSuchBlob`.
+
+    One transaction: the row is locked against the review before the marker is written, so what is
+    mounted has its object, even if the last manifest that used it is being collected.
+    """
+    with transaction():
+        found = _find(from_repository, digest, now_ms, lock=" FOR KEY SHARE OF b")
+        if found is None:
+            raise NoSuchBlob(digest=digest)
+        _mark(to_repository, found.blob_id, now_ms, policy.push_ttl_ms)
+    return found
+
+
+def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> Found | None:
+    rows = fetch(
+        "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
+        " ARRAY(SELECT l.name FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id"
+        "  WHERE p.storage_id = b.id ORDER BY l.id) AS locations"
+        " FROM imagestorage b WHERE b.content_checksum = %(digest)s AND NOT coalesce(b.uploading, false)"
+        f" AND {REFERRED} ORDER BY b.id{lock}",
+        {"digest": digest, "repository": repository_id, "at": now_ms},
+    )
+    for row in sorted(rows, key=lambda row: not row.locations):
+        path = object_path(digest, row.cas_path, row.uuid)
+        return Found(row.id, digest, row.size, path, tuple(row.locations))
+    return None
