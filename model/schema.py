@@ -57,7 +57,9 @@ def create() -> Prepared:
 
 def find_tables() -> set[str]:
     """Names of all tables of the current schema."""
-    rows = fetch("SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')")
+    rows = fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
+    )
     return {row.relname for row in rows}
 
 

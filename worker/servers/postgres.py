@@ -110,7 +110,12 @@ class Postgres(Server):
 
     def answers(self) -> bool:
         """Connects, and makes the database `dredge` where it is missing."""
-        where = {"host": "127.0.0.1", "port": self.port, "user": "dredge", "connect_timeout": 2}
+        where: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": "dredge",
+            "connect_timeout": 2,
+        }
         try:
             psycopg2.connect(dbname=DATABASE, **where).close()
         except psycopg2.OperationalError as error:

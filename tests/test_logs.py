@@ -1,0 +1,102 @@
+"""The log and what commands print: names with facts, and nothing secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from worker import logs
+from worker.cli import output
+from worker.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    yield
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+
+
+def _logged(log_format: str, *events: tuple[str, dict[str, object]]) -> list[str]:
+    stream = io.StringIO()
+    logs.configure(Settings(log_format=log_format), stream)
+    for event, facts in events:
+        logs.logger("test").info(event, **facts)
+    return stream.getvalue().splitlines()
+
+
+def test_text_has_the_event_and_its_facts() -> None:
+    (line,) = _logged("text", ("blob.erased", {"digest": "sha256:ab", "bytes": 7, "why": "two words"}))
+    assert line.endswith('info blob.erased digest=sha256:ab bytes=7 why="two words"')
+
+
+def test_json_is_one_object_a_line() -> None:
+    (line,) = _logged("json", ("blob.erased", {"bytes": 7, "repositories": [1, 2]}))
+    found = json.loads(line)
+    assert found["event"] == "blob.erased"
+    assert found["bytes"] == 7
+    assert found["repositories"] == [1, 2]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"url": "postgresql://quay:hunter2@db/quay"},
+        {"url": "redis://:hunter2@cache:6379/0"},
+        {"url": "s3://bucket/prefix?secret_access_key=hunter2&region=x"},
+        {"password": "hunter2"},
+        {"header": "Authorization: Bearer hunter2"},
+        {"settings": {"clair_psk": "hunter2"}},
+        {"error": "could not connect: token='hunter2'"},
+    ],
+)
+def test_secrets_are_masked(log_format: str, facts: dict[str, object]) -> None:
+    (line,) = _logged(log_format, ("something.failed", facts))
+    assert "hunter2" not in line
+    assert "***" in line
+
+
+def test_a_url_without_a_password_stays_readable() -> None:
+    assert logs.masked("redis://cache:6379/0 sha256:abc") == "redis://cache:6379/0 sha256:abc"
+
+
+def test_tracebacks_are_masked() -> None:
+    stream = io.StringIO()
+    logs.configure(Settings(log_format="json"), stream)
+    try:
+        raise ValueError("postgresql://u:hunter2@h/d")
+    except ValueError:
+        logs.logger().exception("task.failed")
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_bytes_and_times_are_for_people() -> None:
+    assert [output.human_bytes(n) for n in (0, 1023, 1536, 3 * 1024**3)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "3.0 GiB",
+    ]
+    assert [output.human_ms(n) for n in (1500, 90_000, 7_500_000)] == ["1.5s", "1m 30s", "2h 5m"]
+
+
+def test_a_table_is_not_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(["repository", "tags"], [["acme/app", 12_000], ["x" * 100, 1]])
+    shown = capsys.readouterr().out
+    assert "x" * 100 in shown
+    assert "12,000" in shown
+
+
+def test_a_missing_url_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, output.connected(Settings()):
+        pass
+    assert ended.value.code == 1
+    message = capsys.readouterr().err
+    assert "DREDGE_DATABASE_URL is not set" in message
+    assert "dredge embedded --" in message

@@ -1,0 +1,132 @@
+"""The log: stable dotted event names with facts, as text for people or JSON for machines; no secrets.
+
+log = logs.logger("dredge.collect")
+log.info("repository.collected", repository=17, manifests=120, seconds=0.4)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from worker.settings import Settings
+
+_PASSWORD_IN_URL = re.compile(r"(?P<before>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*):[^\s/@]+(?=@)")
+_NAMED_SECRET = re.compile(
+    r"(?P<before>\b[\w-]*(?:password|passwd|secret|token|psk|authorization|access_key|credential)[\w-]*"
+    r"[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+|Basic\s+)?)[^\s\"'&,;)}]+",
+    re.IGNORECASE,
+)
+
+
+def masked(text: str) -> str:
+    """The text with passwords in URLs, and values that are called secret, as `***`."""
+    return _NAMED_SECRET.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***", text))
+
+
+class EventLogger:
+    """Logs an event's name with its facts; facts are plain values."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **facts: object) -> None:
+        """For whoever looks for a fault."""
+        self._log(logging.DEBUG, event, facts)
+
+    def info(self, event: str, **facts: object) -> None:
+        """Something was done."""
+        self._log(logging.INFO, event, facts)
+
+    def warning(self, event: str, **facts: object) -> None:
+        """Something went wrong and will be tried again."""
+        self._log(logging.WARNING, event, facts)
+
+    def error(self, event: str, **facts: object) -> None:
+        """Something went wrong and somebody should look."""
+        self._log(logging.ERROR, event, facts)
+
+    def exception(self, event: str, **facts: object) -> None:
+        """An error, with the traceback of the exception that is being handled."""
+        self._log(logging.ERROR, event, facts, exc_info=True)
+
+    def _log(self, level: int, event: str, facts: dict[str, object], exc_info: bool = False) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", event, extra={"facts": facts}, exc_info=exc_info)
+
+
+def logger(name: str = "dredge") -> EventLogger:
+    """A logger of events below `dredge`."""
+    return EventLogger(name if name.startswith("dredge") else f"dredge.{name}")
+
+
+class TextFormatter(logging.Formatter):
+    """`12:00:00.123 info repository.collected repository=17 manifests=120`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = _time(record).strftime("%H:%M:%S.%f")[:-3]
+        words = [time, record.levelname.lower(), record.getMessage()]
+        words += [f"{name}={_shown(value)}" for name, value in _facts(record).items()]
+        if record.exc_info:
+            words.append("\n" + self.formatException(record.exc_info))
+        return masked(" ".join(words))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, event, then the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": masked(record.getMessage()),
+        }
+        for name, value in _facts(record).items():
+            line.setdefault(name, _clean(name, value))
+        if record.exc_info:
+            line["traceback"] = masked(self.formatException(record.exc_info))
+        return json.dumps(line, default=lambda value: masked(str(value)))
+
+
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send every record, of libraries too, to standard error in the configured form; again replaces it."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    level = settings.log_level.upper()
+    for name in ("dredge", "celery", "redbeat"):
+        logging.getLogger(name).setLevel(level)
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    facts = getattr(record, "facts", None)
+    return facts if isinstance(facts, dict) else {}
+
+
+def _clean(name: str, value: object) -> object:
+    """Secrets out of texts, whether they stand in them or are named by their key."""
+    if isinstance(value, str):
+        return masked(f"{name}={value}").removeprefix(f"{name}=")
+    if isinstance(value, (list, tuple)):
+        return [_clean(name, part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): _clean(str(key), part) for key, part in value.items()}
+    return value
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = value if isinstance(value, str) else str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[\s"=]', text) else text
