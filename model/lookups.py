@@ -56,7 +56,8 @@ def insert_missing() -> int:
     added = 0
     for table, names in ROWS.items():
         added += execute(
-            f"INSERT INTO {table} (name) SELECT wanted.name FROM unnest(%s) WITH ORDINALITY AS wanted (name, n)"
+            f"INSERT INTO {table} (name)"
+            " SELECT wanted.name FROM unnest(%s) WITH ORDINALITY AS wanted (name, n)"
             f" WHERE NOT EXISTS (SELECT FROM {table} held WHERE held.name = wanted.name) ORDER BY wanted.n",
             (list(names),),
         )

@@ -1,4 +1,4 @@
-"""How people and scripts write a repository, a tag and a manifest: `namespace/name`, `…:tag`, `…@sha256:…`."""
+"""How people write a repository, a tag and a manifest: `namespace/name`, `…:tag`, `…@sha256:…`."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _recognise(existing: set[str]) -> Literal["empty", "registry"]:
     if taken:
         missing = ", ".join(sorted(CORE - existing))
         raise SchemaMismatch(
-            f"The database has tables of that name ({', '.join(sorted(taken))}) and is no registry: {missing} missing."
+            f"The database has some of the registry's tables ({', '.join(sorted(taken))}) and lacks {missing}."
             " Use an empty database, or one that Quay has migrated."
         )
     return "empty"

@@ -62,7 +62,7 @@ def world(database: str) -> Iterator[World]:
 
 @pytest.fixture
 def valkey(servers: EmbeddedServers) -> Iterator[str]:
-    """URL of the session's Valkey (database 0), flushed before and after, and thawed and restarted if needed."""
+    """URL of the session's Valkey (database 0), flushed; thawed and restarted if needed."""
     server = servers.valkey
     assert server is not None
     server.thaw()

@@ -25,7 +25,7 @@ def make_directory() -> Path:
 
 
 class Databases:
-    """Makes and drops databases on one server; `fresh()` for an empty registry, `empty()` for no table at all."""
+    """Makes and drops databases: `fresh()` an empty registry, `empty()` no table at all."""
 
     def __init__(self, url: str) -> None:
         self.server = url.rpartition("/")[0]

@@ -66,8 +66,8 @@ class Extras(Rows):
         return int(
             self.value(
                 f"INSERT INTO {table} ({column}, size_bytes, backfill_start_ms, backfill_complete)"
-                f" VALUES (%s, %s, 0, true) ON CONFLICT ({column}) DO UPDATE SET size_bytes = excluded.size_bytes"
-                " RETURNING id",
+                " VALUES (%s, %s, 0, true)"
+                f" ON CONFLICT ({column}) DO UPDATE SET size_bytes = excluded.size_bytes RETURNING id",
                 (owner, size),
             )
         )
