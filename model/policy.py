@@ -28,6 +28,13 @@ class Policy:
     reset_child_manifest_expiration: bool = True
     upload_ttl_ms: int = 48 * HOUR_MS
     push_ttl_ms: int = HOUR_MS
+    security_reports: bool = False
+    erase_grace_ms: int = 0
+
+    @property
+    def protects_immutable(self) -> bool:
+        """True where an immutable tag is never collected, whatever its end."""
+        return self.immutable_tags and not self.immutable_tags_can_expire
 
 
 DEFAULT = Policy()

@@ -253,4 +253,6 @@ class Settings:
             reset_child_manifest_expiration=self.reset_child_manifest_expiration,
             upload_ttl_ms=self.upload_ttl_s * 1000,
             push_ttl_ms=self.push_ttl_s * 1000,
+            security_reports=bool(self.clair_url),
+            erase_grace_ms=self.erase_grace_s * 1000,
         )

@@ -1,0 +1,145 @@
+"""One bounded batch of a repository's collection, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model import events
+from model.database import fetch_one, transaction
+from model.errors import Contended
+from model.gc.account import settle_blobs
+from model.gc.dead import judge, look
+from model.gc.expire import Expired, ExpiredUploads, expire_tags, expire_uploads, record_manifest_candidates
+from model.gc.history import record_collection
+from model.gc.purge import Purged, find_neighbours, purge_manifests
+from model.gc.scope import Scope, enter
+from model.policy import Policy
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one batch removed; `scope` is None where there was nothing to do or nobody may.
+
+    `manifests` are (digest, subject or None), `blobs` the digests that left the repository, `lost_blobs`
+    how many candidates wait for the review, `has_more` whether another batch has work now.
+    """
+
+    scope: Scope | None = None
+    tags: int = 0
+    manifests: tuple[tuple[str, str | None], ...] = ()
+    blobs: tuple[str, ...] = ()
+    lost_blobs: int = 0
+    uploads: int = 0
+    rows: int = 0
+    reports: bool = False
+    has_more: bool = False
+
+
+def collect_batch(repository_id: int, *, policy: Policy, limit: int) -> Batch:
+    """Remove at most `limit` unrecoverable tags and all that dies with them.
+
+    One transaction and a constant number of statements: tags, then the manifests nothing uses any
+    more, then every row that follows them; their blobs become candidates.  A crash at any
+    point leaves all or nothing of it.  A second run, or two at once, find what is left or nothing.
+    Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
+    """
+    with transaction():
+        scope = enter(repository_id)
+        if scope is None:
+            return Batch()
+        expired = expire_tags(scope, policy=policy, limit=limit)
+        uploads = expire_uploads(scope, policy=policy, limit=limit)
+        purged, unjudged = _purge_dead(scope, expired, policy=policy)
+        if unjudged:
+            record_manifest_candidates(scope, unjudged)
+        blobs = settle_blobs(scope, purged.blob_ids) if purged.blob_ids else ()
+        batch = _batch(scope, expired, uploads, purged, blobs, policy)
+        if batch.rows:
+            _record(batch)
+        if expired.tags:
+            _confirm_window(scope)
+        return batch
+
+
+def _purge_dead(scope: Scope, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:
+    """Judge what is locked, purge the dead; and which manifests the next batch must look at."""
+    if not expired.locked:
+        return Purged(), expired.unjudged
+    dead = judge(look(scope, expired.locked, policy=policy))
+    if not dead:
+        return Purged(), expired.unjudged
+    beyond = find_neighbours(dead) if expired.truncated else ()
+    return purge_manifests(scope, dead, policy=policy), (*expired.unjudged, *beyond)
+
+
+def _batch(
+    scope: Scope,
+    expired: Expired,
+    uploads: ExpiredUploads,
+    purged: Purged,
+    blobs: tuple[str, ...],
+    policy: Policy,
+) -> Batch:
+    return Batch(
+        scope=scope,
+        tags=expired.tags + purged.tags,
+        manifests=purged.manifests,
+        blobs=blobs,
+        lost_blobs=len(purged.blob_ids) + uploads.markers,
+        uploads=uploads.uploads,
+        rows=expired.rows + uploads.markers + uploads.uploads + purged.rows,
+        reports=policy.security_reports and bool(purged.manifests),
+        has_more=expired.has_more or uploads.has_more or (expired.truncated and bool(purged.manifests)),
+    )
+
+
+def _record(batch: Batch) -> None:
+    """History and events, in the batch's own transaction."""
+    scope = batch.scope
+    assert scope is not None
+    about = {
+        "namespace": scope.namespace,
+        "repository": scope.repository,
+        "repository_id": scope.repository_id,
+    }
+    record_collection(
+        "collect",
+        started_ms=scope.now_ms,
+        repository_id=scope.repository_id,
+        tags=batch.tags,
+        manifests=len(batch.manifests),
+        rows=batch.rows,
+    )
+    if batch.manifests:
+        items = [
+            {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
+            for digest, subject in batch.manifests
+        ]
+        events.record(
+            events.MANIFEST_COLLECTED,
+            repository_id=scope.repository_id,
+            subject=scope.full_name,
+            data={**about, "blobs": batch.blobs, "items": items},
+            now_ms=scope.now_ms,
+        )
+    events.record(
+        events.REPOSITORY_COLLECTED,
+        repository_id=scope.repository_id,
+        subject=scope.full_name,
+        data={**about, "tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows},
+        now_ms=scope.now_ms,
+    )
+
+
+def _confirm_window(scope: Scope) -> None:
+    """Make sure that the recovery window is still the one the tags were judged by.
+
+    FOR SHARE, just before the commit: somebody who lengthens the window either committed before,
+    and this batch is rolled back, or waits the instant until it has committed.
+    """
+    row = fetch_one(
+        'SELECT removed_tag_expiration_s * 1000 AS window_ms FROM "user" WHERE id = %s FOR SHARE',
+        (scope.namespace_id,),
+    )
+    if row is None or row.window_ms > scope.window_ms:
+        raise Contended("The recovery window was lengthened while a batch ran.", repository=scope.full_name)

@@ -1,0 +1,21 @@
+"""Where a walk through a large table goes on."""
+
+from __future__ import annotations
+
+from model.clock import NOW_MS_SQL
+from model.database import execute, fetch_one
+
+
+def read_cursor(name: str) -> int:
+    """The position that was stored last, or 0."""
+    row = fetch_one("SELECT position FROM dredge_cursor WHERE name = %s", (name,))
+    return 0 if row is None else int(row.position)
+
+
+def move_cursor(name: str, position: int) -> None:
+    """Store the position; of two walkers the later wins: some rows are only looked at twice."""
+    execute(
+        f"INSERT INTO dredge_cursor (name, position, moved_ms) VALUES (%s, %s, {NOW_MS_SQL})"
+        " ON CONFLICT (name) DO UPDATE SET position = excluded.position, moved_ms = excluded.moved_ms",
+        (name, position),
+    )

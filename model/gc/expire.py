@@ -1,0 +1,191 @@
+"""Which tags have left their recovery window, and what their manifests may take with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.database import IntArray, execute, fetch_one
+from model.gc.scope import Scope
+from model.policy import Policy
+
+# A tag row `t` that nobody can restore any more.  The window is read again in this very statement.
+UNRECOVERABLE = """
+    t.repository_id = %(repository_id)s
+    AND t.lifetime_end_ms <= %(now_ms)s
+        - (SELECT n.removed_tag_expiration_s * 1000 FROM "user" n WHERE n.id = %(namespace_id)s)
+    AND NOT (t.immutable AND %(protects_immutable)s)
+"""
+
+# All manifests that may die with the seeds: their children, their subjects and, where referrers
+# go with their subject, their referrers; breadth first, so that parents come before children.
+CLOSURE = """
+    closure (id) AS (
+        SELECT id FROM seeds WHERE id IS NOT NULL
+        UNION
+        SELECT next.id FROM closure c CROSS JOIN LATERAL (
+            SELECT mc.child_manifest_id AS id FROM manifestchild mc WHERE mc.manifest_id = c.id
+            UNION ALL
+            SELECT s.id FROM manifest m
+            JOIN manifest s ON s.repository_id = m.repository_id AND s.digest = m.subject
+            WHERE m.id = c.id
+            UNION ALL
+            SELECT r.id FROM manifest m
+            JOIN manifest r ON r.repository_id = m.repository_id AND r.subject = m.digest
+            WHERE m.id = c.id AND %(cascade)s
+        ) next
+    )
+"""
+
+# SKIP LOCKED: a tag that somebody is restoring and a manifest that somebody is adopting are left
+# alone and never waited for.
+_EXPIRE = f"""
+WITH RECURSIVE doomed AS MATERIALIZED (
+    SELECT t.id, t.name, t.manifest_id FROM tag t
+    WHERE {UNRECOVERABLE}
+    ORDER BY t.lifetime_end_ms, t.id LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), notified AS (
+    DELETE FROM tagnotificationsuccess s WHERE s.tag_id IN (SELECT id FROM doomed) RETURNING 1
+), unlinked AS (
+    UPDATE tag SET linked_tag_id = NULL
+    WHERE linked_tag_id IN (SELECT id FROM doomed) AND id NOT IN (SELECT id FROM doomed)
+), gone AS (
+    -- Safe: the row is locked, and was found unrecoverable by this statement.
+    DELETE FROM tag t WHERE t.id IN (SELECT id FROM doomed) RETURNING 1
+), unpulled AS (
+    -- Pulls are counted by name: they stay while the name has a living tag.
+    DELETE FROM tagpullstatistics s
+    WHERE s.repository_id = %(repository_id)s AND s.tag_name IN (SELECT name FROM doomed)
+      AND NOT EXISTS (
+          SELECT FROM tag a WHERE a.repository_id = s.repository_id AND a.name = s.tag_name
+          AND (a.lifetime_end_ms IS NULL OR a.lifetime_end_ms > %(now_ms)s))
+    RETURNING 1
+), taken AS (
+    -- Safe: judged below, in this transaction; what is not judged is recorded again.
+    DELETE FROM dredge_manifest_candidate k WHERE k.id IN (
+        SELECT id FROM dredge_manifest_candidate
+        WHERE repository_id = %(repository_id)s ORDER BY id LIMIT %(limit)s)
+    RETURNING k.manifest_id
+), seeds (id) AS (
+    SELECT manifest_id FROM doomed UNION SELECT manifest_id FROM taken
+), {CLOSURE}, bounded AS MATERIALIZED (
+    SELECT id FROM closure LIMIT %(reach)s
+), locked AS MATERIALIZED (
+    SELECT m.id FROM manifest m
+    WHERE m.id IN (SELECT id FROM bounded) AND m.repository_id = %(repository_id)s
+    ORDER BY m.id FOR UPDATE SKIP LOCKED
+)
+SELECT (SELECT count(*) FROM doomed) AS tags,
+       (SELECT count(*) FROM taken) AS candidates,
+       (SELECT count(*) FROM notified) + (SELECT count(*) FROM gone)
+           + (SELECT count(*) FROM unpulled) AS rows,
+       ARRAY(SELECT id FROM seeds WHERE id IS NOT NULL UNION SELECT id FROM bounded) AS reached,
+       (SELECT count(*) FROM bounded) AS bounded,
+       ARRAY(SELECT id FROM locked) AS locked
+"""
+
+
+@dataclass(frozen=True)
+class Expired:
+    """The outcome of one `expire_tags`."""
+
+    tags: int
+    rows: int
+    has_more: bool
+    truncated: bool
+    locked: tuple[int, ...]
+    unjudged: tuple[int, ...]
+
+
+def expire_tags(scope: Scope, *, policy: Policy, limit: int) -> Expired:
+    """Delete at most `limit` unrecoverable tags, oldest end first, and lock what may die with them.
+
+    Also takes up to `limit` recorded candidates.  `locked` are the manifests to judge, at most four
+    times the limit; `unjudged` those that are in somebody's hands or out of reach, to be recorded
+    again in this transaction.  A second run finds other tags or none.
+    """
+    reach = 4 * limit
+    found = fetch_one(
+        _EXPIRE,
+        {
+            "repository_id": scope.repository_id,
+            "namespace_id": scope.namespace_id,
+            "now_ms": scope.now_ms,
+            "protects_immutable": policy.protects_immutable,
+            "cascade": policy.referrers == "cascade",
+            "limit": limit,
+            "reach": reach,
+        },
+    )
+    return Expired(
+        tags=found.tags,
+        rows=found.rows,
+        has_more=found.tags == limit or found.candidates == limit,
+        truncated=found.bounded == reach,
+        locked=tuple(found.locked),
+        unjudged=tuple(sorted(set(found.reached) - set(found.locked))),
+    )
+
+
+_UPLOADS = """
+WITH expired AS MATERIALIZED (
+    SELECT u.id, u.blob_id FROM uploadedblob u
+    WHERE u.repository_id = %(repository_id)s
+      AND u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+    ORDER BY u.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    -- Safe: the marker's time is over, and the blob becomes a candidate in the same transaction.
+    DELETE FROM uploadedblob u WHERE u.id IN (SELECT id FROM expired) RETURNING 1
+), candidates AS (
+    INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)
+    SELECT DISTINCT blob_id, %(repository_id)s, %(now_ms)s FROM expired
+), stale AS MATERIALIZED (
+    SELECT b.id, b.uuid, b.location_id, b.byte_count FROM blobupload b
+    WHERE b.repository_id = %(repository_id)s
+      AND b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+    ORDER BY b.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), abandoned AS (
+    -- Safe: an upload that is being resumed has its row locked and is skipped.
+    DELETE FROM blobupload b WHERE b.id IN (SELECT id FROM stale) RETURNING 1
+), stones AS (
+    INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)
+    SELECT 'uploads/' || s.uuid, l.name, s.byte_count, %(now_ms)s, %(now_ms)s
+    FROM stale s JOIN imagestoragelocation l ON l.id = s.location_id
+)
+SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) AS uploads
+"""
+
+
+@dataclass(frozen=True)
+class ExpiredUploads:
+    """The outcome of one `expire_uploads`."""
+
+    markers: int
+    uploads: int
+    has_more: bool
+
+
+def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUploads:
+    """Delete at most `limit` expired push markers and unfinished uploads of the repository each.
+
+    Their blobs become candidates, their chunks tombstones.  A second run finds others or none.
+    """
+    found = fetch_one(
+        _UPLOADS,
+        {
+            "repository_id": scope.repository_id,
+            "now_ms": scope.now_ms,
+            "upload_ttl_ms": policy.upload_ttl_ms,
+            "limit": limit,
+        },
+    )
+    return ExpiredUploads(found.markers, found.uploads, limit in (found.markers, found.uploads))
+
+
+def record_manifest_candidates(scope: Scope, manifest_ids: tuple[int, ...]) -> None:
+    """Remember manifests to judge at the next collection; duplicates are harmless."""
+    execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)"
+        " SELECT %s, id, %s FROM unnest(%s) AS id",
+        (scope.repository_id, scope.now_ms, IntArray(manifest_ids)),
+    )

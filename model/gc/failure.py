@@ -1,0 +1,33 @@
+"""Repositories whose collection fails: they back off, are visible, and block nobody."""
+
+from __future__ import annotations
+
+from model.clock import now_ms
+from model.database import execute, transaction
+
+FIRST_RETRY_MS = 30_000
+LAST_RETRY_MS = 24 * 3_600_000
+
+
+def record_failure(repository_id: int, error: str) -> None:
+    """Leave the repository out of scans for a while: 30 seconds, doubled by each failure, to a day."""
+    with transaction():
+        execute(
+            "INSERT INTO dredge_failure AS f (repository_id, failures, retry_ms, last_error)"
+            " VALUES (%(id)s, 1, %(now)s + %(first)s, %(error)s)"
+            " ON CONFLICT (repository_id) DO UPDATE SET failures = f.failures + 1,"
+            " last_error = excluded.last_error, retry_ms = %(now)s"
+            " + least(%(last)s, %(first)s * power(2, least(f.failures, 20)))::bigint",
+            {
+                "id": repository_id,
+                "now": now_ms(),
+                "first": FIRST_RETRY_MS,
+                "last": LAST_RETRY_MS,
+                "error": error[:500],
+            },
+        )
+
+
+def forgive(repository_id: int) -> None:
+    """The repository was collected: forget its failures; again, nothing changes."""
+    execute("DELETE FROM dredge_failure WHERE repository_id = %s", (repository_id,))

@@ -1,0 +1,119 @@
+"""Repositories with garbage, longest waiting first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.database import fetch
+from model.policy import Policy
+from model.tables import RepositoryState
+
+# One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, so the cost is
+# bounded by the slice, whatever the registry holds: tags still inside their window are never read.
+_SLICE = f"""
+WITH slice AS MATERIALIZED (
+    SELECT r.id, r.namespace_user_id, r.state FROM repository r
+    WHERE r.id > %(after)s ORDER BY r.id LIMIT %(slice)s
+), due AS (
+    SELECT s.id, s.namespace_user_id AS namespace_id, t.due_ms FROM slice s
+    JOIN "user" n ON n.id = s.namespace_user_id AND n.enabled
+    CROSS JOIN LATERAL (
+        SELECT t.lifetime_end_ms + n.removed_tag_expiration_s * 1000 AS due_ms FROM tag t
+        WHERE t.repository_id = s.id
+          AND t.lifetime_end_ms <= %(now_ms)s - n.removed_tag_expiration_s * 1000
+          AND NOT (t.immutable AND %(protects_immutable)s)
+        ORDER BY t.lifetime_end_ms LIMIT 1) t
+    WHERE s.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
+      AND NOT EXISTS (SELECT FROM dredge_failure f
+                      WHERE f.repository_id = s.id AND f.retry_ms > %(now_ms)s)
+)
+SELECT id, namespace_id, due_ms, (SELECT max(id) FROM slice) AS last, (SELECT count(*) FROM slice) AS looked
+FROM due
+UNION ALL
+SELECT NULL, NULL, NULL, max(id), count(*) FROM slice
+"""
+
+# Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each
+# by the index that holds just what is due.
+_OTHERS = f"""
+SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
+    (SELECT u.repository_id, (extract(epoch FROM u.expires_at) * 1000)::bigint AS due_ms FROM uploadedblob u
+     WHERE u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+     ORDER BY u.expires_at LIMIT %(limit)s)
+    UNION ALL
+    (SELECT b.repository_id, (extract(epoch FROM b.created) * 1000)::bigint + %(upload_ttl_ms)s
+     FROM blobupload b
+     WHERE b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+     ORDER BY b.created LIMIT %(limit)s)
+    UNION ALL
+    (SELECT c.repository_id, c.created_ms FROM dredge_manifest_candidate c ORDER BY c.id LIMIT %(limit)s)
+) w
+JOIN repository r ON r.id = w.repository_id AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
+JOIN "user" n ON n.id = r.namespace_user_id AND n.enabled
+WHERE NOT EXISTS (SELECT FROM dredge_failure f WHERE f.repository_id = r.id AND f.retry_ms > %(now_ms)s)
+GROUP BY 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A repository with garbage, since when."""
+
+    repository_id: int
+    namespace_id: int
+    due_ms: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The outcome of one look at a slice: `last` is the next `after`, 0 at the end of the registry."""
+
+    due: tuple[Due, ...]
+    last: int
+    looked: int
+
+
+def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> Slice:
+    """Repositories with unrecoverable tags among the `slice` that follow id `after`; only reads.
+
+    Repositories that fail are left out until their next try.
+    """
+    rows = fetch(
+        _SLICE,
+        {
+            "after": after,
+            "slice": slice,
+            "now_ms": now_ms,
+            "protects_immutable": policy.protects_immutable,
+        },
+    )
+    summary = rows.pop()
+    due = tuple(Due(row.id, row.namespace_id, row.due_ms) for row in rows)
+    ended = summary.looked < slice
+    return Slice(due, 0 if ended else summary.last, summary.looked)
+
+
+def find_others(*, policy: Policy, now_ms: int, limit: int) -> tuple[Due, ...]:
+    """Repositories whose garbage is not (only) a tag, from at most `limit` rows of each kind; only reads."""
+    rows = fetch(_OTHERS, {"now_ms": now_ms, "upload_ttl_ms": policy.upload_ttl_ms, "limit": limit})
+    return tuple(Due(*row) for row in rows)
+
+
+def rank(found: list[Due], *, limit: int) -> list[Due]:
+    """The `limit` to visit first: longest waiting first, namespaces taking turns.
+
+    Each namespace's repositories are ordered by how long they wait; then every namespace gives its
+    first, every namespace its second, and so on: a tenant with a million cannot crowd out one
+    with ten.  Each repository appears once.
+    """
+    earliest: dict[int, Due] = {}
+    for due in found:
+        known = earliest.get(due.repository_id)
+        if known is None or due.due_ms < known.due_ms:
+            earliest[due.repository_id] = due
+    turn: dict[int, int] = {}
+    turns: list[tuple[int, int, int, Due]] = []
+    for due in sorted(earliest.values(), key=lambda due: (due.due_ms, due.repository_id)):
+        turn[due.namespace_id] = turn.get(due.namespace_id, -1) + 1
+        turns.append((turn[due.namespace_id], due.due_ms, due.repository_id, due))
+    return [due for *_, due in sorted(turns)[:limit]]

@@ -1,0 +1,34 @@
+"""What collections freed: one row for each step, for people and for audit."""
+
+from __future__ import annotations
+
+from model.clock import NOW_MS_SQL
+from model.database import execute
+
+
+def record_collection(
+    stage: str,
+    *,
+    started_ms: int,
+    repository_id: int | None = None,
+    tags: int = 0,
+    manifests: int = 0,
+    objects: int = 0,
+    rows: int = 0,
+    bytes: int = 0,
+) -> None:
+    """Add one row to the history, in the transaction of the step it tells of."""
+    execute(
+        "INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests,"
+        f" objects, rows, bytes) VALUES (%s, %s, %s, {NOW_MS_SQL}, %s, %s, %s, %s, %s)",
+        (stage, repository_id, started_ms, tags, manifests, objects, rows, bytes),
+    )
+
+
+def prune_history(*, before_ms: int, limit: int) -> int:
+    """Delete at most `limit` rows that ended before the given time; how many there were."""
+    return execute(
+        "DELETE FROM dredge_collection WHERE id IN (SELECT id FROM dredge_collection"
+        " WHERE finished_ms < %s ORDER BY finished_ms LIMIT %s)",
+        (before_ms, limit),
+    )

@@ -1,0 +1,112 @@
+"""Blob candidates that nothing refers to: their rows go, a tombstone is written for each object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.blob import EMPTY_LAYER
+from model.clock import now_ms
+from model.database import IntArray, fetch_one, transaction
+from model.policy import Policy
+
+# SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
+# row; what is skipped stays a candidate.
+_TAKE = """
+WITH taken AS MATERIALIZED (
+    SELECT c.id, c.blob_id FROM dredge_blob_candidate c
+    ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), locked AS MATERIALIZED (
+    SELECT b.id FROM imagestorage b WHERE b.id IN (SELECT blob_id FROM taken)
+    ORDER BY b.id FOR UPDATE SKIP LOCKED
+)
+SELECT (SELECT count(*) FROM taken) AS taken,
+       ARRAY(SELECT id FROM locked) AS locked,
+       ARRAY(SELECT t.id FROM taken t
+             WHERE t.blob_id IN (SELECT id FROM locked)
+                OR NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = t.blob_id)) AS judged
+"""
+
+# Safe: the blob's row is locked FOR UPDATE, and this is a new statement: a reference that was
+# committed before the lock is seen, one that comes later waits for the row and finds it gone.
+# The candidates go in the same transaction, so a crash leaves all of them or none.
+_RETIRE = """
+WITH dead AS MATERIALIZED (
+    SELECT b.id, b.uuid, b.cas_path, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size
+    FROM unnest(%(locked)s) AS l (id) JOIN imagestorage b ON b.id = l.id
+    WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id OFFSET 0)
+      AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
+      AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)
+), origin AS MATERIALIZED (
+    SELECT DISTINCT ON (c.blob_id) c.blob_id, c.repository_id FROM dredge_blob_candidate c
+    WHERE c.id = ANY(%(judged)s) ORDER BY c.blob_id, c.id DESC
+), settled AS (
+    DELETE FROM dredge_blob_candidate c WHERE c.id = ANY(%(judged)s)
+), unplaced AS (
+    DELETE FROM imagestorageplacement p WHERE p.storage_id IN (SELECT id FROM dead)
+    RETURNING p.storage_id, p.location_id
+), unsigned AS (
+    DELETE FROM imagestoragesignature s WHERE s.storage_id IN (SELECT id FROM dead) RETURNING 1
+), gone AS (
+    DELETE FROM imagestorage b WHERE b.id IN (SELECT id FROM dead) RETURNING 1
+), stones AS (
+    INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
+    SELECT CASE WHEN d.cas_path THEN d.digest END,
+           CASE WHEN d.cas_path THEN split_part(d.digest, ':', 1) || '/'
+                    || substr(split_part(d.digest, ':', 2), 1, 2) || '/' || split_part(d.digest, ':', 2)
+                ELSE 'sharedimages/' || d.uuid || '/layer' END,
+           l.name, d.size, %(now_ms)s, %(now_ms)s + %(grace_ms)s
+    FROM unplaced u JOIN dead d ON d.id = u.storage_id JOIN imagestoragelocation l ON l.id = u.location_id
+    WHERE NOT (d.cas_path AND (d.digest IS NULL OR d.digest = %(empty_layer)s))
+    RETURNING 1
+), history AS (
+    INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, blobs, bytes)
+    SELECT 'review', o.repository_id, %(now_ms)s, %(now_ms)s, count(*), sum(d.size)
+    FROM dead d JOIN origin o ON o.blob_id = d.id GROUP BY o.repository_id
+)
+SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(size), 0) FROM dead)::bigint AS bytes,
+       (SELECT count(*) FROM stones) AS tombstones,
+       (SELECT count(*) FROM gone) + (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM unsigned) AS rows
+"""
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What one batch of the review decided; `bytes` as the rows say."""
+
+    candidates: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    tombstones: int = 0
+    rows: int = 0
+    has_more: bool = False
+
+
+def review_batch(*, policy: Policy, limit: int) -> Reviewed:
+    """Judge at most `limit` blob candidates, oldest first, across all repositories.
+
+    A blob that no manifest and no push refers to loses its rows and gets a tombstone for each of
+    its places; one that is used only stops being a candidate; one that somebody holds stays one.
+    Two reviews at once take different candidates.  A second run finds others or none.
+    """
+    with transaction():
+        taken = fetch_one(_TAKE, {"limit": limit})
+        if not taken.judged:
+            return Reviewed()
+        found = fetch_one(
+            _RETIRE,
+            {
+                "locked": IntArray(taken.locked),
+                "judged": IntArray(taken.judged),
+                "now_ms": now_ms(),
+                "grace_ms": policy.erase_grace_ms,
+                "empty_layer": EMPTY_LAYER,
+            },
+        )
+        return Reviewed(
+            candidates=len(taken.judged),
+            blobs=found.blobs,
+            bytes=found.bytes,
+            tombstones=found.tombstones,
+            rows=found.rows,
+            has_more=taken.taken == limit,
+        )

@@ -1,0 +1,56 @@
+"""One repository, locked for one batch of its collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.clock import NOW_MS_SQL
+from model.database import fetch_one
+from model.tables import RepositoryState
+
+LOCK_CLASS = "hashtext('dredge.collect')"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a batch needs to know about its repository, read in the batch's own transaction."""
+
+    repository_id: int
+    repository: str
+    namespace_id: int
+    namespace: str
+    window_ms: int
+    now_ms: int
+    has_quota: bool
+    has_candidates: bool
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/repository`."""
+        return f"{self.namespace}/{self.repository}"
+
+
+_ENTER = f"""
+SELECT r.id AS repository_id, r.name AS repository, n.id AS namespace_id, n.username AS namespace,
+       n.removed_tag_expiration_s * 1000 AS window_ms, {NOW_MS_SQL} AS now_ms,
+       EXISTS (SELECT FROM quotarepositorysize q WHERE q.repository_id = r.id)
+           OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
+       EXISTS (SELECT FROM dredge_manifest_candidate c WHERE c.repository_id = r.id) AS has_candidates,
+       n.enabled AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)} AS collectable,
+       pg_try_advisory_xact_lock({LOCK_CLASS}, r.id) AS locked
+FROM repository r JOIN "user" n ON n.id = r.namespace_user_id
+WHERE r.id = %s
+"""
+
+
+def enter(repository_id: int) -> Scope | None:
+    """Lock the repository for this transaction, or return None and change nothing.
+
+    None means that there is nothing to do here now: another collection holds the repository, it is
+    gone or marked for deletion, or its namespace is disabled.  The lock is a transaction's, tried
+    and never waited for, so none outlives a dead worker.
+    """
+    row = fetch_one(_ENTER, (repository_id,))
+    if row is None or not row.locked or not row.collectable:
+        return None
+    return Scope(*row[:8])

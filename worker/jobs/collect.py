@@ -1,0 +1,111 @@
+"""Collect one repository: batch after batch until nothing is left or the turn is over."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from model.cache import invalidation
+from model.errors import Contended, NoSuchRepository, RegistryError
+from model.gc.collect import Batch, collect_batch
+from model.gc.failure import forgive, record_failure
+from worker.jobs.pace import BatchSize, Budget
+from worker.jobs.toolbox import Toolbox
+
+log = logging.getLogger("dredge.collect")
+
+# Somebody was in the way (a window changed, a deadlock was broken): so often at once, then later.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one turn removed from a repository."""
+
+    tags: int = 0
+    manifests: int = 0
+    rows: int = 0
+    lost_blobs: int = 0
+    batches: int = 0
+    has_more: bool = False
+
+
+def collect_repository(toolbox: Toolbox, repository_id: int, *, budget_s: float) -> Collected:
+    """Collect until the repository has no garbage or the budget is used up; then `has_more`.
+
+    Every batch is a transaction of its own, and what it removed leaves the cache right after its
+    commit.  A repository that fails is noted with a backoff, and its error raised.  Two at once, or
+    a second run, are harmless: one does nothing.
+    """
+    try:
+        collected = _collect(toolbox, repository_id, Budget(budget_s))
+    except NoSuchRepository:
+        raise
+    except RegistryError as error:
+        if not error.retryable:
+            record_failure(repository_id, str(error))
+        raise
+    except Exception as error:
+        record_failure(repository_id, f"{type(error).__name__}: {error}")
+        raise
+    if collected.batches:
+        forgive(repository_id)
+    if collected.lost_blobs:
+        toolbox.queue.review()
+    return collected
+
+
+def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
+    settings = toolbox.settings
+    sizes = BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms).timed()
+    total = Collected()
+    for size in sizes:
+        batch = _attempt(toolbox, repository_id, size)
+        total = _add(total, batch)
+        _forget(toolbox, batch)
+        if batch.reports:
+            toolbox.queue.reports()
+        if not batch.has_more or not budget:
+            break
+    if total.rows:
+        log.info(
+            "repository.collected",
+            extra={"repository_id": repository_id, "tags": total.tags, "manifests": total.manifests},
+        )
+    return total
+
+
+def _attempt(toolbox: Toolbox, repository_id: int, size: int) -> Batch:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return collect_batch(repository_id, policy=toolbox.policy, limit=size)
+        except Contended:
+            log.info("batch.contended", extra={"repository_id": repository_id})
+    return collect_batch(repository_id, policy=toolbox.policy, limit=size)
+
+
+def _forget(toolbox: Toolbox, batch: Batch) -> None:
+    """Drop what the batch removed from the cache; the event does it again if Redis is away now."""
+    if batch.scope is None or not batch.rows:
+        return
+    toolbox.cache.invalidate(
+        *invalidation.after_collection(
+            batch.scope.namespace,
+            batch.scope.repository,
+            batch.scope.repository_id,
+            manifests=[digest for digest, _ in batch.manifests],
+            referred=[subject for _, subject in batch.manifests if subject],
+            blobs=batch.blobs,
+        )
+    )
+
+
+def _add(total: Collected, batch: Batch) -> Collected:
+    return Collected(
+        tags=total.tags + batch.tags,
+        manifests=total.manifests + len(batch.manifests),
+        rows=total.rows + batch.rows,
+        lost_blobs=total.lost_blobs + batch.lost_blobs,
+        batches=total.batches + (batch.scope is not None),
+        has_more=batch.has_more,
+    )

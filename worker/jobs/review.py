@@ -1,0 +1,50 @@
+"""Review blob candidates: batch after batch until none is left or the turn is over."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from model.gc.review import review_batch
+from worker.jobs.pace import BatchSize, Budget
+from worker.jobs.toolbox import Toolbox
+
+log = logging.getLogger("dredge.review")
+
+
+@dataclass(frozen=True)
+class Retired:
+    """What one turn of the review retired; `bytes` as the blobs' rows say."""
+
+    candidates: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    tombstones: int = 0
+    rows: int = 0
+    has_more: bool = False
+
+
+def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
+    """Judge candidates until none is left or the budget is used up; then `has_more`.
+
+    Enqueues the eraser where tombstones were written.  Several at once take different candidates.
+    """
+    settings = toolbox.settings
+    budget = Budget(budget_s)
+    total = Retired()
+    for size in BatchSize(most=settings.review_batch, target_ms=settings.transaction_target_ms).timed():
+        batch = review_batch(policy=toolbox.policy, limit=size)
+        total = Retired(
+            candidates=total.candidates + batch.candidates,
+            blobs=total.blobs + batch.blobs,
+            bytes=total.bytes + batch.bytes,
+            tombstones=total.tombstones + batch.tombstones,
+            rows=total.rows + batch.rows,
+            has_more=batch.has_more,
+        )
+        if not batch.has_more or not budget:
+            break
+    if total.tombstones:
+        toolbox.queue.erase()
+        log.info("blobs.retired", extra={"blobs": total.blobs, "bytes": total.bytes})
+    return total

@@ -1,0 +1,71 @@
+"""Find repositories with garbage and enqueue one collection for each."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from model.clock import now_ms
+from model.database import connection
+from model.gc.cursor import move_cursor, read_cursor
+from model.gc.find import Due, find_in_slice, find_others, rank
+from model.policy import Policy
+from worker.jobs.pace import Budget
+from worker.jobs.toolbox import Toolbox
+
+log = logging.getLogger("dredge.scan")
+
+CURSOR = "find"
+SLICE = 5_000
+SLICE_BUDGET_S = 5.0
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What one scan found: repositories looked at, with garbage, and enqueued."""
+
+    looked: int
+    due: int
+    enqueued: int
+
+
+def scan(toolbox: Toolbox) -> Scanned:
+    """Look at the next slice of repositories and enqueue those with garbage, longest waiting first.
+
+    The slice is bounded by the settings; a cursor in the database makes the next scan go on where
+    this one ended, so a whole pass takes a known time.  The cursor moves only after the queue has
+    taken what was found.  One that waits already is not enqueued again.  Two scans at once look twice.
+    """
+    settings = toolbox.settings
+    with connection():
+        start = read_cursor(CURSOR)
+        found, end, looked = find_due(
+            toolbox.policy, after=start, slice=settings.scan_slice, limit=settings.scan_limit
+        )
+        ranked = rank(found, limit=settings.scan_limit)
+        sent = toolbox.queue.collect([due.repository_id for due in ranked])
+        if end != start:
+            move_cursor(CURSOR, end)
+    if found:
+        log.info("scan.found", extra={"looked": looked, "due": len(found), "enqueued": sent})
+    return Scanned(looked, len(found), sent)
+
+
+def find_due(policy: Policy, *, after: int, slice: int, limit: int) -> tuple[list[Due], int, int]:
+    """Repositories with garbage among the `slice` after an id, and where to go on; only reads.
+
+    In steps, each a short statement; ends early with `limit` found, at the end of the registry
+    (then the next position is 0), or after five seconds.
+    """
+    moment = now_ms()
+    found = list(find_others(policy=policy, now_ms=moment, limit=limit))
+    budget = Budget(SLICE_BUDGET_S)
+    position, looked = after, 0
+    while looked < slice and len(found) < limit and budget:
+        step = find_in_slice(after=position, slice=min(SLICE, slice - looked), policy=policy, now_ms=moment)
+        found += step.due
+        looked += step.looked
+        position = step.last
+        if not position:
+            break
+    return found, position, looked
