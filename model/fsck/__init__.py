@@ -1,0 +1,1 @@
+"""Every invariant of the registry as a query: reads only, repairs nothing."""

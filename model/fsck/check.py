@@ -1,0 +1,59 @@
+"""What a check is, and how one is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from model.database import fetch
+
+Kind = Literal["violation", "pending"]
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One invariant.  `sql` selects what breaks it, one text per offender; `{now_ms}` … are parameters.
+
+    A `violation` is something that must never be seen; `pending` is work that a stage will find by itself.
+    """
+
+    name: str
+    kind: Kind
+    what: str
+    advice: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How many offenders a check met, and a few of them."""
+
+    name: str
+    kind: Kind
+    what: str
+    advice: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __or__(self, other: Finding) -> Finding:
+        """The same check over two parts of the registry."""
+        examples = (self.examples + other.examples)[:EXAMPLES]
+        return Finding(self.name, self.kind, self.what, self.advice, self.count + other.count, examples)
+
+
+def ask(check: Check, parameters: Mapping[str, Any]) -> Finding:
+    """Count the offenders of one check; the server counts and sorts, five examples come over."""
+    rows = fetch(
+        "SELECT offenders.offender, count(*) OVER () AS offenders_in_all"
+        f" FROM ({check.sql}) AS offenders(offender) ORDER BY 1 LIMIT {EXAMPLES}",
+        parameters,
+    )
+    return found(check, rows[0].offenders_in_all if rows else 0, tuple(row.offender for row in rows))
+
+
+def found(check: Check, count: int, examples: tuple[str, ...]) -> Finding:
+    """A finding of `check` that was counted elsewhere."""
+    return Finding(check.name, check.kind, check.what, check.advice, count, examples[:EXAMPLES])

@@ -1,0 +1,135 @@
+"""What the database says about the objects of one location: streamed by path, and asked again by path."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from model.database import connection, execute, fetch
+
+PAGE = 5_000
+_names = itertools.count(1)
+
+# Where a blob's object lies, as `model.blob.object_path` says it (a test compares the two).
+PATH_SQL = """
+CASE WHEN b.cas_path AND b.content_checksum LIKE '_%%:_%%'
+     THEN split_part(b.content_checksum, ':', 1)
+          || '/' || lpad(left(split_part(b.content_checksum, ':', 2), 2), 2, '0')
+          || '/' || split_part(b.content_checksum, ':', 2)
+     ELSE 'sharedimages/' || b.uuid || '/layer' END
+"""
+
+# Needed: somebody may pull it, or a push was told that it is there.
+NEEDED_SQL = """
+(EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
+ OR b.uploading IS NOT TRUE AND EXISTS
+    (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
+     AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC'))
+"""
+
+_EXPECTED = f"""
+SELECT path, bool_or(needed) AS needed,
+       min(blob) FILTER (WHERE needed) AS blob_id, max(size) FILTER (WHERE needed) AS size
+FROM (
+    SELECT {PATH_SQL} AS path, b.id AS blob, {NEEDED_SQL} AS needed, b.image_size AS size
+    FROM imagestorage b
+    JOIN imagestorageplacement p ON p.storage_id = b.id
+    JOIN imagestoragelocation l ON l.id = p.location_id
+    WHERE l.name = %(location)s
+    UNION ALL
+    SELECT t.path, NULL, false, NULL FROM dredge_tombstone t WHERE t.location = %(location)s
+) AS said GROUP BY path ORDER BY path COLLATE "C"
+"""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A path that a row speaks of.  `needed`: a manifest or a push relies on it."""
+
+    path: str
+    blob_id: int | None
+    needed: bool
+    size: int | None
+
+
+def stream_expected(location: str) -> Iterator[Expected]:
+    """Every path of the location that a blob row or a tombstone names, by ascending bytes of the path.
+
+    The server sorts and keeps the result (a cursor WITH HOLD: one snapshot, and no transaction
+    stays open while the object store is slow); a page at a time comes over.
+    """
+    name = f"dredge_fsck_{next(_names)}"
+    with connection():
+        execute(f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {_EXPECTED}", {"location": location})
+        try:
+            while rows := fetch(f"FETCH {PAGE} FROM {name}"):
+                for row in rows:
+                    yield Expected(row.path, row.blob_id, row.needed, row.size)
+        finally:
+            execute(f"CLOSE {name}")
+
+
+def still_needed(blob_ids: Sequence[int], location: str) -> dict[int, int | None]:
+    """Which of the blobs are still needed at the location now, with their sizes."""
+    rows = fetch(
+        "SELECT b.id, b.image_size FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id"
+        " JOIN imagestoragelocation l ON l.id = p.location_id"
+        f" WHERE l.name = %(location)s AND b.id = ANY(%(ids)s) AND {NEEDED_SQL}",
+        {"location": location, "ids": list(blob_ids)},
+    )
+    return {row.id: row.image_size for row in rows}
+
+
+def find_known(paths: Sequence[str], location: str) -> set[str]:
+    """Which of the paths a blob row placed at the location, an upload or a tombstone speaks of, now."""
+    digests = {digest: path for path in paths if (digest := digest_of(path))}
+    uuids = {uuid: path for path in paths if (uuid := _second(path, "sharedimages"))}
+    uploads: dict[str, list[str]] = {}
+    for path in paths:
+        if upload := _second(path, "uploads"):
+            uploads.setdefault(upload[:36], []).append(path)
+    placed = (
+        " JOIN imagestorageplacement p ON p.storage_id = b.id"
+        " JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %(location)s"
+    )
+    rows = fetch(
+        f"SELECT 'digest' AS kind, b.content_checksum AS key FROM imagestorage b{placed}"
+        " WHERE b.cas_path AND b.content_checksum = ANY(%(digests)s)"
+        f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} WHERE b.uuid = ANY(%(uuids)s)"
+        " UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)"
+        " UNION ALL SELECT 'path', t.path FROM dredge_tombstone t"
+        " WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)",
+        {
+            "location": location,
+            "digests": list(digests),
+            "uuids": list(uuids),
+            "uploads": list(uploads),
+            "paths": list(paths),
+        },
+    )
+    paths_of = {
+        "digest": {digest: [path] for digest, path in digests.items()},
+        "uuid": {uuid: [path] for uuid, path in uuids.items()},
+        "upload": uploads,
+    }
+    return {path for row in rows for path in paths_of.get(row.kind, {}).get(row.key, [row.key])}
+
+
+def find_sighted(paths: Sequence[str], kind: str) -> set[str]:
+    """Which of the paths a sweep has seen already."""
+    rows = fetch("SELECT key FROM dredge_sighting WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
+    return {row.key for row in rows}
+
+
+def digest_of(path: str) -> str | None:
+    """The digest whose object lies at `path`, or None where the path is not made from a digest."""
+    parts = path.split("/")
+    if len(parts) != 3 or parts[0] in ("sharedimages", "uploads") or parts[1] != parts[2][:2].zfill(2):
+        return None
+    return f"{parts[0]}:{parts[2]}"
+
+
+def _second(path: str, folder: str) -> str | None:
+    first, _, rest = path.partition("/")
+    return rest.partition("/")[0] if first == folder and rest else None

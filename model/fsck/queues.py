@@ -1,0 +1,36 @@
+"""Invariants of the other rows that wait for somebody."""
+
+from __future__ import annotations
+
+from model.fsck.check import Check
+
+CHECKS = (
+    Check(
+        "event-twice",
+        "violation",
+        "two events of the outbox have one id: consumers drop the second",
+        "Give one of them a new event_id.",
+        "SELECT event_id FROM dredge_event GROUP BY event_id HAVING count(*) > 1",
+    ),
+    Check(
+        "event-unpublished",
+        "pending",
+        "an event that has not been published",
+        "The relay publishes it; look at the broker if they stay.",
+        "SELECT type || ' ' || subject FROM dredge_event WHERE published_ms IS NULL",
+    ),
+    Check(
+        "report-debt",
+        "pending",
+        "a security report to delete at the scanner",
+        "The reports task delivers it; look at DREDGE_CLAIR_URL if they stay.",
+        "SELECT digest FROM dredge_report_debt",
+    ),
+    Check(
+        "repository-failing",
+        "pending",
+        "a repository whose collection failed",
+        "`dredge status` shows the error; it is tried again by itself.",
+        "SELECT 'repository ' || repository_id || ' ' || last_error FROM dredge_failure",
+    ),
+)

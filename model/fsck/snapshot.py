@@ -1,0 +1,19 @@
+"""One consistent look at all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from model.database import connection, db, execute
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """A read-only REPEATABLE READ transaction: every statement in it sees the same instant.
+
+    Not nested: it must be the outermost transaction.  It blocks nobody and waits for nobody.
+    """
+    with connection(), db.atomic(isolation_level="REPEATABLE READ"):
+        execute("SET TRANSACTION READ ONLY")
+        yield
