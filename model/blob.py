@@ -13,18 +13,13 @@ from typing import Any
 
 from model import digest as digests
 from model.database import execute, fetch, fetch_one, transaction
-from model.errors import BlobGone, DigestBusy, NoSuchBlob, SchemaMismatch
+from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
 from model.policy import Policy
+from model.reach import AT, REFERRED, UNTIL
+from model.tables.repository import RepositoryState
 
 # The empty gzipped layer, referred to by half of all images: its object is never erased.
 EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
-
-_AT = "to_timestamp(%(at)s / 1000.0) AT TIME ZONE 'utc'"
-_UNTIL = "to_timestamp(%(until)s / 1000.0) AT TIME ZONE 'utc'"
-# A repository refers to a blob through a manifest or through a push that still runs.
-REFERRED = f"""(EXISTS (SELECT FROM manifestblob m WHERE m.repository_id = %(repository)s AND m.blob_id = b.id)
- OR EXISTS (SELECT FROM uploadedblob u
-  WHERE u.repository_id = %(repository)s AND u.blob_id = b.id AND u.expires_at > {_AT}))"""
 
 
 @dataclass(frozen=True)
@@ -148,9 +143,18 @@ def _cancel_tombstone(digest: str, path: str, location: str, now_ms: int) -> Non
 def _mark(repository_id: int, blob_id: int, now_ms: int, ttl_ms: int) -> int:
     made = fetch_one(
         "INSERT INTO uploadedblob (repository_id, blob_id, uploaded_at, expires_at)"
-        f" VALUES (%(repository)s, %(blob)s, {_AT}, {_UNTIL}) RETURNING id",
-        {"repository": repository_id, "blob": blob_id, "at": now_ms, "until": now_ms + ttl_ms},
+        f" SELECT r.id, %(blob)s, {AT}, {UNTIL} FROM repository r"
+        " WHERE r.id = %(repository)s AND r.state <> %(deleted)s FOR KEY SHARE OF r RETURNING id",
+        {
+            "repository": repository_id,
+            "deleted": RepositoryState.MARKED_FOR_DELETION.value,
+            "blob": blob_id,
+            "at": now_ms,
+            "until": now_ms + ttl_ms,
+        },
     )
+    if made is None:
+        raise NoSuchRepository(repository_id=repository_id)
     return int(made.id)
 
 
@@ -160,7 +164,7 @@ def extend_push(push: Push, *, policy: Policy, now_ms: int) -> None:
     An upload that takes long calls it now and then.
     """
     if not execute(
-        f"UPDATE uploadedblob SET expires_at = greatest(expires_at, {_UNTIL}) WHERE id = %(marker)s",
+        f"UPDATE uploadedblob SET expires_at = greatest(expires_at, {UNTIL}) WHERE id = %(marker)s",
         {"marker": push.marker_id, "until": now_ms + policy.push_ttl_ms},
     ):
         raise BlobGone(digest=push.digest)
@@ -186,7 +190,7 @@ def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
 def abandon_push(push: Push, *, now_ms: int) -> None:
     """Let go of the blob: its marker expires at once, so that the next collection judges the row."""
     execute(
-        f"UPDATE uploadedblob SET expires_at = least(expires_at, {_AT}) WHERE id = %(marker)s",
+        f"UPDATE uploadedblob SET expires_at = least(expires_at, {AT}) WHERE id = %(marker)s",
         {"marker": push.marker_id, "at": now_ms},
     )
 
@@ -215,7 +219,8 @@ def mount_blob(
 def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> Found | None:
     rows = fetch(
         "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
-        " ARRAY(SELECT l.name FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id"
+        " ARRAY(SELECT l.name FROM imagestorageplacement p"
+        "  JOIN imagestoragelocation l ON l.id = p.location_id"
         "  WHERE p.storage_id = b.id ORDER BY l.id) AS locations"
         " FROM imagestorage b WHERE b.content_checksum = %(digest)s AND NOT coalesce(b.uploading, false)"
         f" AND {REFERRED} ORDER BY b.id{lock}",

@@ -39,6 +39,8 @@ _WHAT_TO_DO = {
 class LocalStore:
     """A directory store; writes appear whole or not at all, also after a power cut with `fsync`."""
 
+    lingers_ms = 0
+
     def __init__(self, root: str | Path, *, fsync: bool = True) -> None:
         self.root = Path(root).absolute()
         self._prefix = f"{self.root}{os.sep}"
@@ -204,9 +206,9 @@ class LocalStore:
                     continue  # erased meanwhile
             yield ObjectInfo(path, found.st_size, found.st_mtime_ns // 1_000_000)
 
-    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+    def _entries(self, folder: str) -> Sequence[tuple[str, bool]]:
         """Names in the order of whole paths: a folder sorts as `name/`."""
-        found: list[tuple[str, bool]] = []
+        found = []
         try:
             with os.scandir(self._prefix + folder) as entries:
                 for entry in entries:
