@@ -1,0 +1,23 @@
+"""The data-model cache: read-through with leases, so that what was forgotten stays forgotten."""
+
+from __future__ import annotations
+
+from model.cache.backend import Backend, CacheConfig, CacheUnavailable
+from model.cache.base import DataModelCache, always, is_not_none
+from model.cache.keys import CacheKey
+from model.cache.open import open_cache
+from model.cache.record import OUTCOMES, Outcome, Recorder
+
+__all__ = [
+    "OUTCOMES",
+    "Backend",
+    "CacheConfig",
+    "CacheKey",
+    "CacheUnavailable",
+    "DataModelCache",
+    "Outcome",
+    "Recorder",
+    "always",
+    "is_not_none",
+    "open_cache",
+]

@@ -1,0 +1,279 @@
+"""Read-through with leases, written once for every backend.
+
+An entry's place holds one of: a value (its key's header, its generation, the payload); a *lease*
+(`~generation:token`), left by the one loader that may store there; a note that the value is not
+worth waiting for (`!generation:`); or nothing. An invalidation deletes whatever is there, and a
+value is stored only in exchange for the storer's own lease. So a loader that read before the
+deletion finds its lease gone, and what was forgotten stays forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from model.cache.backend import Backend, CacheConfig, CacheUnavailable, Neighbour
+from model.cache.keys import CacheKey
+from model.cache.record import Recorder, Silence
+
+log = logging.getLogger(__name__)
+_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=True).encode
+
+ALONE_MS = 1_000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.025
+_MOST_GENERATIONS = 10_000
+
+
+class _Place(NamedTuple):
+    """A key whose generation is known."""
+
+    key: CacheKey
+    name: str
+    header: bytes
+    generation: bytes
+
+
+def is_not_none(value: object) -> bool:
+    """Cache what exists; ask again for what does not."""
+    return value is not None
+
+
+def always(value: object) -> bool:
+    """Cache negative answers too."""
+    return True
+
+
+class DataModelCache:
+    """What a registry's read path asks before the database; it never fails, it only misses."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        config: CacheConfig | None = None,
+        recorder: Recorder | None = None,
+        *,
+        neighbour: Neighbour | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._backend = backend
+        self._config = config or CacheConfig()
+        self._record = (recorder or Silence()).record
+        self._neighbour = neighbour
+        self._clock = clock
+        self._sleep = sleep
+        self._generations: dict[str, bytes] = {}
+
+    def retrieve(
+        self,
+        key: CacheKey,
+        loader: Callable[[], Any],
+        should_cache: Callable[[Any], bool] = is_not_none,
+        lifetime: Callable[[Any], float] | None = None,
+    ) -> Any:
+        """The entry's value, or what `loader` returns, which is stored where `should_cache` agrees.
+
+        At most one loader of a key holds its lease; others wait for at most `wait_s` and then load
+        for themselves. `lifetime` gives the seconds that a loaded value may be kept, at most the
+        kind's TTL. The loader's exceptions pass; those of the cache do not.
+        """
+        started = self._clock()
+        try:
+            if key.group is None:
+                place = None
+                header, raw = key.header, self._backend.get(key.name)
+            else:
+                place, raw = self._look(key, key.group)
+                header = place.header
+        except CacheUnavailable as error:
+            self._failed(key.kind, error, started)
+            return self._load_alone(key, loader, started)
+        if raw is not None and raw.startswith(header):
+            try:
+                value = _decode(raw.decode())[-1]
+            except ValueError:
+                self._record(key.kind, "error", 0.0)
+            else:
+                self._record(key.kind, "hit", self._clock() - started)
+                return value
+        place = place or _Place(key, key.name, header, b"")
+        return self._miss(place, raw, loader, should_cache, lifetime, started)
+
+    def invalidate(self, *keys: CacheKey) -> bool:
+        """Forget the entries and revoke their loaders' leases, all in one pipeline. Never raises.
+
+        False when the server could not be reached: the names are then kept, and are deleted before
+        this cache serves anything again; whoever relays events should deliver them again too.
+        """
+        started = self._clock()
+        names = list(dict.fromkeys(name for key in keys for name in key.forgets))
+        if not names:
+            return True
+        delivered = self._backend.forget(names)
+        if self._neighbour is not None:
+            delivered = self._neighbour.forget_keys(keys) and delivered
+        if self._generations:
+            for name in names:
+                self._generations.pop(name, None)
+        counts: dict[str, int] = {}
+        for key in keys:
+            counts[key.kind] = counts.get(key.kind, 0) + 1
+        each = (self._clock() - started) / len(keys)
+        for kind, count in counts.items():
+            self._record(kind, "invalidate" if delivered else "undelivered", each * count, count)
+        return delivered
+
+    def close(self) -> None:
+        """Give back connections; the next use opens new ones."""
+        self._backend.close()
+        if self._neighbour is not None:
+            self._neighbour.close()
+
+    def _look(self, key: CacheKey, group: str) -> tuple[_Place, bytes | None]:
+        """The place of a key with a generation, and what is there; one round trip once warm."""
+        if not key.group_in_name:
+            raw, generation = self._backend.get_both(key.name, group)
+            return self._place(key, self._begun(key, group, generation)), raw
+        known = self._generations.get(group)
+        if known is None:
+            generation, raw = self._backend.get(group), None
+        else:
+            raw, generation = self._backend.get_both(key.name + known.decode(), group)
+        generation = self._begun(key, group, generation)
+        place = self._place(key, generation)
+        if generation != known:
+            if len(self._generations) >= _MOST_GENERATIONS:
+                self._generations.clear()
+            self._generations[group] = generation
+            raw = self._backend.get(place.name)
+        return place, raw
+
+    def _place(self, key: CacheKey, generation: bytes) -> _Place:
+        name = key.name + generation.decode() if key.group_in_name else key.name
+        return _Place(key, name, key.header + b'"' + generation + b'",', generation)
+
+    def _begun(self, key: CacheKey, group: str, found: bytes | None) -> bytes:
+        """The generation `found`, or a new one, random so that none returns; it outlives its members."""
+        if found is not None and found.isalnum():
+            return found
+        fresh = secrets.token_hex(8).encode()
+        now = self._backend.swap(group, found, fresh, 2 * max(self._config.ttl_ms(key.kind), 1000))
+        if now is None:
+            return fresh
+        if not now.isalnum():
+            raise CacheUnavailable
+        return now
+
+    def _miss(
+        self,
+        place: _Place,
+        raw: bytes | None,
+        loader: Callable[[], Any],
+        should_cache: Callable[[Any], bool],
+        lifetime: Callable[[Any], float] | None,
+        started: float,
+    ) -> Any:
+        lease = b"~" + place.generation + b":"
+        mine = lease + secrets.token_hex(8).encode()
+        try:
+            found = self._acquire(place, raw, lease, mine)
+        except CacheUnavailable as error:
+            self._failed(place.key.kind, error, started)
+            found = None
+        if found is None:
+            return self._load_alone(place.key, loader, started)
+        if found is not mine:
+            return self._hit(place, found, loader, started)
+        try:
+            value = loader()
+        except BaseException:
+            self._settle(place, mine, b"", 0)
+            raise
+        self._record(place.key.kind, "miss", self._clock() - started)
+        self._store(place, mine, value, should_cache, lifetime)
+        return value
+
+    def _acquire(self, place: _Place, raw: bytes | None, lease: bytes, mine: bytes) -> bytes | None:
+        """`mine` when the lease is ours, a value when another stored one, None after waiting in vain."""
+        deadline = self._clock() + self._config.wait_s
+        pause = _FIRST_PAUSE_S
+        lease_ms = max(1, int(self._config.lease_s * 1000))
+        if raw is None or not raw.startswith((lease, b"!" + place.generation + b":")):
+            # What we saw is nothing, another's value, or a leftover of an older generation.
+            raw = self._backend.swap(place.name, raw, mine, lease_ms)
+            if raw is None:
+                return mine
+        while True:
+            if raw is None:
+                raw = self._backend.swap(place.name, None, mine, lease_ms)
+                if raw is None:
+                    return mine
+            if raw.startswith(place.header):
+                return raw
+            if not raw.startswith(lease) or self._clock() >= deadline:
+                return None
+            self._sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            raw = self._backend.get(place.name, fresh=True)
+
+    def _hit(self, place: _Place, raw: bytes, loader: Callable[[], Any], started: float) -> Any:
+        try:
+            value = _decode(raw.decode())[-1]
+        except ValueError:
+            return self._load_alone(place.key, loader, started)
+        self._record(place.key.kind, "hit", self._clock() - started)
+        return value
+
+    def _load_alone(self, key: CacheKey, loader: Callable[[], Any], started: float) -> Any:
+        value = loader()
+        self._record(key.kind, "alone", self._clock() - started)
+        return value
+
+    def _store(
+        self,
+        place: _Place,
+        mine: bytes,
+        value: Any,
+        should_cache: Callable[[Any], bool],
+        lifetime: Callable[[Any], float] | None,
+    ) -> None:
+        kind = place.key.kind
+        started = self._clock()
+        ttl_ms = self._config.ttl_ms(kind)
+        if lifetime is not None:
+            ttl_ms = min(ttl_ms, int(lifetime(value) * 1000)) if should_cache(value) else 0
+        if ttl_ms <= 0 or not should_cache(value):
+            self._settle(place, mine, b"!" + place.generation + b":", ALONE_MS)
+            self._record(kind, "declined", 0.0)
+            return
+        try:
+            stored = place.header + _encode(value).encode() + b"]"
+        except (TypeError, ValueError):
+            log.exception("cache.value.unserialisable", extra={"kind": kind})
+            self._settle(place, mine, b"", 0)
+            self._record(kind, "error", 0.0)
+            return
+        if len(stored) > self._config.sizes.get(kind, self._config.max_bytes):
+            self._settle(place, mine, b"!" + place.generation + b":", ALONE_MS)
+            self._record(kind, "oversize", 0.0)
+            return
+        settled = self._settle(place, mine, stored, ttl_ms)
+        if settled is not None:
+            self._record(kind, "store" if settled else "revoked", self._clock() - started)
+
+    def _settle(self, place: _Place, mine: bytes, value: bytes, ttl_ms: int) -> bool | None:
+        started = self._clock()
+        try:
+            return self._backend.settle(place.name, mine, value, ttl_ms)
+        except CacheUnavailable as error:
+            self._failed(place.key.kind, error, started)
+            return None
+
+    def _failed(self, kind: str, error: CacheUnavailable, started: float) -> None:
+        if error.asked:
+            self._record(kind, "error", self._clock() - started)

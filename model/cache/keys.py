@@ -1,0 +1,206 @@
+"""One builder for each kind of entry: the fixed name, the identity, and what forgets it.
+
+The names are shared with the system beside us and cannot change, though some are ambiguous
+(`a_b`/`c` and `a`/`b_c` meet in one). So each key also carries `header`, the beginning of the
+stored JSON: schema version, kind and every part, unambiguously. A value that does not begin
+with the header of its key belongs to somebody else, or to another version: a miss.
+
+Where the names of a family cannot be enumerated, the family has a *generation*: an entry with a
+random value that each member repeats behind its header. Forgetting it forgets them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from json.encoder import encode_basestring_ascii as _quote
+from typing import NamedTuple
+
+from model.errors import BadInput
+
+SCHEMA_VERSION = 1
+
+REPOSITORY_LOOKUP = "repository_lookup"
+REPOSITORY_MANIFEST = "repository_manifest"
+ACTIVE_TAGS = "active_tags"
+REPOSITORY_BLOB = "repository_blob"
+CATALOG_PAGE = "catalog_page"
+GEO_RESTRICTIONS = "geo_restrictions"
+SECURITY_REPORT = "security_report"
+MANIFEST_REFERRERS = "manifest_referrers"
+UPSTREAM_TOKEN = "upstream_token"
+
+# Seconds; an upstream token's own lifetime is shorter than this bound, or is the bound.
+DEFAULT_TTL_S: dict[str, float] = {
+    REPOSITORY_LOOKUP: 120.0,
+    REPOSITORY_MANIFEST: 300.0,
+    ACTIVE_TAGS: 120.0,
+    REPOSITORY_BLOB: 60.0,
+    CATALOG_PAGE: 60.0,
+    GEO_RESTRICTIONS: 240.0,
+    SECURITY_REPORT: 300.0,
+    MANIFEST_REFERRERS: 60.0,
+    UPSTREAM_TOKEN: 3600.0,
+}
+KINDS = tuple(DEFAULT_TTL_S)
+
+BLOB_VERSIONS = (1, 2)
+REPOSITORY_KINDS = ("image", "application")
+
+# Control characters would forge names in logs; braces would move a key to another cluster slot.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f{}]")
+_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
+_LONGEST = 1024
+
+
+class CacheKey(NamedTuple):
+    """Where an entry is kept, for whom, and which names an invalidation deletes."""
+
+    kind: str
+    name: str
+    header: bytes
+    group: str | None = None
+    group_in_name: bool = False
+    forget: tuple[str, ...] | None = None
+
+    @property
+    def forgets(self) -> tuple[str, ...]:
+        """The names to delete so that this entry is never served again."""
+        return self.forget or (self.name,)
+
+
+def _text(value: str) -> str:
+    """`value` as a JSON string; raises `BadInput` where it cannot be part of a key."""
+    if type(value) is not str or not value or len(value) > _LONGEST or _FORBIDDEN.search(value):
+        raise BadInput("a part of a cache key must be a short text without control characters or braces")
+    return str(_quote(value))
+
+
+def _number(value: int) -> int:
+    if type(value) is not int or value < 0:
+        raise BadInput("a part of a cache key must be a whole number that is not negative")
+    return value
+
+
+def _digest(value: str) -> str:
+    if type(value) is not str or not _DIGEST.fullmatch(value):
+        raise BadInput("a part of a cache key must be a digest")
+    return value
+
+
+def repository_lookup(
+    namespace: str, repository: str, manifest_ref: str | None = None, kind_filter: str | None = None
+) -> CacheKey:
+    """A repository by name; invalidating any variant forgets all of that repository."""
+    name = f"repository_lookup_{namespace}_{repository}"
+    if manifest_ref:
+        name += f"_{manifest_ref}"
+    if kind_filter:
+        name += f"_{kind_filter}"
+    owner = f"{_text(namespace)},{_text(repository)}"
+    reference = _text(manifest_ref) if manifest_ref else "null"
+    kind = _text(kind_filter) if kind_filter else "null"
+    group = f"repository_lookup_gen__{namespace}/{repository}"
+    header = f'[{SCHEMA_VERSION},"repository_lookup",{owner},{reference},{kind},'.encode()
+    return CacheKey(REPOSITORY_LOOKUP, name, header, group, forget=(group,))
+
+
+def repository_manifest(repository_id: int, digest: str) -> CacheKey:
+    """A manifest of a repository by digest."""
+    name = f"repository_manifest__{_number(repository_id)}_{_digest(digest)}"
+    return CacheKey(
+        REPOSITORY_MANIFEST,
+        name,
+        f'[{SCHEMA_VERSION},"repository_manifest",{repository_id},"{digest}",'.encode(),
+    )
+
+
+def active_tags(repository_id: int, last_tag: str | None = None, limit: int | None = None) -> CacheKey:
+    """A page of a repository's active tags; its name ends with the generation, once that is known.
+
+    Invalidating any page forgets every page of the repository.
+    """
+    _number(repository_id)
+    group = f"repo_active_tags_gen__{repository_id}"
+    last = _text(last_tag) if last_tag else "null"
+    size = "null" if limit is None else _number(limit)
+    return CacheKey(
+        ACTIVE_TAGS,
+        f"repo_active_tags__{repository_id}_{last_tag or None}_{limit}_",
+        f'[{SCHEMA_VERSION},"active_tags",{repository_id},{last},{size},'.encode(),
+        group,
+        group_in_name=True,
+        forget=(group,),
+    )
+
+
+def repository_blob(namespace: str, repository: str, digest: str, version: int = 2) -> CacheKey:
+    """A blob as one repository sees it; invalidating forgets every version of it there."""
+    if version not in BLOB_VERSIONS:
+        raise BadInput("a blob's version in a cache key must be 1 or 2")
+    stem = f"repo_blob__{namespace}_{repository}_{_digest(digest)}_"
+    owner = f"{_text(namespace)},{_text(repository)}"
+    return CacheKey(
+        REPOSITORY_BLOB,
+        f"{stem}{version}",
+        f'[{SCHEMA_VERSION},"repository_blob",{owner},"{digest}",{version},'.encode(),
+        f"repo_blob_gen__{digest}",
+        forget=(stem + "1", stem + "2"),
+    )
+
+
+def blob_everywhere(digest: str) -> CacheKey:
+    """Only to invalidate: the blob in every repository."""
+    group = f"repo_blob_gen__{_digest(digest)}"
+    return CacheKey(REPOSITORY_BLOB, group, b"", group, forget=(group,))
+
+
+def catalog_page(
+    auth_context: str | None = None, start_id: int | None = None, limit: int | None = None
+) -> CacheKey:
+    """A page of the catalogue as one caller may see it; invalidating forgets every page of everybody."""
+    who = _text(auth_context) if auth_context else "null"
+    start, size = _number(start_id or 0), _number(limit or 0)
+    return CacheKey(
+        CATALOG_PAGE,
+        f"catalog_page__{auth_context or '(anon)'}_{start}_{size}",
+        f'[{SCHEMA_VERSION},"catalog_page",{who},{start},{size},'.encode(),
+        "catalog_page_gen",
+        forget=("catalog_page_gen",),
+    )
+
+
+def geo_restrictions(namespace: str) -> CacheKey:
+    """The regions that may not pull from a namespace."""
+    header = f'[{SCHEMA_VERSION},"geo_restrictions",{_text(namespace)},'.encode()
+    return CacheKey(GEO_RESTRICTIONS, f"geo_restrictions__{namespace}", header)
+
+
+def security_report(digest: str) -> CacheKey:
+    """The scanner's report of a manifest digest."""
+    name = f"security_report__{_digest(digest)}"
+    return CacheKey(SECURITY_REPORT, name, f'[{SCHEMA_VERSION},"security_report","{digest}",'.encode())
+
+
+def manifest_referrers(repository_id: int, digest: str, artifact_type: str | None = None) -> CacheKey:
+    """The referrers of a manifest; invalidating forgets the lists of every artifact type."""
+    name = f"manifest_referrers__{_number(repository_id)}_{_digest(digest)}"
+    group = f"manifest_referrers_gen__{repository_id}_{digest}"
+    kind = "null"
+    if artifact_type:
+        kind = _text(artifact_type)
+        name += f"_artifact_type_{hashlib.sha256(artifact_type.encode()).hexdigest()}"
+    header = f'[{SCHEMA_VERSION},"manifest_referrers",{repository_id},"{digest}",{kind},'.encode()
+    return CacheKey(MANIFEST_REFERRERS, name, header, group, forget=(group,))
+
+
+def upstream_token(organization: str, registry: str, repository: str) -> CacheKey:
+    """A token for an upstream registry; the value is a secret."""
+    parts = f"{_text(organization)},{_text(registry)},{_text(repository)}"
+    if "/" in organization or "/" in registry:
+        raise BadInput("an organisation or registry in a cache key has no slash")
+    return CacheKey(
+        UPSTREAM_TOKEN,
+        f"upstream_token__{organization}/{registry}/{repository}",
+        f'[{SCHEMA_VERSION},"upstream_token",{parts},'.encode(),
+    )
