@@ -11,8 +11,10 @@ from model.gc.scope import Scope
 # to takes these rows first and looks afterwards, in a statement of its own, so that of two who
 # drop the last two references exactly one sees that nothing is left.
 _LOCK_QUOTA = """
-SELECT (SELECT id FROM quotarepositorysize WHERE repository_id = %(repository_id)s FOR UPDATE),
-       (SELECT id FROM quotanamespacesize WHERE namespace_user_id = %(namespace_id)s FOR UPDATE)
+SELECT (SELECT id FROM quotarepositorysize WHERE repository_id = %(repository_id)s
+        FOR UPDATE) AS repository_quota,
+       (SELECT id FROM quotanamespacesize WHERE namespace_user_id = %(namespace_id)s
+        FOR UPDATE) AS namespace_quota
 """
 
 # A base layer has a hundred thousand references: a few of them are looked at first, and only where
@@ -23,14 +25,14 @@ WITH left_repository AS MATERIALIZED (
     FROM unnest(%(blobs)s) AS lost (id) JOIN imagestorage b ON b.id = lost.id
     WHERE NOT EXISTS (SELECT FROM manifestblob o
                       WHERE o.repository_id = %(repository_id)s AND o.blob_id = b.id OFFSET 0)
-), some AS MATERIALIZED (
+), sampled AS MATERIALIZED (
     SELECT l.id, l.size, near.refs, near.here FROM left_repository l CROSS JOIN LATERAL (
         SELECT count(*) AS refs, bool_or(r.namespace_user_id = %(namespace_id)s) AS here
         FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 64) o
         JOIN repository r ON r.id = o.repository_id OFFSET 0) near
     WHERE %(has_quota)s
 ), left_namespace AS (
-    SELECT s.id, s.size FROM some s WHERE s.here IS NOT TRUE AND (s.refs < 64 OR NOT EXISTS (
+    SELECT s.id, s.size FROM sampled s WHERE s.here IS NOT TRUE AND (s.refs < 64 OR NOT EXISTS (
         SELECT FROM repository r CROSS JOIN LATERAL (
             SELECT 1 FROM manifestblob o
             WHERE o.repository_id = r.id AND o.blob_id = s.id LIMIT 1) used
