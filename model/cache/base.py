@@ -14,9 +14,10 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from model.cache.backend import Backend, CacheConfig, CacheUnavailable, Neighbour
+from model.cache.generations import Generations, Place
 from model.cache.keys import CacheKey
 from model.cache.record import Recorder, Silence
 
@@ -26,16 +27,6 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=True).encode
 
 ALONE_MS = 1_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.025
-_MOST_GENERATIONS = 10_000
-
-
-class _Place(NamedTuple):
-    """A key whose generation is known."""
-
-    key: CacheKey
-    name: str
-    header: bytes
-    generation: bytes
 
 
 def is_not_none(value: object) -> bool:
@@ -67,7 +58,7 @@ class DataModelCache:
         self._neighbour = neighbour
         self._clock = clock
         self._sleep = sleep
-        self._generations: dict[str, bytes] = {}
+        self._generations = Generations(backend, self._config)
 
     def retrieve(
         self,
@@ -88,7 +79,7 @@ class DataModelCache:
                 place = None
                 header, raw = key.header, self._backend.get(key.name)
             else:
-                place, raw = self._look(key, key.group)
+                place, raw = self._generations.look(key, key.group)
                 header = place.header
         except CacheUnavailable as error:
             self._failed(key.kind, error, started)
@@ -101,7 +92,7 @@ class DataModelCache:
             else:
                 self._record(key.kind, "hit", self._clock() - started)
                 return value
-        place = place or _Place(key, key.name, header, b"")
+        place = place or Place(key, key.name, header, b"")
         return self._miss(place, raw, loader, should_cache, lifetime, started)
 
     def invalidate(self, *keys: CacheKey) -> bool:
@@ -117,9 +108,7 @@ class DataModelCache:
         delivered = self._backend.forget(names)
         if self._neighbour is not None:
             delivered = self._neighbour.forget_keys(keys) and delivered
-        if self._generations:
-            for name in names:
-                self._generations.pop(name, None)
+        self._generations.drop(names)
         counts: dict[str, int] = {}
         for key in keys:
             counts[key.kind] = counts.get(key.kind, 0) + 1
@@ -134,44 +123,9 @@ class DataModelCache:
         if self._neighbour is not None:
             self._neighbour.close()
 
-    def _look(self, key: CacheKey, group: str) -> tuple[_Place, bytes | None]:
-        """The place of a key with a generation, and what is there; one round trip once warm."""
-        if not key.group_in_name:
-            raw, generation = self._backend.get_both(key.name, group)
-            return self._place(key, self._begun(key, group, generation)), raw
-        known = self._generations.get(group)
-        if known is None:
-            generation, raw = self._backend.get(group), None
-        else:
-            raw, generation = self._backend.get_both(key.name + known.decode(), group)
-        generation = self._begun(key, group, generation)
-        place = self._place(key, generation)
-        if generation != known:
-            if len(self._generations) >= _MOST_GENERATIONS:
-                self._generations.clear()
-            self._generations[group] = generation
-            raw = self._backend.get(place.name)
-        return place, raw
-
-    def _place(self, key: CacheKey, generation: bytes) -> _Place:
-        name = key.name + generation.decode() if key.group_in_name else key.name
-        return _Place(key, name, key.header + b'"' + generation + b'",', generation)
-
-    def _begun(self, key: CacheKey, group: str, found: bytes | None) -> bytes:
-        """The generation `found`, or a new one, random so that none returns; it outlives its members."""
-        if found is not None and found.isalnum():
-            return found
-        fresh = secrets.token_hex(8).encode()
-        now = self._backend.swap(group, found, fresh, 2 * max(self._config.ttl_ms(key.kind), 1000))
-        if now is None:
-            return fresh
-        if not now.isalnum():
-            raise CacheUnavailable
-        return now
-
     def _miss(
         self,
-        place: _Place,
+        place: Place,
         raw: bytes | None,
         loader: Callable[[], Any],
         should_cache: Callable[[Any], bool],
@@ -198,7 +152,7 @@ class DataModelCache:
         self._store(place, mine, value, should_cache, lifetime)
         return value
 
-    def _acquire(self, place: _Place, raw: bytes | None, lease: bytes, mine: bytes) -> bytes | None:
+    def _acquire(self, place: Place, raw: bytes | None, lease: bytes, mine: bytes) -> bytes | None:
         """`mine` when the lease is ours, a value when another stored one, None after waiting in vain."""
         deadline = self._clock() + self._config.wait_s
         pause = _FIRST_PAUSE_S
@@ -221,7 +175,7 @@ class DataModelCache:
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
             raw = self._backend.get(place.name, fresh=True)
 
-    def _hit(self, place: _Place, raw: bytes, loader: Callable[[], Any], started: float) -> Any:
+    def _hit(self, place: Place, raw: bytes, loader: Callable[[], Any], started: float) -> Any:
         try:
             value = _decode(raw.decode())[-1]
         except ValueError:
@@ -236,7 +190,7 @@ class DataModelCache:
 
     def _store(
         self,
-        place: _Place,
+        place: Place,
         mine: bytes,
         value: Any,
         should_cache: Callable[[Any], bool],
@@ -266,7 +220,7 @@ class DataModelCache:
         if settled is not None:
             self._record(kind, "store" if settled else "revoked", self._clock() - started)
 
-    def _settle(self, place: _Place, mine: bytes, value: bytes, ttl_ms: int) -> bool | None:
+    def _settle(self, place: Place, mine: bytes, value: bytes, ttl_ms: int) -> bool | None:
         started = self._clock()
         try:
             return self._backend.settle(place.name, mine, value, ttl_ms)

@@ -191,7 +191,8 @@ class RedisBackend:
                 raise answer
 
     def _pipeline(self, client: Any) -> Any:
-        return client.pipeline() if type(client) is redis.RedisCluster else client.pipeline(transaction=False)
+        options = {} if type(client) is redis.RedisCluster else {"transaction": False}
+        return client.pipeline(**options)
 
     def _run(self, client: Any, script: Script, name: str, *values: object) -> Any:
         try:
