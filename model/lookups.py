@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.database import execute
+from model.database import execute, fetch
 
 ROWS: dict[str, tuple[str, ...]] = {
     "mediatype": (
@@ -68,3 +68,12 @@ def insert_missing() -> int:
             (name, mutable, name),
         )
     return added
+
+
+def find_used_locations() -> list[str]:
+    """Names of the storage locations at which any blob lies."""
+    rows = fetch(
+        "SELECT l.name FROM imagestoragelocation l WHERE EXISTS"
+        " (SELECT FROM imagestorageplacement p WHERE p.location_id = l.id) ORDER BY l.name"
+    )
+    return [row.name for row in rows]

@@ -28,7 +28,7 @@ from worker.settings import Settings
 
 _HOW = "set it ({example}), or run the command on servers of its own: dredge embedded -- dredge …"
 _EXAMPLES = {
-    "database_url": "postgresql://user:password@host:5432/quay",
+    "database_url": "postgresql://quay@host:5432/quay",
     "broker_url": "redis://host:6379/0",
     "storage": "/path/to/directory or s3://bucket/prefix",
 }

@@ -1,0 +1,150 @@
+"""`dredge check`: is everything there, and does it fit?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
+
+import click
+import redis
+
+from model import database, lookups, schema
+from model.errors import RegistryError
+from worker.broker import connect
+from worker.cli import output
+from worker.logs import masked
+from worker.settings import Settings
+from worker.storage.driver import open_store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `problem` says what to do, or is empty."""
+
+    part: str
+    what: str
+    problem: str = ""
+
+
+@click.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each finding.")
+def command(as_json: bool) -> None:
+    """Verify database, schema, broker, cache and storage.
+
+    Every problem is listed with what to do about it; exit code 1 if there is one.
+    """
+    settings = output.settings()
+    failed = False
+    for part in (_database, _broker, _cache, _quay, _storage):
+        for finding in _guarded(part, settings):
+            failed = failed or bool(finding.problem)
+            _show(finding, as_json)
+    sys.exit(1 if failed else 0)
+
+
+def _show(finding: Finding, as_json: bool) -> None:
+    if as_json:
+        output.emit_json(asdict(finding))
+    else:
+        mark = "PROBLEM" if finding.problem else "ok"
+        click.echo(f"{mark:8} {finding.part:9} {masked(finding.problem or finding.what)}")
+
+
+def _guarded(part: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+    """The part's findings; what it raises becomes one of them."""
+    name = part.__name__.removeprefix("_")
+    try:
+        yield from part(settings)
+    except (RegistryError, redis.RedisError, OSError, ValueError) as error:
+        yield Finding(name, "reachable", f"{error}")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_url:
+        yield _unset("database", "DREDGE_DATABASE_URL")
+        return
+    database.configure(settings.database_url, application_name="dredge-check")
+    try:
+        with database.connection():
+            version = database.fetch_one("SELECT current_setting('server_version') AS version").version
+            yield Finding("database", f"PostgreSQL {version} answers at {_place(settings.database_url)}")
+            problems = schema.check()
+            yield from (Finding("schema", "tables", problem) for problem in problems)
+            if not problems:
+                yield Finding("schema", "all tables, columns and indexes are there")
+                yield from _locations(settings)
+    finally:
+        database.db.close_all()
+
+
+def _locations(settings: Settings) -> Iterator[Finding]:
+    for name in lookups.find_used_locations():
+        if name not in settings.storage:
+            problem = f"Blobs lie at {name}, which DREDGE_STORAGE does not name: their objects stay for ever"
+            yield Finding("storage", name, problem)
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if not settings.broker_url:
+        yield _unset("broker", "DREDGE_BROKER_URL")
+        return
+    yield from _redis("broker", settings.broker_url)
+    if urlsplit(settings.broker_url).scheme == "sentinel":
+        return
+    with connect(settings.broker_url) as client:
+        memory = client.info("memory")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if memory.get("maxmemory") and policy != "noeviction":
+        problem = (
+            f"The broker throws messages away when it is full ({policy}): set maxmemory-policy noeviction"
+        )
+        yield Finding("broker", "memory", problem)
+
+
+def _cache(settings: Settings) -> Iterator[Finding]:
+    for url in filter(None, (settings.cache_url or settings.broker_url, settings.cache_replica_url)):
+        yield from _redis("cache", url)
+
+
+def _quay(settings: Settings) -> Iterator[Finding]:
+    if settings.quay_redis_url:
+        yield from _redis("quay", settings.quay_redis_url)
+
+
+def _redis(part: str, url: str) -> Iterator[Finding]:
+    scheme = urlsplit(url).scheme
+    if scheme not in ("redis", "rediss", "unix"):
+        yield Finding(part, f"{scheme} is not tried here")
+        return
+    try:
+        with connect(url) as client:
+            version = client.info("server").get("redis_version", "?")
+    except (redis.RedisError, OSError) as error:
+        what = f"{_place(url)} does not answer ({error}): start it, or correct DREDGE_{part.upper()}_URL"
+        yield Finding(part, "reachable", what)
+    else:
+        yield Finding(part, f"Redis {version} answers at {_place(url)}")
+
+
+def _storage(settings: Settings) -> Iterator[Finding]:
+    if not settings.storage:
+        yield _unset("storage", "DREDGE_STORAGE")
+    for name, url in settings.storage.items():
+        try:
+            open_store(url).check()
+        except (RegistryError, OSError) as error:
+            yield Finding("storage", name, f"{name}: {error}")
+        else:
+            yield Finding("storage", f"{name}: objects can be written, read and erased")
+
+
+def _unset(part: str, variable: str) -> Finding:
+    return Finding(part, "configured", f"{variable} is not set: set it, or use `dredge embedded -- COMMAND`")
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.hostname or parts.path}{port}"

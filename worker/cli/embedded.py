@@ -1,0 +1,95 @@
+"""`dredge embedded -- COMMAND`: a command with servers of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model import database, schema
+from worker.cli import output
+from worker.embedded import EmbeddedServers
+
+
+@click.command("embedded", context_settings={"ignore_unknown_options": True})
+@click.option("--init", "initialise", is_flag=True, help="Create all tables first, as `dredge init` does.")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the data here and find it again; without it, it is temporary.",
+)
+@click.argument("command_line", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
+def command(initialise: bool, directory: Path | None, command_line: tuple[str, ...]) -> None:
+    """Run a command with fresh embedded servers.
+
+    The command finds their URLs in DREDGE_DATABASE_URL, DREDGE_BROKER_URL, DREDGE_CACHE_URL and
+    DREDGE_STORAGE.  The servers end with it, and the exit code is the command's.
+    """
+    with _stoppable(), EmbeddedServers(directory, durable=directory is not None) as servers:
+        if initialise:
+            create_tables(servers.database_url)
+        code = run(command_line, servers.environment())
+    sys.exit(code)
+
+
+def create_tables(url: str) -> None:
+    """Do what `dredge init` does, in this process."""
+    database.configure(url)
+    try:
+        schema.create()
+    finally:
+        database.db.close_all()
+
+
+def command_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child: with `celery` and `dredge` of this Python first in the path."""
+    here = Path(sys.executable).parent
+    return {**os.environ, **more, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def run(command_line: Sequence[str], more: Mapping[str, str]) -> int:
+    """Run the command to its end, passing SIGTERM on; its exit code, 128 + n after a signal."""
+    try:
+        child = subprocess.Popen(command_line, env=command_environment(more))
+    except OSError as error:
+        output.fail(f"{command_line[0]}: {error.strerror}")
+    with _passing_on(child):
+        code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A terminal's Ctrl-C reaches the child by itself; a SIGTERM is for the child to answer."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
+
+    def pass_on(number: int, frame: Any) -> None:
+        child.send_signal(number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Outside of the child's life a SIGTERM ends this command as an exception, so that servers stop."""
+
+    def leave(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

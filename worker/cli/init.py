@@ -1,0 +1,56 @@
+"""`dredge init`: the tables, and the optional trigger."""
+
+from __future__ import annotations
+
+import click
+
+from model import schema
+from worker.cli import output
+
+
+@click.command("init")
+@click.option(
+    "--triggers/--no-triggers",
+    default=None,
+    help="Add or remove the trigger that records every ended tag as an event, whoever ends it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(triggers: bool | None, as_json: bool) -> None:
+    """Create missing tables.
+
+    On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
+    other table is touched.  Running it again changes nothing.
+    """
+    with output.connected(output.settings()):
+        prepared = schema.create()
+        if triggers is not None:
+            _set_triggers(triggers)
+    if as_json:
+        output.emit_json(
+            {
+                "found": prepared.found,
+                "tables": list(prepared.tables),
+                "lookup_rows": prepared.lookup_rows,
+                "migrations": list(prepared.migrations),
+                "triggers": triggers,
+            }
+        )
+        return
+    found = {"empty": "an empty database", "registry": "a registry's database"}[prepared.found]
+    click.echo(f"Found {found}.")
+    if prepared:
+        click.echo(f"Created {len(prepared.tables)} tables and {prepared.lookup_rows} lookup rows.")
+        click.echo(f"Applied {', '.join(prepared.migrations) or 'no migration'}.")
+    else:
+        click.echo("Nothing to create.")
+    if triggers is not None:
+        click.echo("The trigger on tags is installed." if triggers else "There is no trigger on tags.")
+
+
+def _set_triggers(wanted: bool) -> None:
+    from model import triggers
+
+    if wanted:
+        triggers.install_triggers()
+    else:
+        triggers.remove_triggers()

@@ -1,0 +1,121 @@
+"""`dredge up`: everything in the foreground, as the Procfile says."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import click
+import honcho.manager
+import honcho.process
+from honcho.environ import parse_procfile
+
+from worker.cli import output
+from worker.cli.embedded import command_environment, create_tables
+from worker.embedded import EmbeddedServers
+from worker.logs import masked
+from worker.settings import Settings
+
+PROCFILE = """\
+worker: exec celery -A worker worker --concurrency=2 --loglevel=info
+beat: exec celery -A worker beat --loglevel=info
+"""
+# A worker finishes its task's turn before it ends; then everything that is left is killed.
+STOP_S = 60
+
+
+@click.command("up")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path.home() / ".local/share/dredge",
+    show_default="~/.local/share/dredge",
+    help="Where embedded servers keep their data.",
+)
+@click.option(
+    "--procfile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What to run (default: ./Procfile, else a worker and a beat).",
+)
+def command(directory: Path, procfile: Path | None) -> None:
+    """Run the whole system in the foreground.
+
+    What no DREDGE_* variable names is embedded: PostgreSQL, Valkey, a directory for objects; their
+    data stay in the directory.  Ctrl-C stops everything.
+    """
+    settings = output.settings()
+    processes = parse_procfile(_procfile_text(procfile)).processes
+    servers = EmbeddedServers(
+        directory, postgres=not settings.database_url, valkey=not settings.broker_url, durable=True
+    )
+    with servers:
+        environment = _environment(settings, servers)
+        if not settings.database_url:
+            create_tables(servers.database_url)
+        for name, value in environment.items():
+            click.echo(f"{name}={masked(value)}", err=True)
+        code = _run(processes, command_environment(environment))
+    sys.exit(code)
+
+
+def _procfile_text(given: Path | None) -> str:
+    path = given or Path("Procfile")
+    return path.read_text() if path.exists() else PROCFILE
+
+
+def _environment(settings: Settings, servers: EmbeddedServers) -> dict[str, str]:
+    """The variables of the embedded servers, for what is not configured."""
+    made = servers.environment()
+    if settings.cache_url:
+        made.pop("DREDGE_CACHE_URL", None)
+    if settings.storage:
+        made.pop("DREDGE_STORAGE", None)
+    return made
+
+
+class _Processes:
+    """Stops a process by its main process alone: a worker ends its own children, when they are done."""
+
+    def terminate(self, pid: int) -> None:
+        _signal(os.kill, pid, signal.SIGTERM)
+
+    def kill(self, pid: int) -> None:
+        _signal(os.killpg, pid, signal.SIGKILL)
+
+
+def _signal(send: Any, pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        send(pid, number)
+
+
+def _spawn(command_line: str, **options: Any) -> Any:
+    """Start a process that ends when this program does, however that ends."""
+    child = honcho.process.Popen(command_line, **options)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            wait([parent.sentinel])
+            _Processes().terminate(child.pid)
+
+        threading.Thread(target=follow, daemon=True).start()
+    return child
+
+
+def _run(processes: dict[str, str], environment: dict[str, str]) -> int:
+    """Run all until one ends or a signal comes; 0 after a signal."""
+    honcho.manager.KILL_WAIT = STOP_S
+    manager = honcho.manager.Manager()
+    manager._procmgr = _Processes()
+    for name, line in processes.items():
+        process = manager.add_process(name, line, env=environment)
+        process._child_ctor = _spawn
+    manager.loop()
+    return 0 if manager.returncode in (130, 143) else int(manager.returncode or 0)
