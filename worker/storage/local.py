@@ -8,9 +8,10 @@ import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from worker.storage.disk import explain, fsync_directory, translated
 from worker.storage.driver import (
     Erased,
     NoSuchObject,
@@ -24,16 +25,6 @@ _TEMPORARY = ".tmp"
 _CHUNK = 1 << 20
 _STALE_S = 86_400
 _RENAME_TRIES = 10
-_WHAT_TO_DO = {
-    errno.EACCES: "give this user write permission on it",
-    errno.EPERM: "give this user write permission on it",
-    errno.EROFS: "it is mounted read-only",
-    errno.ENOSPC: "the disk is full: free some space",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.ENOENT: "it is missing: create it, or mount its disk",
-    errno.ENOTDIR: "it is not a directory",
-    errno.EMFILE: "too many open files: raise the limit",
-}
 
 
 class LocalStore:
@@ -66,7 +57,7 @@ class LocalStore:
                 missing = True
                 results.append(Erased(path, False))
             except OSError as error:
-                results.append(Erased(path, None, self._explain(error)))
+                results.append(Erased(path, None, explain(self.root, error)))
         # An unmounted disk must not look like a store whose objects are all gone.
         if missing and not self.root.is_dir():
             return [Erased(r.path, None, "the storage directory is missing") for r in results]
@@ -132,7 +123,7 @@ class LocalStore:
                     raise
         if self._fsync:
             for folder in target.parents:
-                _fsync_directory(folder)
+                fsync_directory(folder)
                 if folder == self.root:
                     break
 
@@ -235,26 +226,5 @@ class LocalStore:
         if problem:
             raise StoreUnavailable(problem)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreUnavailable(self._explain(error)) from error
-
-    def _explain(self, error: OSError) -> str:
-        advice = _WHAT_TO_DO.get(error.errno or 0)
-        reason = error.strerror or type(error).__name__
-        return f"Storage directory {self.root}: {reason}" + (f" ({advice})" if advice else "")
-
-
-def _fsync_directory(folder: Path) -> None:
-    """Make a rename or a new folder durable; a vanished folder has nothing to keep."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self.root)

@@ -1,0 +1,50 @@
+"""What a file system's errors mean to an operator."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.storage.driver import StoreUnavailable
+
+_WHAT_TO_DO = {
+    errno.EACCES: "give this user write permission on it",
+    errno.EPERM: "give this user write permission on it",
+    errno.EROFS: "it is mounted read-only",
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOENT: "it is missing: create it, or mount its disk",
+    errno.ENOTDIR: "it is not a directory",
+    errno.EMFILE: "too many open files: raise the limit",
+}
+
+
+def explain(root: Path, error: OSError) -> str:
+    """One line: where, what, and what to do about it."""
+    advice = _WHAT_TO_DO.get(error.errno or 0)
+    reason = error.strerror or type(error).__name__
+    return f"Storage directory {root}: {reason}" + (f" ({advice})" if advice else "")
+
+
+@contextmanager
+def translated(root: Path) -> Iterator[None]:
+    """Turn what the file system raises into `StoreUnavailable`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(explain(root, error)) from error
+
+
+def fsync_directory(folder: Path) -> None:
+    """Make a rename or a new folder durable; a vanished folder has nothing to keep."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
