@@ -1,0 +1,79 @@
+"""Namespaces: finding them, making sure of them, and their recovery window."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from model.database import execute, fetch, fetch_one
+from model.errors import BadInput, NoSuchNamespace
+
+_SELECT = (
+    'SELECT u.id, u.username AS name, u.removed_tag_expiration_s * 1000 AS window_ms, u.enabled FROM "user" u'
+)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A user or an organisation; `window_ms` is how long its deleted tags stay restorable."""
+
+    id: int
+    name: str
+    window_ms: int
+    enabled: bool
+
+
+def get(name: str) -> Namespace | None:
+    """The namespace of that name, or None."""
+    return _namespace(fetch_one(f"{_SELECT} WHERE u.username = %s", (name,)))
+
+
+def ensure(name: str, *, window_s: int | None = None) -> Namespace:
+    """The namespace of that name, made as an organisation where it is missing.
+
+    One statement decides who makes it, so that two callers at once get the same row.
+    `window_s` is used only by the call that makes it; repeating the call changes nothing.
+    """
+    found = get(name)
+    if found is None:
+        execute(
+            'INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,'
+            " invalid_login_attempts, last_invalid_login, enabled, removed_tag_expiration_s, creation_date)"
+            " VALUES (%s, %s, %s, true, true, false, false, 0, now() AT TIME ZONE 'UTC', true,"
+            " coalesce(%s, 1209600), now() AT TIME ZONE 'UTC') ON CONFLICT (username) DO NOTHING",
+            # An organisation has no address of its own, and the column is unique: Quay writes a uuid, too.
+            (str(uuid.uuid4()), name, str(uuid.uuid4()), window_s),
+        )
+        found = get(name)
+    if found is None:
+        raise NoSuchNamespace(namespace=name)
+    return found
+
+
+def change_window(name: str, window_s: int) -> Namespace:
+    """Set how long deleted tags of a namespace stay restorable; every reader obeys it from the commit on."""
+    if isinstance(window_s, bool) or not isinstance(window_s, int) or not 0 <= window_s <= 10**10:
+        raise BadInput("A recovery window is a number of seconds from 0 up", window_s=window_s)
+    if not execute('UPDATE "user" SET removed_tag_expiration_s = %s WHERE username = %s', (window_s, name)):
+        raise NoSuchNamespace(namespace=name)
+    return ensure(name)
+
+
+def geo_restrictions(name: str) -> tuple[str, ...]:
+    """ISO codes of the regions a namespace may not be pulled from, sorted.
+
+    Newer databases have dropped the table: then there are none.
+    """
+    if fetch_one("SELECT to_regclass('namespacegeorestriction') IS NOT NULL AS there").there is False:
+        return ()
+    rows = fetch(
+        "SELECT g.restricted_region_iso_code AS code FROM namespacegeorestriction g"
+        ' JOIN "user" u ON u.id = g.namespace_id WHERE u.username = %s ORDER BY 1',
+        (name,),
+    )
+    return tuple(row.code for row in rows)
+
+
+def _namespace(row: Any) -> Namespace | None:
+    return None if row is None else Namespace(row.id, row.name, int(row.window_ms), row.enabled)

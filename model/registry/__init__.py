@@ -1,0 +1,26 @@
+"""The façade: everything that other services call, one transaction for each change.
+
+A repository is given by its id or as `namespace/name`, a manifest by its id or digest.  Errors are
+those of `model.errors`; `retryable` tells which may go away by themselves.
+"""
+
+from model.registry.limits import change_tag_expiration, set_tag_immutable
+from model.registry.tags import create_tag, delete_tag, delete_tags_for_manifest, retarget_tag
+from model.registry.time_machine import delete_tag_permanently, list_tag_history, restore_tag
+from model.tag import Tag
+from model.tag.history import History, Lifetime
+
+__all__ = [
+    "History",
+    "Lifetime",
+    "Tag",
+    "change_tag_expiration",
+    "create_tag",
+    "delete_tag",
+    "delete_tag_permanently",
+    "delete_tags_for_manifest",
+    "list_tag_history",
+    "restore_tag",
+    "retarget_tag",
+    "set_tag_immutable",
+]

@@ -1,0 +1,97 @@
+"""One tag operation: one transaction, alone in its repository, tried again when somebody was in the way."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import peewee
+import psycopg2.errors
+
+from model import events
+from model.database import in_transaction, transaction
+from model.errors import Contended, ImmutableTag
+from model.policy import Policy
+from model.registry.arguments import RepositoryRef, find_repository
+from model.repository import Repository
+from model.tag import Tag, lock_repository_tags
+
+T = TypeVar("T")
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What every operation knows: where, when (the database's clock, under the lock), and the switches."""
+
+    repository: Repository
+    now_ms: int
+    policy: Policy
+
+    @property
+    def unrecoverable_ms(self) -> int:
+        """Rows that end here or earlier can no longer be restored."""
+        return self.now_ms - self.repository.window_ms
+
+    def record(self, type: str, tag: Tag, **more: object) -> None:
+        """Write the event of one tag to the outbox, in this transaction."""
+        until = None if tag.end_ms is None else tag.end_ms + self.repository.window_ms
+        data: dict[str, object] = {
+            "namespace": self.repository.namespace,
+            "repository": self.repository.name,
+            "repository_id": self.repository.id,
+            "tag": tag.name,
+            "digest": tag.digest,
+            "hidden": tag.hidden,
+            "ended_ms": tag.end_ms,
+            "recoverable_until_ms": until,
+        }
+        events.record(
+            type,
+            subject=f"{self.repository.path}:{tag.name}",
+            data=data | {name: value for name, value in more.items() if value is not None},
+            now_ms=self.now_ms,
+            repository_id=self.repository.id,
+        )
+
+    def refuse_immutable(self, *tags: Tag) -> None:
+        """Raise `ImmutableTag` if one of the tags is immutable and that counts here."""
+        for tag in tags:
+            if self.policy.immutable_tags and tag.immutable:
+                raise ImmutableTag(repository=self.repository.path, tag=tag.name)
+
+
+def in_repository(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) -> T:
+    """Run `work` in one transaction under the repository's tag lock; its result.
+
+    A deadlock or a lost race for a millisecond rolls everything back and is tried again, a few
+    times; inside a caller's transaction only the caller can do that, and gets `Contended`.
+    """
+    tries = 1 if in_transaction() else TRIES
+    for attempt in range(1, tries + 1):
+        try:
+            return _once(ref, policy, work)
+        except (Contended, peewee.IntegrityError) as error:
+            if not isinstance(error, Contended) and not _lost_a_race(error):
+                raise
+            if attempt == tries:
+                raise Contended(repository=ref) from error
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) -> T:
+    with transaction():
+        repository = find_repository(ref)
+        now_ms = lock_repository_tags(repository.id)
+        # Again, under the lock: a deletion of the repository or a new window may have committed meanwhile.
+        return work(Operation(find_repository(repository.id), now_ms, policy))
+
+
+def _lost_a_race(error: peewee.IntegrityError) -> bool:
+    """Did software that does not take our lock use the same millisecond?"""
+    cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
+    return isinstance(cause, psycopg2.errors.UniqueViolation)

@@ -1,0 +1,143 @@
+"""Repositories: finding them, making sure of them, and the page of them that somebody may see."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from model.database import IntArray, execute, fetch, fetch_one
+from model.errors import NoSuchRepository
+from model.tables import RepositoryState
+
+_SELECT = (
+    "SELECT r.id, r.name, u.id AS namespace_id, u.username AS namespace, k.name AS kind,"
+    " v.name AS visibility, r.state, u.removed_tag_expiration_s * 1000 AS window_ms, u.enabled"
+    " FROM repository r"
+    ' JOIN "user" u ON u.id = r.namespace_user_id'
+    " JOIN repositorykind k ON k.id = r.kind_id"
+    " JOIN visibility v ON v.id = r.visibility_id"
+)
+_MARKED = int(RepositoryState.MARKED_FOR_DELETION)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository with its names and its namespace's recovery window, as of one statement."""
+
+    id: int
+    namespace_id: int
+    namespace: str
+    name: str
+    kind: str
+    visibility: str
+    state: int
+    window_ms: int
+    enabled: bool
+
+    @property
+    def path(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+def by_id(repository_id: int) -> Repository | None:
+    """The repository of that id; None for one that is marked for deletion."""
+    return _repository(fetch_one(f"{_SELECT} WHERE r.id = %s AND r.state <> {_MARKED}", (repository_id,)))
+
+
+def by_name(namespace: str, name: str, *, kind: str | None = None) -> Repository | None:
+    """The repository of that name (and kind, if given); None for one that is marked for deletion."""
+    return _repository(
+        fetch_one(
+            f"{_SELECT} WHERE u.username = %s AND r.name = %s AND r.state <> {_MARKED}"
+            " AND (%s::text IS NULL OR k.name = %s)",
+            (namespace, name, kind, kind),
+        )
+    )
+
+
+def by_ids(repository_ids: Iterable[int]) -> dict[int, Repository]:
+    """The repositories of those ids, whatever their state; one statement."""
+    rows = fetch(f"{_SELECT} WHERE r.id = ANY(%s)", (IntArray(repository_ids),))
+    return {row.id: Repository(**row._asdict()) for row in rows}
+
+
+def ensure(
+    namespace_id: int, name: str, *, visibility: str = "private", description: str | None = None
+) -> Repository:
+    """The image repository of that name, made where it is missing.
+
+    The unique index decides who makes it, so that two callers at once get the same row.
+    `visibility` is used only by the call that makes it; repeating the call changes nothing.
+    """
+    found = _by_namespace(namespace_id, name)
+    if found is None:
+        execute(
+            "INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token,"
+            " kind_id, trust_enabled, state) SELECT %s, %s, v.id, %s, %s, k.id, false, 0"
+            " FROM visibility v, repositorykind k WHERE v.name = %s AND k.name = 'image'"
+            " ON CONFLICT (namespace_user_id, name) DO NOTHING",
+            (namespace_id, name, description, str(uuid.uuid4()), visibility),
+        )
+        found = _by_namespace(namespace_id, name)
+    if found is None:
+        raise NoSuchRepository(
+            "The repository is marked for deletion, or its visibility is not one the registry knows",
+            namespace_id=namespace_id,
+            repository=name,
+            visibility=visibility,
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class CataloguePage:
+    """Repositories in the order of their ids; `next_id` starts the next page, None on the last one."""
+
+    repositories: tuple[Repository, ...]
+    next_id: int | None
+
+
+def catalogue_page(username: str | None, *, start_id: int = 0, limit: int = 100) -> CataloguePage:
+    """At most `limit` image repositories that `username` (None: anybody) may see, from `start_id` on.
+
+    Seen by anybody: public ones.  By a user: also those of the own namespace, those with a
+    permission of the user's, and those with a permission of a team the user is in.
+    """
+    rows = fetch(
+        f"{_SELECT} WHERE r.id >= %(start)s AND r.state <> {_MARKED} AND k.name = 'image' AND u.enabled"
+        f" AND (v.name = 'public' OR {_seen_by_user()}) ORDER BY r.id LIMIT %(limit)s",
+        {"start": start_id, "limit": limit + 1, "username": username},
+    )
+    page = tuple(Repository(**row._asdict()) for row in rows)
+    return CataloguePage(page[:limit], page[limit].id if len(page) > limit else None)
+
+
+def _seen_by_user() -> str:
+    seen = (
+        "u.username = %(username)s OR EXISTS (SELECT 1 FROM repositorypermission p"
+        ' JOIN "user" me ON me.id = p.user_id WHERE p.repository_id = r.id AND me.username = %(username)s)'
+    )
+    # Who is in which team is Quay's own table: a database that Dredge made does not have it.
+    if fetch_one("SELECT to_regclass('teammember') IS NOT NULL AS there").there:
+        seen += (
+            " OR EXISTS (SELECT 1 FROM repositorypermission p JOIN teammember tm ON tm.team_id = p.team_id"
+            ' JOIN "user" me ON me.id = tm.user_id'
+            " WHERE p.repository_id = r.id AND me.username = %(username)s)"
+        )
+    return f"({seen})"
+
+
+def _by_namespace(namespace_id: int, name: str) -> Repository | None:
+    return _repository(
+        fetch_one(
+            f"{_SELECT} WHERE r.namespace_user_id = %s AND r.name = %s AND r.state <> {_MARKED}",
+            (namespace_id, name),
+        )
+    )
+
+
+def _repository(row: Any) -> Repository | None:
+    return None if row is None else Repository(**row._asdict())

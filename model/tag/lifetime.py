@@ -1,0 +1,155 @@
+"""Beginning and ending a tag's life: the only statements that insert a tag or move its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from model.database import IntArray, fetch, fetch_one
+from model.errors import ManifestGone, SchemaMismatch
+from model.tag.rows import Tag
+
+
+def assign_ends(names: Sequence[str], wanted_ms: int, taken: Mapping[str, set[int]]) -> list[int]:
+    """For each name, the last millisecond at or before `wanted_ms` that no row of that name ends at.
+
+    Pure.  The same name may come twice: each gets its own.
+    """
+    used = {name: set(ends) for name, ends in taken.items()}
+    assigned = []
+    for name in names:
+        ends = used.setdefault(name, set())
+        end_ms = wanted_ms
+        while end_ms in ends:
+            end_ms -= 1
+        ends.add(end_ms)
+        assigned.append(end_ms)
+    return assigned
+
+
+def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[int]:
+    """A free end for each name (`assign_ends`), asking the database for the ends near `wanted_ms`.
+
+    The unique index on (repository, name, end) leaves room for one row in a millisecond.
+    """
+    span = 64 + len(names)
+    while True:
+        taken: dict[str, set[int]] = {}
+        for row in fetch(
+            "SELECT name, lifetime_end_ms AS end_ms FROM tag WHERE repository_id = %s AND name = ANY(%s)"
+            " AND lifetime_end_ms BETWEEN %s AND %s",
+            (repository_id, list(set(names)), wanted_ms - span, wanted_ms),
+        ):
+            taken.setdefault(row.name, set()).add(row.end_ms)
+        ends = assign_ends(names, wanted_ms, taken)
+        if not ends or min(ends) >= wanted_ms - span:
+            return ends
+        span *= 8
+
+
+def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, ...]:
+    """End these rows of one repository at or just before `end_ms`; the rows as they are afterwards.
+
+    What was noted about them goes with them: notifications sent about the rows, and the pull
+    statistics of each name that no other alive row has.  The caller holds the repository's tag
+    lock and the rows'.  Repeating it moves the ends again.
+    """
+    if not tags:
+        return ()
+    ends = free_ends(tags[0].repository_id, [tag.name for tag in tags], end_ms)
+    fetch(
+        "WITH ended AS (UPDATE tag SET lifetime_end_ms = wanted.end_ms"
+        " FROM unnest(%(ids)s, %(ends)s::bigint[]) AS wanted(id, end_ms) WHERE tag.id = wanted.id),"
+        " told AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),"
+        " pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s"
+        "  AND s.tag_name = ANY(%(names)s)"
+        # Statistics are keyed by name: a row of that name which stays alive still needs them.
+        "  AND NOT EXISTS (SELECT 1 FROM tag o WHERE o.repository_id = %(repository_id)s"
+        "   AND o.name = s.tag_name AND o.id <> ALL(%(ids)s)"
+        "   AND (o.lifetime_end_ms IS NULL OR o.lifetime_end_ms > %(now_ms)s)))"
+        " SELECT 1 AS done",
+        {
+            "ids": IntArray(tag.id for tag in tags),
+            "ends": ends,
+            "repository_id": tags[0].repository_id,
+            "names": [tag.name for tag in tags],
+            "now_ms": now_ms,
+        },
+    )
+    return tuple(replace(tag, end_ms=end) for tag, end in zip(tags, ends, strict=True))
+
+
+def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
+    """End these rows because the name moves on: what is keyed by the name stays.
+
+    The caller holds the repository's tag lock and the rows'.
+    """
+    if not tags:
+        return ()
+    ends = free_ends(tags[0].repository_id, [tag.name for tag in tags], end_ms)
+    fetch(
+        "UPDATE tag SET lifetime_end_ms = wanted.end_ms FROM unnest(%s, %s::bigint[]) AS wanted(id, end_ms)"
+        " WHERE tag.id = wanted.id",
+        (IntArray(tag.id for tag in tags), ends),
+    )
+    return tuple(replace(tag, end_ms=end) for tag, end in zip(tags, ends, strict=True))
+
+
+def set_end(tag: Tag, end_ms: int | None) -> Tag:
+    """Move one row's end to `end_ms` or the last free millisecond before it; None is never."""
+    if end_ms is not None:
+        end_ms = free_ends(tag.repository_id, [tag.name], end_ms)[0]
+    fetch("UPDATE tag SET lifetime_end_ms = %s WHERE id = %s", (end_ms, tag.id))
+    return replace(tag, end_ms=end_ms)
+
+
+def set_immutable(tag: Tag, immutable: bool) -> Tag:
+    """Set or clear one row's immutability."""
+    fetch("UPDATE tag SET immutable = %s WHERE id = %s", (immutable, tag.id))
+    return replace(tag, immutable=immutable)
+
+
+def hold_manifest(repository_id: int, manifest: int | str) -> Any:
+    """Keep a manifest (by id or digest) from being collected until the transaction ends; its id and digest.
+
+    Waits for a collection that is judging it; afterwards it is either still there, and the
+    collection sees the tag that our transaction commits, or gone: `ManifestGone`.
+    """
+    row = fetch_one(
+        "SELECT id, digest FROM manifest WHERE repository_id = %s"
+        f" AND {'id' if isinstance(manifest, int) else 'digest'} = %s FOR KEY SHARE",
+        (repository_id, manifest),
+    )
+    if row is None:
+        raise ManifestGone(
+            "There is no such manifest in the repository, or it has been collected: push it again",
+            repository_id=repository_id,
+            manifest=manifest,
+        )
+    return row
+
+
+def insert_tag(
+    repository_id: int,
+    name: str,
+    manifest_id: int,
+    digest: str,
+    *,
+    start_ms: int,
+    end_ms: int | None = None,
+    hidden: bool = False,
+    reversion: bool = False,
+) -> Tag:
+    """Begin a tag's life on a manifest that the caller holds (`hold_manifest`)."""
+    if end_ms is not None:
+        end_ms = free_ends(repository_id, [name], end_ms)[0]
+    row = fetch_one(
+        "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, hidden,"
+        " reversion, tag_kind_id, immutable) SELECT %s, %s, %s, %s, %s, %s, %s, k.id, false"
+        " FROM tagkind k WHERE k.name = 'tag' RETURNING id",
+        (name, repository_id, manifest_id, start_ms, end_ms, hidden, reversion),
+    )
+    if row is None:
+        raise SchemaMismatch("The table tagkind lacks its row `tag`: run `dredge init`")
+    return Tag(row.id, repository_id, name, manifest_id, digest, start_ms, end_ms, hidden, reversion, False)

@@ -1,0 +1,86 @@
+"""One tag row as a value, and the statements that find rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from model.database import fetch
+
+SELECT = (
+    "SELECT t.id, t.repository_id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms,"
+    " t.lifetime_end_ms AS end_ms, t.hidden, t.reversion, t.immutable"
+    " FROM tag t JOIN manifest m ON m.id = t.manifest_id"
+)
+ALIVE = "(t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %(now_ms)s)"
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One lifetime of a name: alive while `end_ms` is None or in the future."""
+
+    id: int
+    repository_id: int
+    name: str
+    manifest_id: int
+    digest: str
+    start_ms: int
+    end_ms: int | None
+    hidden: bool
+    reversion: bool
+    immutable: bool
+
+    def alive(self, now_ms: int) -> bool:
+        """Does the name point at the manifest at `now_ms`?"""
+        return self.end_ms is None or self.end_ms > now_ms
+
+
+@dataclass(frozen=True)
+class TagPage:
+    """Some tags in order, and whether there are more after them."""
+
+    tags: tuple[Tag, ...]
+    has_more: bool
+
+
+def tags(where: str, params: dict[str, Any]) -> tuple[Tag, ...]:
+    """The rows that `where` (conditions, order, limit, lock) selects."""
+    return tuple(Tag(**row._asdict()) for row in fetch(f"{SELECT} WHERE {where}", params))
+
+
+def find_alive(repository_id: int, name: str, *, now_ms: int, lock: bool = False) -> tuple[Tag, ...]:
+    """The alive, visible rows of one name, newest first: one, unless other software raced itself."""
+    return tags(
+        f"t.repository_id = %(repository_id)s AND t.name = %(name)s AND NOT t.hidden AND {ALIVE}"
+        f" ORDER BY t.lifetime_start_ms DESC, t.id DESC {_locked(lock)}",
+        {"repository_id": repository_id, "name": name, "now_ms": now_ms},
+    )
+
+
+def find_alive_of_manifest(
+    repository_id: int, manifest: int | str, *, now_ms: int, lock: bool = False
+) -> tuple[Tag, ...]:
+    """All alive rows of one manifest (by id or digest), hidden ones too, by id."""
+    column = "id" if isinstance(manifest, int) else "digest"
+    return tags(
+        f"m.repository_id = %(repository_id)s AND m.{column} = %(manifest)s AND {ALIVE}"
+        f" ORDER BY t.id {_locked(lock)}",
+        {"repository_id": repository_id, "manifest": manifest, "now_ms": now_ms},
+    )
+
+
+def find_active_page(repository_id: int, *, last: str | None, limit: int, now_ms: int) -> TagPage:
+    """At most `limit` alive, visible tags by name, after the name `last`; one row for each name."""
+    found = fetch(
+        f"{SELECT.replace('SELECT', 'SELECT DISTINCT ON (t.name)', 1)}"
+        f" WHERE t.repository_id = %(repository_id)s AND NOT t.hidden AND {ALIVE}"
+        " AND (%(last)s::text IS NULL OR t.name > %(last)s)"
+        " ORDER BY t.name, t.lifetime_start_ms DESC, t.id DESC LIMIT %(limit)s",
+        {"repository_id": repository_id, "now_ms": now_ms, "last": last, "limit": limit + 1},
+    )
+    page = tuple(Tag(**row._asdict()) for row in found)
+    return TagPage(page[:limit], len(page) > limit)
+
+
+def _locked(lock: bool) -> str:
+    return "FOR UPDATE OF t" if lock else ""

@@ -1,0 +1,26 @@
+"""Temporary tags: hidden names that hold a manifest which has no tag of its own yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from model.database import IntArray
+from model.tag.rows import Tag, tags
+
+PREFIX = "$temp-"
+
+
+def find_below(manifest_ids: Iterable[int], *, after_ms: int) -> tuple[Tag, ...]:
+    """The temporary tags that end after `after_ms`, on the descendants of these manifests, locked.
+
+    Never-ending ones, which hold referrers, are not among them.  A cycle of indexes ends the walk.
+    """
+    return tags(
+        "t.manifest_id IN (WITH RECURSIVE below (id) AS ("
+        "  SELECT c.child_manifest_id FROM manifestchild c WHERE c.manifest_id = ANY(%(roots)s)"
+        "  UNION SELECT c.child_manifest_id FROM manifestchild c JOIN below b ON b.id = c.manifest_id)"
+        " SELECT id FROM below)"
+        " AND t.hidden AND starts_with(t.name, %(prefix)s) AND t.lifetime_end_ms > %(after_ms)s"
+        " ORDER BY t.id FOR UPDATE OF t",
+        {"roots": IntArray(manifest_ids), "prefix": PREFIX, "after_ms": after_ms},
+    )
