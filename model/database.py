@@ -54,6 +54,19 @@ def configure(url: str, *, application_name: str = "dredge", max_connections: in
     )
 
 
+def disown() -> None:
+    """In a forked child: forget the parent's pool without closing its connections, then `configure` anew.
+
+    Closing one would say goodbye to the server in the parent's name.
+    """
+    if db.obj is not None:
+        _inherited.append(db.obj)
+        db.obj = None
+
+
+_inherited: list[Any] = []
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the driver's errors into the model's: `Contended` or `DatabaseUnavailable`."""
@@ -126,10 +139,15 @@ def ids(query: Iterable[Any]) -> list[int]:
 
 
 class IntArray:
-    """An id list as one `'{1,2,3}'` literal: the server parses it far faster than `ARRAY[…]`."""
+    """Ids as one `'{1,2,3}'::int[]` literal: the server parses it far faster than `ARRAY[…]`.
+
+    The element type is the column's: a comparison across types cannot be hashed.
+    """
+
+    type = "int"
 
     def __init__(self, values: Iterable[int]) -> None:
-        self.literal = "'{" + ",".join(str(int(value)) for value in values) + "}'::bigint[]"
+        self.literal = "'{" + ",".join(str(int(value)) for value in values) + f"}}'::{self.type}[]"
 
     def getquoted(self) -> bytes:
         """psycopg2's hook for client-side parameters."""
@@ -137,6 +155,12 @@ class IntArray:
 
     def __conform__(self, protocol: object) -> IntArray:
         return self
+
+
+class BigIntArray(IntArray):
+    """The same for `bigint` columns."""
+
+    type = "bigint"
 
 
 _row_types: dict[tuple[str, ...], Any] = {}

@@ -1,0 +1,81 @@
+"""Celery's configuration, from the environment: `celery -A worker worker`, `celery -A worker beat`.
+
+Every value is one that was seen to behave under kill -9, frozen brokers and restarts.
+"""
+
+import os
+
+from worker import routes
+from worker.settings import Settings, SettingsError
+
+settings = Settings.from_env(os.environ)
+if not settings.broker_url:
+    raise SettingsError(
+        ["DREDGE_BROKER_URL: not set; give a Redis, or use `dredge up` or `dredge embedded -- COMMAND`"]
+    )
+
+broker_url = routes.kombu_url(settings.broker_url)
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+# A task gives up its turn after its budget; what is held ten times longer was lost with its worker.
+broker_transport_options = routes.transport_options(
+    settings.key_prefix, visibility_timeout_s=max(600, 10 * settings.task_budget_s)
+)
+task_publish_retry_policy = routes.PUBLISH_RETRY
+
+# Without a prefix, so that a client in any language finds `celery-task-meta-<id>`.
+result_backend = broker_url
+result_expires = 3600
+result_backend_always_retry = True
+redis_socket_timeout = 5
+redis_socket_connect_timeout = 5
+redis_socket_keepalive = True
+redis_backend_health_check_interval = 10
+
+accept_content = ["json"]
+result_accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+timezone = "UTC"
+enable_utc = True
+
+# The message is acknowledged when the task is done; a task that kills its process is tried a
+# bounded number of times (the tasks' `max_retries`), then it fails.
+task_acks_late = True
+task_reject_on_worker_lost = True
+task_retry_on_worker_lost = True
+# Storing a result costs nearly half of the throughput: tasks whose callers wait say so themselves.
+task_ignore_result = True
+task_store_errors_even_if_ignored = False
+task_default_queue = routes.UPKEEP_QUEUE
+task_create_missing_queues = False
+task_queues = routes.task_queues()
+task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
+
+worker_prefetch_multiplier = 1
+worker_hijack_root_logger = False
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_send_task_events = False
+worker_soft_shutdown_timeout = settings.task_budget_s
+
+beat_scheduler = "worker.beat:Scheduler"
+beat_max_loop_interval = min(5.0, settings.scan_interval_s)
+redbeat_redis_url = settings.broker_url
+redbeat_redis_options = {"retry_period": 5, "socket_timeout": 5, "socket_connect_timeout": 5}
+redbeat_key_prefix = settings.key_prefix + "redbeat:"
+redbeat_lock_timeout = 30
+
+
+def _every(seconds: float, task: str) -> dict[str, object]:
+    """A beat entry; a tick that nobody took before the next two are due is dropped."""
+    return {"task": task, "schedule": seconds, "options": {"expires": max(2 * seconds, 10)}}
+
+
+beat_schedule = {
+    "find": _every(settings.scan_interval_s, routes.FIND),
+    "review": _every(settings.scan_interval_s, routes.REVIEW),
+    "erase": _every(settings.scan_interval_s, routes.ERASE),
+    "reports": _every(max(5.0, settings.scan_interval_s), routes.REPORTS),
+    "prune": _every(60.0, routes.PRUNE),
+    "sweep": _every(settings.sweep_interval_s, routes.SWEEP),
+}

@@ -1,0 +1,50 @@
+"""The Celery application and what every task has in common.  Importing it opens nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from celery import Celery, Task
+
+from model.database import connection
+from model.errors import RegistryError
+from worker import logs
+
+log = logs.logger("dredge.tasks")
+
+LONGEST_DELAY_S = 60.0
+
+
+class Job(Task):  # type: ignore[misc]
+    """A task that holds one database connection, and is tried again where that may help.
+
+    Only an error with `retryable` is, a bounded number of times with a growing delay; so is a task
+    whose process died.  Any other error is in the result and in the log, and that is all.
+    """
+
+    abstract = True
+    max_retries = 4
+    default_retry_delay = 2
+    throws = (RegistryError,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run once; called by the worker."""
+        try:
+            with connection():
+                return self.run(*args, **kwargs)
+        except RegistryError as error:
+            if not error.retryable:
+                raise
+            raise self.retry(exc=error, countdown=self._delay_s()) from error
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Say in one line what was asked for and why it was not done."""
+        log.warning("task.failed", task=self.name, id=task_id, error=str(exc), kind=type(exc).__name__)
+
+    def _delay_s(self) -> float:
+        delay: float = self.default_retry_delay * 2**self.request.retries
+        return min(delay, LONGEST_DELAY_S) * random.uniform(0.5, 1)
+
+
+application = Celery("dredge", task_cls=Job, config_source="celeryconfig", set_as_current=False)

@@ -1,0 +1,78 @@
+"""Ask the workers for something, from any Python program: needs only kombu and celery, no database.
+
+from worker.client import Client
+
+client = Client("redis://broker/0")
+client.delete_tag("library", "nginx", "old").get(timeout=10)
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from celery import Celery
+from celery.result import AsyncResult
+from worker import routes
+
+
+class Client:
+    """Sends tasks; each method returns at once with a result to wait for, or to forget.
+
+    `result.get(timeout=…)` gives what the task returned, or raises what it raised: a
+    `model.errors.RegistryError` says what was wrong with the arguments.
+    """
+
+    def __init__(self, broker_url: str, *, key_prefix: str = "dredge:") -> None:
+        """`key_prefix` is the workers' DREDGE_KEY_PREFIX; nothing is opened before the first call."""
+        self._app = Celery("dredge-client", set_as_current=False)
+        self._app.conf.update(
+            broker_url=routes.kombu_url(broker_url),
+            result_backend=routes.kombu_url(broker_url),
+            broker_transport_options=routes.transport_options(key_prefix),
+            task_publish_retry_policy=routes.PUBLISH_RETRY,
+            redis_socket_timeout=10,
+            redis_socket_connect_timeout=5,
+            task_create_missing_queues=False,
+            task_queues=routes.task_queues(),
+            task_default_queue=routes.UPKEEP_QUEUE,
+            accept_content=["json"],
+            result_accept_content=["json"],
+        )
+
+    def collect(self, repository: int | str) -> AsyncResult:
+        """Collect a repository's garbage now; given by its id or as `namespace/name`."""
+        return self._send(routes.COLLECT, repository)
+
+    def find(self) -> AsyncResult:
+        """Look for repositories with garbage now, and enqueue their collections; has no result."""
+        return self._send(routes.FIND, ignore_result=True)
+
+    def delete_tag(self, namespace: str, repository: str, tag: str) -> AsyncResult:
+        """Delete a tag; it can be restored until its namespace's recovery window closes."""
+        return self._send(routes.DELETE_TAG, namespace, repository, tag)
+
+    def delete_tag_permanently(
+        self, namespace: str, repository: str, tag: str, digest: str | None = None
+    ) -> AsyncResult:
+        """Take away a deleted tag's recovery window, or a living tag at once and for ever."""
+        return self._send(routes.DELETE_TAG_PERMANENTLY, namespace, repository, tag, digest)
+
+    def restore_tag(self, namespace: str, repository: str, tag: str, digest: str) -> AsyncResult:
+        """Have the tag point at the manifest again that it pointed at before."""
+        return self._send(routes.RESTORE_TAG, namespace, repository, tag, digest)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._app.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, task: str, *args: Any, ignore_result: bool = False) -> AsyncResult:
+        return self._app.send_task(task, args, queue=routes.QUEUE_OF[task], ignore_result=ignore_result)

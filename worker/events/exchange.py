@@ -1,0 +1,21 @@
+"""The exchange that every event goes through, and the queue that the workers share."""
+
+from __future__ import annotations
+
+from kombu import Connection, Exchange, Queue
+
+from worker import routes
+
+EXCHANGE = Exchange(routes.EXCHANGE, type="topic", durable=True)
+OWN_QUEUE = Queue(routes.EVENTS_QUEUE, EXCHANGE, routing_key="#", durable=True)
+
+
+def connection(url: str, key_prefix: str) -> Connection:
+    """A connection that is opened on first use, with the timeouts of `routes.transport_options`.
+
+    What a dead consumer held is delivered again after a minute.
+    """
+    options = routes.transport_options(key_prefix, visibility_timeout_s=60)
+    return Connection(
+        routes.kombu_url(url), transport_options={**options, "max_retries": 1, "interval_start": 0}
+    )

@@ -1,0 +1,107 @@
+"""Publishes to the topic exchange in batches, and notices when the broker lost its memory."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from kombu import Connection, Producer, Queue
+
+from worker import routes
+from worker.broker import OUTAGE, BrokerUnavailable, connect
+from worker.events.exchange import EXCHANGE, OWN_QUEUE, connection
+from worker.events.message import CloudEvent, routing_key
+
+
+class Publisher:
+    """One connection to the exchange; every error of the broker is `BrokerUnavailable`."""
+
+    def __init__(self, url: str, key_prefix: str) -> None:
+        self._url = url
+        self._prefix = key_prefix
+        self._redis = connect(url)
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        self._bindings: set[tuple[str, str]] = set()
+
+    def publish(self, events: Iterable[CloudEvent]) -> int:
+        """Send all, in order, each to every queue bound to its type; how many.
+
+        After an error any part of them may have been sent: send all of them again.
+        """
+        sent = 0
+        try:
+            producer = self._ready()
+            with producer.batch(max_size=500):
+                for event in events:
+                    producer.publish(
+                        event,
+                        exchange=EXCHANGE.name,
+                        routing_key=routing_key(event),
+                        serializer="json",
+                        delivery_mode=2,
+                    )
+                    sent += 1
+        except OUTAGE as error:
+            self.close()
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+        return sent
+
+    def broker_forgot(self) -> bool:
+        """True when the broker has no trace of an earlier `remember_epoch`: it is new, or was flushed."""
+        try:
+            forgot = not self._redis.exists(self._epoch_key)
+            if not forgot:
+                self._learn_bindings()
+        except OUTAGE as error:
+            self.close()
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+        return forgot
+
+    def restore_bindings(self) -> None:
+        """Bind the workers' queue, and every other queue that this process ever saw bound, again.
+
+        A live consumer of a flushed broker does not: kombu believes what it declared once.
+        """
+        self.close()
+        try:
+            channel = self._ready().channel
+            for queue, key in sorted(self._bindings):
+                Queue(queue, EXCHANGE, routing_key=key, channel=channel).queue_bind()
+        except OUTAGE as error:
+            self.close()
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+
+    def remember_epoch(self) -> None:
+        """Leave the trace that `broker_forgot` looks for."""
+        try:
+            self._redis.set(self._epoch_key, str(uuid.uuid4()))
+        except OUTAGE as error:
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one and declares again."""
+        self._producer = None
+        dropped, self._connection = self._connection, None
+        if dropped is not None:
+            with suppress(*OUTAGE):
+                dropped.release()
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            self._connection = connection(self._url, self._prefix)
+            channel = self._connection.channel()
+            # The queue too, not only the exchange: what is published before any queue is bound is dropped.
+            OWN_QUEUE(channel).declare()
+            self._producer = Producer(channel, exchange=EXCHANGE, auto_declare=False)
+        return self._producer
+
+    def _learn_bindings(self) -> None:
+        table: list[Any] = self._ready().channel.get_table(routes.EXCHANGE)
+        self._bindings |= {(queue, key) for key, _, queue in table}
+
+    @property
+    def _epoch_key(self) -> str:
+        return self._prefix + "events.epoch"

@@ -1,0 +1,45 @@
+"""Keep the outbox and the history bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model import outbox
+from model.clock import now_ms
+from model.database import connection
+from model.gc.history import prune_history
+from worker.jobs.pace import Budget
+from worker.jobs.toolbox import Toolbox
+
+BATCH = 10_000
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """How many rows went, and whether there are more."""
+
+    events: int = 0
+    collections: int = 0
+    has_more: bool = False
+
+
+def prune(toolbox: Toolbox, *, budget_s: float) -> Pruned:
+    """Delete published events past their retention and history past its age, in bounded batches.
+
+    Again, or twice at once, deletes what is left.
+    """
+    settings = toolbox.settings
+    budget = Budget(budget_s)
+    with connection():
+        moment = now_ms()
+        published_before = moment - settings.event_retention_s * 1000
+        finished_before = moment - settings.history_days * DAY_MS
+        events = collections = 0
+        while True:
+            gone = outbox.prune_published(before_ms=published_before, limit=BATCH)
+            old = prune_history(before_ms=finished_before, limit=BATCH)
+            events, collections = events + gone, collections + old
+            has_more = BATCH in (gone, old)
+            if not has_more or not budget:
+                return Pruned(events, collections, has_more)

@@ -1,0 +1,73 @@
+"""What other programs rely on: the tasks' names, their queues, and how the broker is spoken to."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from kombu import Exchange, Queue
+
+COLLECT_QUEUE = "dredge.collect"
+OBJECTS_QUEUE = "dredge.objects"
+TAGS_QUEUE = "dredge.tags"
+UPKEEP_QUEUE = "dredge.upkeep"
+
+FIND = "worker.tasks.find_repositories_with_garbage"
+COLLECT = "worker.tasks.garbage_collect_repo"
+REVIEW = "worker.tasks.review_blobs"
+ERASE = "worker.tasks.erase_objects"
+REPORTS = "worker.tasks.deliver_reports"
+PRUNE = "worker.tasks.prune"
+SWEEP = "worker.tasks.sweep"
+DELETE_TAG = "worker.tasks.delete_tag"
+DELETE_TAG_PERMANENTLY = "worker.tasks.delete_tag_permanently"
+RESTORE_TAG = "worker.tasks.restore_tag"
+
+QUEUE_OF = {
+    FIND: UPKEEP_QUEUE,
+    PRUNE: UPKEEP_QUEUE,
+    SWEEP: UPKEEP_QUEUE,
+    COLLECT: COLLECT_QUEUE,
+    REVIEW: OBJECTS_QUEUE,
+    ERASE: OBJECTS_QUEUE,
+    REPORTS: OBJECTS_QUEUE,
+    DELETE_TAG: TAGS_QUEUE,
+    DELETE_TAG_PERMANENTLY: TAGS_QUEUE,
+    RESTORE_TAG: TAGS_QUEUE,
+}
+
+EXCHANGE = "registry.events"
+EVENTS_QUEUE = "dredge.events"
+
+# A publisher learns of a dead broker within a second or two, not after a minute of retries.
+PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
+
+
+def task_queues() -> list[Queue]:
+    """Every queue of tasks, each under its own key: the message reaches that one alone."""
+    exchange = Exchange("dredge.tasks", type="direct")
+    return [Queue(name, exchange, routing_key=name) for name in sorted(set(QUEUE_OF.values()))]
+
+
+def kombu_url(url: str) -> str:
+    """The URL as kombu spells it: only a Unix socket has another scheme there."""
+    return "redis+socket://" + url.removeprefix("unix://") if urlsplit(url).scheme == "unix" else url
+
+
+def transport_options(key_prefix: str, *, visibility_timeout_s: float = 600) -> dict[str, Any]:
+    """How kombu speaks to Redis: prefixed keys, timeouts, and prompt redelivery.
+
+    A message that a dead worker held comes back after `visibility_timeout_s`; one that a slow
+    worker still holds comes back as well, so no task may last nearly as long.
+    """
+    return {
+        "global_keyprefix": key_prefix,
+        "visibility_timeout": visibility_timeout_s,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "client_name": "dredge",
+    }

@@ -1,0 +1,80 @@
+"""The tasks: each checks its arguments, calls a job, and asks for another turn where there is more."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from worker import hooks, logs, reactor, routes, wiring
+from worker.app import application
+from worker.broker import BrokerUnavailable
+from worker.jobs import collect, due, erase, reports, review, scan
+from worker.jobs import prune as pruning
+from worker.jobs.arguments import find_repository_id
+from worker.jobs.toolbox import Toolbox
+
+log = logs.logger("dredge.tasks")
+
+hooks.install()
+reactor.install(application)
+
+
+def _box(started: str | int | None = None) -> Toolbox:
+    """The toolbox; a task that says that it has `started` may be enqueued again from now on."""
+    box = wiring.toolbox(application)
+    if started is not None:
+        wiring.queue(application, box.settings).started(started)
+    return box
+
+
+@application.task(name=routes.FIND, max_retries=0)
+def find_repositories_with_garbage() -> None:
+    """Enqueue one collection for each repository with garbage, longest waiting first."""
+    try:
+        scan.scan(_box())
+    except BrokerUnavailable as error:
+        log.warning("scan.gave_up", error=str(error))
+
+
+@application.task(name=routes.COLLECT, ignore_result=False)
+def garbage_collect_repo(repository: int | str) -> dict[str, Any]:
+    """Collect one repository, given by id or as `namespace/name`; what one turn removed."""
+    repository_id = find_repository_id(repository)
+    box = _box(started=repository_id)
+    collected = collect.collect_repository(box, repository_id, budget_s=box.settings.task_budget_s)
+    if collected.has_more:
+        box.queue.collect([repository_id])
+    else:
+        due.remember_next(box, repository_id)
+    return asdict(collected)
+
+
+@application.task(name=routes.REVIEW)
+def review_blobs() -> None:
+    """Judge the blobs that lost a reference."""
+    box = _box(started="review")
+    if review.review(box, budget_s=box.settings.task_budget_s).has_more:
+        box.queue.review()
+
+
+@application.task(name=routes.ERASE)
+def erase_objects() -> None:
+    """Erase the objects of dead blobs."""
+    box = _box(started="erase")
+    if erase.erase(box, budget_s=box.settings.task_budget_s).has_more:
+        box.queue.erase()
+
+
+@application.task(name=routes.REPORTS)
+def deliver_reports() -> None:
+    """Delete the security reports of dead manifests at the scanner."""
+    box = _box(started="reports")
+    if reports.deliver_reports(box, budget_s=box.settings.task_budget_s).has_more:
+        box.queue.reports()
+
+
+@application.task(name=routes.PRUNE)
+def prune() -> None:
+    """Keep the outbox and the history bounded; what is left goes at the next tick."""
+    box = _box()
+    pruning.prune(box, budget_s=box.settings.task_budget_s)

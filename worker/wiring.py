@@ -1,0 +1,72 @@
+"""From the settings to a toolbox: where the parts are put together, once per process."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from celery import Celery
+
+from model import database
+from model.cache.open import open_cache
+from worker import broker
+from worker.jobs.toolbox import Toolbox
+from worker.queueing import CeleryQueue, RedisDueSet
+from worker.settings import Settings
+from worker.storage.driver import open_stores
+
+_lock = threading.Lock()
+_built: Toolbox | None = None
+
+
+def toolbox(app: Celery) -> Toolbox:
+    """This process's toolbox, built on first use from the environment; connects to nothing yet."""
+    global _built
+    with _lock:
+        if _built is None:
+            settings = Settings.from_env(os.environ)
+            database.configure(settings.database_url, application_name="dredge worker")
+            _built = build(settings, app)
+        return _built
+
+
+def queue(app: Celery, settings: Settings) -> CeleryQueue:
+    """The queue on the broker of these settings."""
+    return CeleryQueue(
+        app,
+        broker.connect(settings.broker_url),
+        prefix=settings.key_prefix,
+        # A message that got lost is missed by the second scan after it at the latest.
+        believed_ms=int(2000 * settings.scan_interval_s),
+    )
+
+
+def build(settings: Settings, app: Celery) -> Toolbox:
+    """A toolbox from these settings; `model.database` is left as it is."""
+    return Toolbox(
+        settings=settings,
+        policy=settings.policy,
+        stores=open_stores(settings.storage, upload=settings.upload_location),
+        cache=open_cache(
+            settings.cache_url or settings.broker_url,
+            replica_url=settings.cache_replica_url,
+            quay_url=settings.quay_redis_url,
+            prefix=settings.cache_prefix,
+            ttls=settings.cache_ttls,
+            max_bytes=settings.cache_max_bytes,
+            timeout_s=settings.cache_timeout_s,
+        ),
+        queue=queue(app, settings),
+        due=RedisDueSet(broker.connect(settings.broker_url), prefix=settings.key_prefix),
+    )
+
+
+def after_fork() -> None:
+    """In a forked child: forget the parent's connections without closing them, for they are still its.
+
+    The next `toolbox` builds everything anew.
+    """
+    global _built, _lock
+    _lock = threading.Lock()
+    _built = None
+    database.disown()
