@@ -78,7 +78,7 @@ class RedisBackend:
             if type(client) is redis.RedisCluster:
                 found = self._pipeline(client).get(names[0]).get(names[1]).execute()
             else:
-                found = client.mget(names)
+                found = client.execute_command("MGET", *names)
             return found[0], found[1]
         except _FAILURES as error:
             raise self._failure(error) from error
