@@ -5,6 +5,18 @@ those of `model.errors`; `retryable` tells which may go away by themselves.
 """
 
 from model.registry.limits import change_tag_expiration, set_tag_immutable
+from model.registry.reads import (
+    catalogue,
+    find_blob,
+    geo_restrictions,
+    get_manifest,
+    get_repository,
+    get_tag,
+    list_active_tags,
+    list_blobs,
+    list_referrers,
+    security_status,
+)
 from model.registry.tags import create_tag, delete_tag, delete_tags_for_manifest, retarget_tag
 from model.registry.time_machine import delete_tag_permanently, list_tag_history, restore_tag
 from model.tag import Tag
@@ -14,13 +26,23 @@ __all__ = [
     "History",
     "Lifetime",
     "Tag",
+    "catalogue",
     "change_tag_expiration",
     "create_tag",
     "delete_tag",
     "delete_tag_permanently",
     "delete_tags_for_manifest",
+    "find_blob",
+    "geo_restrictions",
+    "get_manifest",
+    "get_repository",
+    "get_tag",
+    "list_active_tags",
+    "list_blobs",
+    "list_referrers",
     "list_tag_history",
     "restore_tag",
     "retarget_tag",
+    "security_status",
     "set_tag_immutable",
 ]

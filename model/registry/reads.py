@@ -1,0 +1,117 @@
+"""Looking things up.  Nothing here changes a row; what is not there is None or an empty page."""
+
+from __future__ import annotations
+
+from model import blob, inventory, manifest, namespace, security
+from model import repository as repositories
+from model.clock import now_ms
+from model.database import connection
+from model.errors import BadInput
+from model.inventory import BlobPage
+from model.registry.arguments import (
+    MAX_ID,
+    RepositoryRef,
+    checked_digest,
+    checked_limit,
+    checked_name,
+    find_repository,
+)
+from model.registry.descriptors import Descriptor, describe
+from model.repository import CataloguePage, Repository
+from model.security import SecurityStatus
+from model.tag import Tag
+from model.tag.rows import TagPage, find_active_page, find_alive
+
+
+@connection()
+def get_repository(repository: RepositoryRef) -> Repository:
+    """The repository; raises `NoSuchRepository`, also for one that is marked for deletion."""
+    return find_repository(repository)
+
+
+@connection()
+def get_tag(repository: RepositoryRef, name: str) -> Tag | None:
+    """The alive, visible tag of that name."""
+    checked_name(name)
+    alive = find_alive(find_repository(repository).id, name, now_ms=now_ms())
+    return alive[0] if alive else None
+
+
+@connection()
+def list_active_tags(repository: RepositoryRef, *, last: str | None = None, limit: int = 100) -> TagPage:
+    """At most `limit` alive, visible tags in the order of their names, after the name `last`."""
+    if last is not None:
+        checked_name(last)
+    checked_limit(limit)
+    return find_active_page(find_repository(repository).id, last=last, limit=limit, now_ms=now_ms())
+
+
+@connection()
+def get_manifest(repository: RepositoryRef, reference: str) -> manifest.Found | None:
+    """A manifest by digest, for as long as it has not been collected, or by an alive tag's name."""
+    found = find_repository(repository)
+    if isinstance(reference, str) and ":" in reference:
+        return manifest.find_manifest(found.id, checked_digest(reference))
+    alive = find_alive(found.id, checked_name(reference), now_ms=now_ms())
+    return manifest.find_manifest(found.id, alive[0].digest) if alive else None
+
+
+@connection()
+def list_referrers(
+    repository: RepositoryRef, digest: str, *, artifact_type: str | None = None
+) -> tuple[Descriptor, ...]:
+    """What names `digest` as its subject in this repository, oldest first; of one artifact type, if given.
+
+    The subject itself need not be there (yet).
+    """
+    checked_digest(digest)
+    if artifact_type is not None and (not isinstance(artifact_type, str) or not artifact_type):
+        raise BadInput("An artifact type is a media type", got=repr(artifact_type)[:80])
+    found = manifest.find_referrers(find_repository(repository).id, digest)
+    described = (describe(referrer) for referrer in found)
+    return tuple(d for d in described if artifact_type in (None, d.artifact_type))
+
+
+@connection()
+def find_blob(repository: RepositoryRef, digest: str) -> blob.Found | None:
+    """A ready blob that a manifest or a running push of this repository refers to."""
+    checked_digest(digest)
+    return blob.find_blob(find_repository(repository).id, digest, now_ms=now_ms())
+
+
+@connection()
+def list_blobs(repository: RepositoryRef, *, after_id: int = 0, limit: int = 100) -> BlobPage:
+    """At most `limit` blobs of the repository with an id above `after_id`, by id."""
+    checked_limit(limit)
+    found = find_repository(repository)
+    return inventory.find_blobs(found.id, now_ms=now_ms(), after_id=_start(after_id), limit=limit)
+
+
+@connection()
+def catalogue(username: str | None = None, *, start_id: int = 0, limit: int = 100) -> CataloguePage:
+    """At most `limit` image repositories that `username` may see (None: anybody), from that id on."""
+    checked_limit(limit)
+    if username is not None and not isinstance(username, str):
+        raise BadInput("A user's name is text", got=repr(username)[:80])
+    return repositories.catalogue_page(username, start_id=_start(start_id), limit=limit)
+
+
+@connection()
+def security_status(repository: RepositoryRef, digest: str) -> SecurityStatus | None:
+    """How far the security scanner got with this repository's manifest."""
+    checked_digest(digest)
+    return security.find_status(find_repository(repository).id, digest)
+
+
+@connection()
+def geo_restrictions(name: str) -> tuple[str, ...]:
+    """Codes of the regions that may not pull from a namespace; none where there is no such namespace."""
+    if not isinstance(name, str):
+        raise BadInput("A namespace's name is text", got=repr(name)[:80])
+    return namespace.geo_restrictions(name)
+
+
+def _start(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ID:
+        raise BadInput(f"A page starts at a whole number from 0 to {MAX_ID}", got=repr(value)[:80])
+    return value
