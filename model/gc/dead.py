@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from model.database import IntArray, fetch
+from model.gc.expire import UNRECOVERABLE, unrecoverable_params
 from model.gc.scope import Scope
 from model.policy import Policy
 
@@ -21,7 +22,8 @@ TAG_COUNTS = """
 
 _LOOK = f"""
 SELECT m.id,
-       EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}) AS tagged,
+       EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}
+              AND NOT (%(foresee)s AND {UNRECOVERABLE})) AS tagged,
        ARRAY(SELECT c.manifest_id FROM manifestchild c WHERE c.child_manifest_id = m.id) AS parents,
        CASE WHEN %(cascade)s
             THEN ARRAY(SELECT s.id FROM manifest s
@@ -42,10 +44,11 @@ class Sight:
     keepers: tuple[int, ...]
 
 
-def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy) -> list[Sight]:
+def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: bool = False) -> list[Sight]:
     """Read the uses of the given manifests, in one statement; changes nothing.
 
     Its own statement on purpose: after the locks are taken it sees what committed meanwhile.
+    With `foresee`, tags that are unrecoverable but still there count as gone.
     """
     rows = fetch(
         _LOOK,
@@ -53,7 +56,8 @@ def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy) -> list[S
             "ids": IntArray(manifest_ids),
             "cascade": policy.referrers == "cascade",
             "grace_ms": policy.referrer_grace_ms,
-            "now_ms": scope.now_ms,
+            "foresee": foresee,
+            **unrecoverable_params(scope, policy),
         },
     )
     return [Sight(row.id, row.tagged, (*row.parents, *row.kin)) for row in rows]

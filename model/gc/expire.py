@@ -16,6 +16,17 @@ UNRECOVERABLE = """
     AND NOT (t.immutable AND %(protects_immutable)s)
 """
 
+
+def unrecoverable_params(scope: Scope, policy: Policy) -> dict[str, int | bool]:
+    """The parameters of `UNRECOVERABLE`."""
+    return {
+        "repository_id": scope.repository_id,
+        "namespace_id": scope.namespace_id,
+        "now_ms": scope.now_ms,
+        "protects_immutable": policy.protects_immutable,
+    }
+
+
 # All manifests that may die with the seeds: their children, their subjects and, where referrers
 # go with their subject, their referrers; breadth first, so that parents come before children.
 CLOSURE = """
@@ -108,10 +119,7 @@ def expire_tags(scope: Scope, *, policy: Policy, limit: int) -> Expired:
     found = fetch_one(
         _EXPIRE,
         {
-            "repository_id": scope.repository_id,
-            "namespace_id": scope.namespace_id,
-            "now_ms": scope.now_ms,
-            "protects_immutable": policy.protects_immutable,
+            **unrecoverable_params(scope, policy),
             "cascade": policy.referrers == "cascade",
             "limit": limit,
             "reach": reach,

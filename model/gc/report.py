@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.clock import now_ms
-from model.database import IntArray, execute, fetch
+from model.database import BigIntArray, execute, fetch
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * 3_600_000
@@ -40,7 +40,7 @@ def claim_report_debts(*, limit: int) -> list[Debt]:
 def settle_report_debts(ids: Sequence[int]) -> None:
     """Delete debts that the scanner has answered, or that are not owed any more."""
     # Safe: the caller holds these rows.
-    execute("DELETE FROM dredge_report_debt WHERE id = ANY(%s)", (IntArray(ids),))
+    execute("DELETE FROM dredge_report_debt WHERE id = ANY(%s)", (BigIntArray(ids),))
 
 
 def postpone_report_debts(ids: Sequence[int], error: str) -> None:
@@ -53,6 +53,6 @@ def postpone_report_debts(ids: Sequence[int], error: str) -> None:
             "now": now_ms(),
             "first": FIRST_RETRY_MS,
             "last": LAST_RETRY_MS,
-            "ids": IntArray(ids),
+            "ids": BigIntArray(ids),
         },
     )

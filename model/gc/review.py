@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.blob import EMPTY_LAYER
 from model.clock import now_ms
-from model.database import IntArray, fetch_one, transaction
+from model.database import BigIntArray, IntArray, fetch_one, transaction
 from model.policy import Policy
 
 # SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
@@ -96,7 +96,7 @@ def review_batch(*, policy: Policy, limit: int) -> Reviewed:
             _RETIRE,
             {
                 "locked": IntArray(taken.locked),
-                "judged": IntArray(taken.judged),
+                "judged": BigIntArray(taken.judged),
                 "now_ms": now_ms(),
                 "grace_ms": policy.erase_grace_ms,
                 "empty_layer": EMPTY_LAYER,

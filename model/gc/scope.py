@@ -8,7 +8,7 @@ from model.clock import NOW_MS_SQL
 from model.database import fetch_one
 from model.tables import RepositoryState
 
-LOCK_CLASS = "hashtext('dredge.collect')"
+_TRY_LOCK = "pg_try_advisory_xact_lock(hashtext('dredge.collect'), r.id)"
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,16 @@ SELECT r.id AS repository_id, r.name AS repository, n.id AS namespace_id, n.user
            OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
        EXISTS (SELECT FROM dredge_manifest_candidate c WHERE c.repository_id = r.id) AS has_candidates,
        n.enabled AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)} AS collectable,
-       pg_try_advisory_xact_lock({LOCK_CLASS}, r.id) AS locked
+       {_TRY_LOCK} AS locked
 FROM repository r JOIN "user" n ON n.id = r.namespace_user_id
 WHERE r.id = %s
 """
+
+
+def peek(repository_id: int) -> Scope | None:
+    """The same facts without the lock, for those who only read; None where `enter` would be."""
+    row = fetch_one(_ENTER.replace(_TRY_LOCK, "true"), (repository_id,))
+    return Scope(*row[:8]) if row is not None and row.collectable else None
 
 
 def enter(repository_id: int) -> Scope | None:

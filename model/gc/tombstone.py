@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from model.clock import now_ms
-from model.database import IntArray, execute, fetch
+from model.database import BigIntArray, execute, fetch
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000
@@ -37,7 +37,7 @@ def claim_tombstones(*, limit: int, among: Sequence[int] | None = None) -> list[
         "SELECT id, digest, path, location, size, tries FROM dredge_tombstone"
         f" WHERE due_ms <= %(now)s {'' if among is None else 'AND id = ANY(%(among)s)'}"
         " ORDER BY due_ms, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED",
-        {"now": now_ms(), "limit": limit, "among": IntArray(among or ())},
+        {"now": now_ms(), "limit": limit, "among": BigIntArray(among or ())},
     )
     return [Stone(*row) for row in rows]
 
@@ -63,14 +63,14 @@ def fence_tombstones(ids: Sequence[int], *, lingers_ms: int) -> None:
     """Note that a delete may be under way until `lingers_ms` from now; pushes then ask for patience."""
     execute(
         "UPDATE dredge_tombstone SET fenced_until_ms = %s WHERE id = ANY(%s)",
-        (now_ms() + lingers_ms, IntArray(ids)),
+        (now_ms() + lingers_ms, BigIntArray(ids)),
     )
 
 
 def settle_tombstones(ids: Sequence[int]) -> None:
     """Delete tombstones whose objects are gone, or needed again."""
     # Safe: the caller holds these rows, and either saw the object erased or the digest referred to.
-    execute("DELETE FROM dredge_tombstone WHERE id = ANY(%s)", (IntArray(ids),))
+    execute("DELETE FROM dredge_tombstone WHERE id = ANY(%s)", (BigIntArray(ids),))
 
 
 def postpone_tombstones(errors: dict[int, str], *, lingers_ms: int = 0) -> None:
@@ -85,7 +85,7 @@ def postpone_tombstones(errors: dict[int, str], *, lingers_ms: int = 0) -> None:
         " due_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(t.tries, 20)))::bigint"
         " FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id",
         {
-            "ids": IntArray(errors),
+            "ids": BigIntArray(errors),
             "errors": [error[:500] for error in errors.values()],
             "now": moment,
             "fence": moment + lingers_ms if lingers_ms else 0,

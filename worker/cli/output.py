@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -98,9 +99,13 @@ def progress(description: str, total: float | None = None) -> Iterator[Any]:
 
 
 def settings() -> Settings:
-    """The configuration of this process's environment; sets up the log, too."""
+    """The configuration of this process's environment; sets up the log, too.
+
+    A command logs warnings only, unless the environment asks for more.
+    """
     read = Settings.from_env(os.environ)
-    logs.configure(read)
+    asked = "DREDGE_LOG_LEVEL" in os.environ
+    logs.configure(read if asked else dataclasses.replace(read, log_level="warning"))
     return read
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from model.cache import invalidation
 from model.errors import Contended, NoSuchRepository, RegistryError
 from model.gc.collect import Batch, collect_batch
 from model.gc.failure import forgive, record_failure
+from worker import logs
 from worker.jobs.pace import BatchSize, Budget
 from worker.jobs.toolbox import Toolbox
 
-log = logging.getLogger("dredge.collect")
+log = logs.logger("dredge.collect")
 
 # Somebody was in the way (a window changed, a deadlock was broken): so often at once, then later.
 ATTEMPTS = 3
@@ -69,8 +69,7 @@ def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
             break
     if total.rows:
         log.info(
-            "repository.collected",
-            extra={"repository_id": repository_id, "tags": total.tags, "manifests": total.manifests},
+            "repository.collected", repository_id=repository_id, tags=total.tags, manifests=total.manifests
         )
     return total
 
@@ -80,7 +79,7 @@ def _attempt(toolbox: Toolbox, repository_id: int, size: int) -> Batch:
         try:
             return collect_batch(repository_id, policy=toolbox.policy, limit=size)
         except Contended:
-            log.info("batch.contended", extra={"repository_id": repository_id})
+            log.info("batch.contended", repository_id=repository_id)
     return collect_batch(repository_id, policy=toolbox.policy, limit=size)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,12 +19,13 @@ from model.gc.tombstone import (
     postpone_tombstones,
     settle_tombstones,
 )
+from worker import logs
 from worker.jobs.pace import Budget
 from worker.jobs.toolbox import Toolbox
 from worker.quay_lock import QuayLocks
 from worker.storage.driver import Erased, Stores
 
-log = logging.getLogger("dredge.erase")
+log = logs.logger("dredge.erase")
 
 # Between two of these the database is asked whether the locks still hold.
 CHUNK = 1_000
@@ -160,7 +160,7 @@ def _settle(stores: Stores, outcome: Outcome, started_ms: int) -> None:
         lingers_ms = max(store.lingers_ms for store in stores.values())
         postpone_tombstones(outcome.unknown, lingers_ms=lingers_ms)
     for error in {*outcome.failed.values(), *outcome.unknown.values()}:
-        log.warning("object.not_erased", extra={"error": error})
+        log.warning("object.not_erased", error=error)
     if outcome.erased:
         _record(outcome.erased, started_ms)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import closing
 from dataclasses import dataclass
 
 from model.database import transaction
 from model.gc.report import claim_report_debts, postpone_report_debts, settle_report_debts
+from worker import logs
 from worker.jobs.pace import Budget
 from worker.jobs.toolbox import Toolbox
 from worker.scanner import Scanner, ScannerUnavailable
 
-log = logging.getLogger("dredge.reports")
+log = logs.logger("dredge.reports")
 
 BATCH = 50
 
@@ -63,7 +63,7 @@ def _deliver_batch(scanner: Scanner) -> Delivered:
                 scanner.delete_report(debt.digest)
                 paid.append(debt.id)
         except ScannerUnavailable as error:
-            log.warning("report.not_deleted", extra={"error": str(error)})
+            log.warning("report.not_deleted", error=str(error))
             unpaid = [debt.id for debt in owed if debt.id not in paid]
             postpone_report_debts(unpaid, str(error))
         dropped = [debt.id for debt in debts if not debt.owed]

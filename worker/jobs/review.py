@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from model.gc.review import review_batch
+from worker import logs
 from worker.jobs.pace import BatchSize, Budget
 from worker.jobs.toolbox import Toolbox
 
-log = logging.getLogger("dredge.review")
+log = logs.logger("dredge.review")
 
 
 @dataclass(frozen=True)
@@ -46,5 +46,5 @@ def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
             break
     if total.tombstones:
         toolbox.queue.erase()
-        log.info("blobs.retired", extra={"blobs": total.blobs, "bytes": total.bytes})
+        log.info("blobs.retired", blobs=total.blobs, bytes=total.bytes)
     return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from model.clock import now_ms
@@ -10,10 +9,11 @@ from model.database import connection
 from model.gc.cursor import move_cursor, read_cursor
 from model.gc.find import Due, find_in_slice, find_others, rank
 from model.policy import Policy
+from worker import logs
 from worker.jobs.pace import Budget
 from worker.jobs.toolbox import Toolbox
 
-log = logging.getLogger("dredge.scan")
+log = logs.logger("dredge.scan")
 
 CURSOR = "find"
 SLICE = 5_000
@@ -47,7 +47,7 @@ def scan(toolbox: Toolbox) -> Scanned:
         if end != start:
             move_cursor(CURSOR, end)
     if found:
-        log.info("scan.found", extra={"looked": looked, "due": len(found), "enqueued": sent})
+        log.info("scan.found", looked=looked, due=len(found), enqueued=sent)
     return Scanned(looked, len(found), sent)
 
 

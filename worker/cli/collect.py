@@ -1,0 +1,82 @@
+"""`dredge collect`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import click
+
+from worker import wiring
+from worker.cli import output, repositories
+from worker.jobs.everything import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.jobs.plan import Total, all_due
+from worker.jobs.toolbox import Toolbox
+
+
+@click.command(name="collect")
+@click.argument("repository", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every repository with garbage.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: the total.")
+def command(repository: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Collect now, in this process: tags, manifests, blobs and objects, to the end.
+
+    REPOSITORY is namespace/name; give some, or --all.  Blobs of other repositories that were
+    already waiting are reviewed and erased, too.  Interrupting it loses nothing.
+    """
+    if everything == bool(repository):
+        raise click.UsageError("give repositories, or --all")
+    settings = output.settings()
+    output.require(settings, "storage")
+    with output.connected(settings):
+        toolbox = wiring.alone(settings)
+        ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
+        sums = _collect(toolbox, ids)
+        sums = _review(toolbox, sums)
+        objects, failed = _erase(toolbox)
+    if as_json:
+        output.emit_json(asdict(sums))
+    else:
+        click.echo(
+            f"gone: {sums.tags:,} tags and {sums.manifests:,} manifests of"
+            f" {sums.repositories:,} repositories,"
+            f" {sums.blobs:,} blobs ({output.human_bytes(sums.bytes)}), {objects:,} objects"
+        )
+    if failed:
+        output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
+
+
+def _collect(toolbox: Toolbox, ids: list[int]) -> Total:
+    sums = Total()
+    with output.progress("collecting", len(ids)) as advance:
+        for repository_id in ids:
+            freed = Total()
+            for turn in collect_to_the_end(toolbox, repository_id):
+                freed = replace(
+                    freed, tags=freed.tags + turn.tags, manifests=freed.manifests + turn.manifests
+                )
+            sums = replace(
+                sums,
+                repositories=sums.repositories + bool(freed.tags or freed.manifests),
+                tags=sums.tags + freed.tags,
+                manifests=sums.manifests + freed.manifests,
+            )
+            advance(1)
+    return sums
+
+
+def _review(toolbox: Toolbox, sums: Total) -> Total:
+    with output.progress("reviewing blobs") as advance:
+        for turn in review_to_the_end(toolbox):
+            sums = replace(sums, blobs=sums.blobs + turn.blobs, bytes=sums.bytes + turn.bytes)
+            advance(turn.candidates)
+    return sums
+
+
+def _erase(toolbox: Toolbox) -> tuple[int, int]:
+    objects = failed = 0
+    with output.progress("erasing objects") as advance:
+        for turn in erase_to_the_end(toolbox):
+            objects += turn.objects
+            failed += turn.failed
+            advance(turn.objects)
+    return objects, failed

@@ -1,0 +1,49 @@
+"""`dredge history`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from model.gc.status import Step, read_history
+from worker.cli import output, repositories
+
+
+@click.command(name="history")
+@click.argument("repository", required=False)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Most to list.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(repository: str | None, limit: int, as_json: bool) -> None:
+    """List what past collections freed, newest first; of one repository (namespace/name) or all."""
+    settings = output.settings()
+    with output.connected(settings):
+        repository_id = repositories.find([repository])[0].id if repository else None
+        steps = read_history(repository_id=repository_id, limit=limit)
+    if as_json:
+        for step in steps:
+            output.emit_json(asdict(step))
+    else:
+        output.table(
+            ("when", "stage", "repository", "took", "tags", "manifests", "blobs", "objects", "rows", "bytes"),
+            [_row(step) for step in steps],
+        )
+
+
+def _row(step: Step) -> tuple[object, ...]:
+    when = datetime.fromtimestamp(step.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    took = output.human_ms(step.finished_ms - step.started_ms)
+    freed = output.human_bytes(step.bytes)
+    return (
+        when,
+        step.stage,
+        step.repository,
+        took,
+        step.tags,
+        step.manifests,
+        step.blobs,
+        step.objects,
+        step.rows,
+        freed,
+    )

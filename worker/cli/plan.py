@@ -1,0 +1,57 @@
+"""`dredge plan`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from model.gc.plan import Plan
+from worker.cli import output, repositories
+from worker.jobs.plan import all_due, plan_each, total
+
+
+@click.command(name="plan")
+@click.argument("repository", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line; the last one is the total.")
+def command(repository: str | None, as_json: bool) -> None:
+    """Show what a collection would remove, by the collector's own judgement; writes nothing.
+
+    REPOSITORY is namespace/name; without it, every repository with garbage.
+    """
+    settings = output.settings()
+    with output.connected(settings):
+        if repository is None:
+            ids = all_due(settings.policy)
+        else:
+            ids = [found.id for found in repositories.find([repository])]
+        with output.progress("planning", len(ids)) as advance:
+            plans = []
+            for plan in plan_each(ids, settings.policy):
+                plans.append(plan)
+                advance(1)
+        sums = total(plans)
+    for plan in plans:
+        _show(plan, as_json=as_json, whole=repository is not None)
+    if as_json:
+        output.emit_json(asdict(sums))
+    else:
+        if repository is None:
+            rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests)) for plan in plans]
+            output.table(("repository", "tags", "manifests"), rows)
+        click.echo(
+            f"would go: {sums.tags:,} tags and {sums.manifests:,} manifests of"
+            f" {sums.repositories:,} repositories,"
+            f" {sums.blobs:,} blobs ({output.human_bytes(sums.bytes)})"
+        )
+
+
+def _show(plan: Plan, *, as_json: bool, whole: bool) -> None:
+    name = plan.scope.full_name
+    tags = [f"{name}:{tag}" for tag in plan.tags]
+    manifests = [f"{name}@{digest}" for digest in plan.digests]
+    if as_json:
+        output.emit_json({"repository": name, "tags": tags, "manifests": manifests})
+    elif whole:
+        for line in (*tags, *manifests):
+            click.echo(line)

@@ -1,0 +1,27 @@
+"""The queue and the due set of a process that does everything itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class NoQueue:
+    """Enqueues nothing: its owner calls the next job itself."""
+
+    def collect(self, repository_ids: Sequence[int]) -> int:
+        return 0
+
+    def review(self) -> None: ...
+
+    def erase(self) -> None: ...
+
+    def reports(self) -> None: ...
+
+
+class NoDueSet:
+    """Remembers nothing: the scan finds what is due."""
+
+    def remember(self, due: Mapping[int, int]) -> None: ...
+
+    def take_due(self, now_ms: int, limit: int) -> list[int]:
+        return []

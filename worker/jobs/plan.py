@@ -1,0 +1,55 @@
+"""A dry run over the whole registry, or some repositories of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model.gc.find import rank
+from model.gc.plan import Plan, plan_blobs, plan_repository
+from model.policy import Policy
+from worker.jobs.scan import find_due
+
+SLICE = 100_000
+MOST = 10_000_000
+
+
+@dataclass(frozen=True)
+class Total:
+    """The one line that `plan` and `collect` end with."""
+
+    repositories: int = 0
+    tags: int = 0
+    manifests: int = 0
+    blobs: int = 0
+    bytes: int = 0
+
+
+def all_due(policy: Policy) -> list[int]:
+    """Every repository with garbage, longest waiting first, namespaces taking turns; only reads."""
+    found, position = [], 0
+    while True:
+        part, position, _ = find_due(policy, after=position, slice=SLICE, limit=MOST)
+        found += part
+        if not position:
+            return [due.repository_id for due in rank(found, limit=MOST)]
+
+
+def plan_each(repository_ids: list[int], policy: Policy) -> Iterator[Plan]:
+    """The plan of each repository that may be collected, one at a time."""
+    for repository_id in repository_ids:
+        plan = plan_repository(repository_id, policy=policy)
+        if plan is not None and (plan.tags or plan.digests):
+            yield plan
+
+
+def total(plans: list[Plan]) -> Total:
+    """What they sum up to; blobs that several share are counted once."""
+    blobs, bytes = plan_blobs(plans)
+    return Total(
+        repositories=len(plans),
+        tags=sum(len(plan.tags) for plan in plans),
+        manifests=sum(len(plan.digests) for plan in plans),
+        blobs=blobs,
+        bytes=bytes,
+    )
