@@ -1,25 +1,31 @@
 """Which entries each change makes wrong: the same lists right after a commit and for its event.
 
 Every function only builds keys; `cache.invalidate(*keys)` deletes them in one pipeline. Deleting
-too much costs a load, deleting twice costs nothing.
+too much costs a load, deleting twice costs nothing. A name or digest that cannot be part of a key
+was never cached: it is left out, and is no reason for a collection to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import ParamSpec
 
 from model.cache import keys
 from model.cache.keys import CacheKey
+from model.errors import BadInput
+
+Keys = tuple[CacheKey, ...]
+P = ParamSpec("P")
 
 
 def after_tag_change(
     namespace: str, repository: str, repository_id: int, digests: Iterable[str] = ()
-) -> tuple[CacheKey, ...]:
+) -> Keys:
     """A tag was created, moved, ended, restored, or got another expiry; `digests` it pointed or points at."""
     return (
-        keys.active_tags(repository_id),
-        keys.repository_lookup(namespace, repository),
-        *(keys.repository_manifest(repository_id, digest) for digest in _once(digests)),
+        *_one(keys.active_tags, repository_id),
+        *_one(keys.repository_lookup, namespace, repository),
+        *_each(lambda digest: keys.repository_manifest(repository_id, digest), digests),
     )
 
 
@@ -30,19 +36,19 @@ def after_manifest_created(
     digest: str,
     subject: str | None = None,
     blobs: Iterable[str] = (),
-) -> tuple[CacheKey, ...]:
+) -> Keys:
     """A manifest was pushed: negative answers about it, its subject's referrers and its blobs end."""
     return (
-        keys.repository_manifest(repository_id, digest),
-        *((keys.manifest_referrers(repository_id, subject),) if subject else ()),
-        keys.repository_lookup(namespace, repository),
+        *_one(keys.repository_manifest, repository_id, digest),
+        *_each(lambda one: keys.manifest_referrers(repository_id, one), [subject] if subject else []),
+        *_one(keys.repository_lookup, namespace, repository),
         *after_blobs_linked(namespace, repository, blobs),
     )
 
 
-def after_blobs_linked(namespace: str, repository: str, digests: Iterable[str]) -> tuple[CacheKey, ...]:
+def after_blobs_linked(namespace: str, repository: str, digests: Iterable[str]) -> Keys:
     """Blobs were pushed to or mounted into a repository, or left it."""
-    return tuple(keys.repository_blob(namespace, repository, digest) for digest in _once(digests))
+    return (*_each(lambda digest: keys.repository_blob(namespace, repository, digest), digests),)
 
 
 def after_collection(
@@ -52,43 +58,51 @@ def after_collection(
     manifests: Iterable[str] = (),
     referred: Iterable[str] = (),
     blobs: Iterable[str] = (),
-) -> tuple[CacheKey, ...]:
+) -> Keys:
     """A batch of a collection committed: digests of manifests gone, of the subjects that those had
     referred to, and of blobs that the repository no longer has."""
-    gone = _once(manifests)
+    gone = list(manifests)
     return (
-        keys.active_tags(repository_id),
-        keys.repository_lookup(namespace, repository),
-        *(keys.repository_manifest(repository_id, digest) for digest in gone),
-        *(keys.security_report(digest) for digest in gone),
-        *(keys.manifest_referrers(repository_id, digest) for digest in _once(referred)),
+        *_one(keys.active_tags, repository_id),
+        *_one(keys.repository_lookup, namespace, repository),
+        *_each(lambda digest: keys.repository_manifest(repository_id, digest), gone),
+        *_each(keys.security_report, gone),
+        *_each(lambda digest: keys.manifest_referrers(repository_id, digest), referred),
         *after_blobs_linked(namespace, repository, blobs),
     )
 
 
-def after_repository_change(namespace: str, repository: str, repository_id: int) -> tuple[CacheKey, ...]:
+def after_repository_change(namespace: str, repository: str, repository_id: int) -> Keys:
     """A repository appeared, went, or changed its name, state or visibility."""
     return (
-        keys.repository_lookup(namespace, repository),
-        keys.active_tags(repository_id),
+        *_one(keys.repository_lookup, namespace, repository),
+        *_one(keys.active_tags, repository_id),
         keys.catalog_page(),
     )
 
 
-def after_namespace_change(namespace: str) -> tuple[CacheKey, ...]:
+def after_namespace_change(namespace: str) -> Keys:
     """A namespace was enabled or disabled, or its geo restrictions changed."""
-    return keys.geo_restrictions(namespace), keys.catalog_page()
+    return (*_one(keys.geo_restrictions, namespace), keys.catalog_page())
 
 
-def after_blob_erased(digests: Iterable[str]) -> tuple[CacheKey, ...]:
+def after_blob_erased(digests: Iterable[str]) -> Keys:
     """Objects are being erased: no repository may be told any more that it has them."""
-    return tuple(keys.blob_everywhere(digest) for digest in _once(digests))
+    return (*_each(keys.blob_everywhere, digests),)
 
 
-def after_security_change(digests: Iterable[str]) -> tuple[CacheKey, ...]:
+def after_security_change(digests: Iterable[str]) -> Keys:
     """A scan ended, or reports were deleted at the scanner."""
-    return tuple(keys.security_report(digest) for digest in _once(digests))
+    return (*_each(keys.security_report, digests),)
 
 
-def _once(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
+def _one(build: Callable[P, CacheKey], *parts: P.args, **named: P.kwargs) -> Iterator[CacheKey]:
+    try:
+        yield build(*parts, **named)
+    except BadInput:
+        return
+
+
+def _each(build: Callable[[str], CacheKey], values: Iterable[str]) -> Iterator[CacheKey]:
+    for value in dict.fromkeys(values):
+        yield from _one(build, value)

@@ -70,7 +70,7 @@ def test_a_part_that_would_forge_a_key_is_refused(bad: object) -> None:
     with pytest.raises(BadInput):
         keys.repository_manifest(7, bad)  # type: ignore[arg-type]
     with pytest.raises(BadInput):
-        keys.repository_manifest(bad, DIGEST)  # type: ignore[arg-type]
+        keys.repository_manifest(-1 if bad == 5 else bad, DIGEST)  # type: ignore[arg-type]
 
 
 def test_a_quote_in_a_name_stays_inside_its_part() -> None:
@@ -149,3 +149,12 @@ def test_a_change_forgets_its_entries_and_no_other(change: str, opened: OpenCach
     assert cache.invalidate(*wrong)
     assert [cache.retrieve(key, lambda: "new") for key in gone] == ["new"] * len(gone)
     assert [cache.retrieve(key, lambda: "new") for key in kept] == ["old"] * len(kept)
+
+
+def test_a_row_that_cannot_be_cached_stops_no_invalidation() -> None:
+    got = invalidation.after_collection("n\ns", "repo", 7, ["no digest", DIGEST], [None], ["sha256:short"])  # type: ignore[list-item]
+    assert [key.name for key in got] == [
+        "repo_active_tags__7_None_None_",
+        f"repository_manifest__7_{DIGEST}",
+        f"security_report__{DIGEST}",
+    ]
