@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import Celery
 from celery.result import AsyncResult
+
 from worker import routes
 
 
@@ -53,10 +54,25 @@ class Client:
         return self._send(routes.DELETE_TAG, namespace, repository, tag)
 
     def delete_tag_permanently(
-        self, namespace: str, repository: str, tag: str, digest: str | None = None
+        self,
+        namespace: str,
+        repository: str,
+        tag: str,
+        digest: str,
+        *,
+        is_alive: bool = False,
+        include_submanifests: bool = False,
     ) -> AsyncResult:
-        """Take away a deleted tag's recovery window, or a living tag at once and for ever."""
-        return self._send(routes.DELETE_TAG_PERMANENTLY, namespace, repository, tag, digest)
+        """Take a deleted tag's recovery window away, or, with `is_alive`, a living tag for good."""
+        return self._send(
+            routes.DELETE_TAG_PERMANENTLY,
+            namespace,
+            repository,
+            tag,
+            digest,
+            is_alive,
+            include_submanifests,
+        )
 
     def restore_tag(self, namespace: str, repository: str, tag: str, digest: str) -> AsyncResult:
         """Have the tag point at the manifest again that it pointed at before."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from model.registry.arguments import find_repository
 from worker import hooks, logs, reactor, routes, wiring
 from worker.app import application
 from worker.broker import BrokerUnavailable
-from worker.jobs import collect, due, erase, reports, review, scan
+from worker.jobs import collect, due, erase, reports, review, scan, tags
 from worker.jobs import prune as pruning
-from worker.jobs.arguments import find_repository_id
 from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.tasks")
@@ -39,7 +39,7 @@ def find_repositories_with_garbage() -> None:
 @application.task(name=routes.COLLECT, ignore_result=False)
 def garbage_collect_repo(repository: int | str) -> dict[str, Any]:
     """Collect one repository, given by id or as `namespace/name`; what one turn removed."""
-    repository_id = find_repository_id(repository)
+    repository_id = find_repository(repository).id
     box = _box(started=repository_id)
     collected = collect.collect_repository(box, repository_id, budget_s=box.settings.task_budget_s)
     if collected.has_more:
@@ -78,3 +78,36 @@ def prune() -> None:
     """Keep the outbox and the history bounded; what is left goes at the next tick."""
     box = _box()
     pruning.prune(box, budget_s=box.settings.task_budget_s)
+
+
+@application.task(name=routes.DELETE_TAG, ignore_result=False)
+def delete_tag(namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
+    """Delete a tag; the result describes it, or is None where there is no such tag."""
+    return tags.delete_tag(_box(), namespace, repository, tag)
+
+
+@application.task(name=routes.DELETE_TAG_PERMANENTLY, ignore_result=False)
+def delete_tag_permanently(
+    namespace: str,
+    repository: str,
+    tag: str,
+    digest: str,
+    is_alive: bool = False,
+    include_submanifests: bool = False,
+) -> list[dict[str, Any]]:
+    """Take a deleted tag's recovery window away, or, with `is_alive`, a living tag for good."""
+    return tags.delete_tag_permanently(
+        _box(),
+        namespace,
+        repository,
+        tag,
+        digest,
+        is_alive=is_alive,
+        include_submanifests=include_submanifests,
+    )
+
+
+@application.task(name=routes.RESTORE_TAG, ignore_result=False)
+def restore_tag(namespace: str, repository: str, tag: str, digest: str) -> dict[str, Any]:
+    """Have a tag point at the manifest again that it pointed at before."""
+    return tags.restore_tag(_box(), namespace, repository, tag, digest)

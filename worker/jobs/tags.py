@@ -1,0 +1,66 @@
+"""Tag operations that other services ask for by name: checked, done by the façade, told in plain JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model import registry
+from model.errors import BadInput
+from model.names import parse_repository
+from model.tag import Tag
+from worker.jobs.toolbox import Toolbox
+
+
+def delete_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
+    """End a tag; it can be restored until its namespace's window closes.  None where there is no such tag."""
+    ended = registry.delete_tag(full_name(namespace, repository), tag, policy=toolbox.policy)
+    return described(ended) if ended else None
+
+
+def delete_tag_permanently(
+    toolbox: Toolbox,
+    namespace: str,
+    repository: str,
+    tag: str,
+    digest: str,
+    *,
+    is_alive: bool,
+    include_submanifests: bool,
+) -> list[dict[str, Any]]:
+    """Put a tag's past on one manifest beyond restoring, with `is_alive` its present; what was changed."""
+    gone = registry.delete_tag_permanently(
+        full_name(namespace, repository),
+        tag,
+        digest,
+        is_alive=is_alive,
+        include_submanifests=include_submanifests,
+        policy=toolbox.policy,
+    )
+    return [described(each) for each in gone]
+
+
+def restore_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str, digest: str) -> dict[str, Any]:
+    """Point a tag at a manifest again that it pointed at inside the recovery window."""
+    return described(
+        registry.restore_tag(full_name(namespace, repository), tag, digest, policy=toolbox.policy)
+    )
+
+
+def full_name(namespace: object, repository: object) -> str:
+    """`namespace/repository`, of two texts of which the first has no slash.  Raises `BadInput`."""
+    if not isinstance(namespace, str) or not isinstance(repository, str):
+        raise BadInput("A namespace and a repository are given by their names, two texts")
+    if parse_repository(f"{namespace}/{repository}").namespace != namespace:
+        raise BadInput("A namespace's name has no slash", namespace=namespace[:80])
+    return f"{namespace}/{repository}"
+
+
+def described(tag: Tag) -> dict[str, Any]:
+    """What a caller may want to know of a tag, in the words of the events."""
+    return {
+        "repository_id": tag.repository_id,
+        "tag": tag.name,
+        "digest": tag.digest,
+        "started_ms": tag.start_ms,
+        "ended_ms": tag.end_ms,
+    }
