@@ -8,11 +8,12 @@ declares it ready.  A crash anywhere leaves a marker that expires, and the colle
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from model import digest as digests
-from model.database import execute, fetch, fetch_one, transaction
+from model.database import IntArray, execute, fetch, fetch_one, transaction
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
 from model.policy import Policy
 from model.reach import AT, REFERRED, UNTIL
@@ -187,11 +188,17 @@ def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
         )
 
 
-def abandon_push(push: Push, *, now_ms: int) -> None:
-    """Let go of the blob: its marker expires at once, so that the next collection judges the row."""
+def let_go(pushes: Iterable[Push], *, now_ms: int) -> None:
+    """End these holds: the blobs live on only if a manifest or another push refers to them.
+
+    Each becomes a candidate, because nobody else may notice that this reference went.  Repeating
+    it changes nothing.
+    """
     execute(
-        f"UPDATE uploadedblob SET expires_at = least(expires_at, {AT}) WHERE id = %(marker)s",
-        {"marker": push.marker_id, "at": now_ms},
+        "WITH gone AS (DELETE FROM uploadedblob WHERE id = ANY(%s) RETURNING blob_id, repository_id)"
+        " INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)"
+        " SELECT blob_id, repository_id, %s FROM gone",
+        (IntArray(push.marker_id for push in pushes), now_ms),
     )
 
 

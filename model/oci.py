@@ -85,8 +85,8 @@ def parse(content: bytes, *, media_type: str | None = None, digest: str | None =
     fields = parse_json(content)
     found = _media_type(fields, media_type)
     is_index = found in INDEXES
-    config = None if is_index else _descriptor(fields.get("config"), "config")
-    subject = _descriptor(fields["subject"], "subject") if fields.get("subject") is not None else None
+    config = None if is_index else descriptor(fields.get("config"), "config")
+    subject = descriptor(fields["subject"], "subject") if fields.get("subject") is not None else None
     artifact_type = _text(fields.get("artifactType"), "artifactType")
     return Document(
         digest=actual,
@@ -138,10 +138,11 @@ def _descriptors(fields: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
         raise BadManifest(f"`{name}` must be a list")
     if len(items) > _ITEM_LIMIT:
         raise BadManifest(f"`{name}` has more than {_ITEM_LIMIT} entries")
-    return tuple(_descriptor(item, name) for item in items)
+    return tuple(descriptor(item, name) for item in items)
 
 
-def _descriptor(value: Any, name: str) -> Descriptor:
+def descriptor(value: Any, name: str) -> Descriptor:
+    """Read one descriptor out of the list or field `name`; raises `BadManifest`."""
     if not isinstance(value, dict):
         raise BadManifest(f"`{name}` must hold descriptors")
     size = value.get("size")

@@ -1,4 +1,4 @@
-"""Manifests of a repository: found, and created with everything that they refer to."""
+"""Creating a manifest with everything that it refers to, in one transaction."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from model import oci
-from model.database import IntArray, execute, fetch, fetch_one, transaction
-from model.errors import (
-    BadManifest,
-    Contended,
-    NoSuchBlob,
-    NoSuchManifest,
-    NoSuchRepository,
-    SchemaMismatch,
-)
+from model.database import execute, fetch, fetch_one, transaction
+from model.errors import Contended, NoSuchManifest, NoSuchRepository, SchemaMismatch
+from model.manifest.links import add_labels, add_to_quota, link_blobs, link_children, lock_blobs
 from model.oci import Document
 from model.policy import Policy
-from model.reach import REFERRED
 from model.tables.repository import RepositoryState
 
 TEMPORARY_PREFIX = "$temp-"
@@ -35,38 +28,6 @@ class Created:
     media_type: str
     subject: str | None
     new: bool
-
-
-@dataclass(frozen=True)
-class Found:
-    """A manifest as it is stored."""
-
-    manifest_id: int
-    digest: str
-    media_type: str
-    text: str
-    subject: str | None
-    artifact_type: str | None
-
-
-def find_manifest(repository_id: int, digest: str) -> Found | None:
-    """The repository's manifest of that digest, or None."""
-    found = _find("m.repository_id = %s AND m.digest = %s", (repository_id, digest))
-    return found[0] if found else None
-
-
-def find_referrers(repository_id: int, digest: str) -> list[Found]:
-    """The manifests of the repository that name `digest` as their subject, oldest first."""
-    return _find("m.repository_id = %s AND m.subject = %s", (repository_id, digest))
-
-
-def _find(where: str, params: Sequence[Any]) -> list[Found]:
-    rows = fetch(
-        "SELECT m.id, m.digest, t.name, m.manifest_bytes, m.subject, m.artifact_type"
-        f" FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE {where} ORDER BY m.id",
-        params,
-    )
-    return [Found(*row) for row in rows]
 
 
 def create_manifest(
@@ -93,11 +54,11 @@ def create_manifest(
         children = _lock_children(repository_id, document, allow_missing_children)
         manifest_id, new = _find_or_insert(repository_id, document)
         if new:
-            blobs = _lock_blobs(repository_id, document, now_ms)
-            _add_to_quota(repository_id, blobs)
-            _link_blobs(repository_id, manifest_id, blobs)
-            _add_labels(repository_id, manifest_id, labels or {})
-        _link_children(repository_id, manifest_id, children)
+            blobs = lock_blobs(repository_id, document, now_ms)
+            add_to_quota(repository_id, blobs)
+            link_blobs(repository_id, manifest_id, blobs)
+            add_labels(repository_id, manifest_id, labels or {})
+        link_children(repository_id, manifest_id, children)
         if protect or document.subject:
             _protect(repository_id, manifest_id, document, policy, now_ms)
     subject = document.subject.digest if document.subject else None
@@ -166,104 +127,6 @@ def _insert(repository_id: int, document: Document) -> Any:
             document.artifact_type,
         ),
     )
-
-
-def _lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]:
-    """The rows of the manifest's blobs, locked in id order before they are linked.
-
-    A row that the review holds is waited for: it is gone then (`NoSuchBlob`), or stays; one that
-    is locked here is skipped by the review.
-    """
-    wanted = document.blobs
-    rows = fetch(
-        "SELECT b.id, b.content_checksum AS digest, b.image_size AS size FROM imagestorage b"
-        " WHERE b.content_checksum = ANY(%(digests)s) AND NOT coalesce(b.uploading, false)"
-        f" AND {REFERRED} ORDER BY b.id FOR KEY SHARE OF b",
-        {"digests": list(wanted), "repository": repository_id, "at": now_ms},
-    )
-    found = {row.digest: row for row in reversed(rows)}
-    for digest, descriptor in wanted.items():
-        if digest not in found:
-            raise NoSuchBlob(digest=digest)
-        stored = found[digest].size
-        if stored is not None and stored != descriptor.size:
-            raise BadManifest(
-                "The manifest gives a blob another size than it has",
-                digest=digest,
-                size=stored,
-                stated=descriptor.size,
-            )
-    return sorted(row.id for row in found.values())
-
-
-def _add_to_quota(repository_id: int, blob_ids: Sequence[int]) -> None:
-    """Count what is new to the repository and to its namespace, where these have rows.
-
-    The rows are locked first, repository before namespace: of two pushes of one new blob, and of a
-    push and a collection, the second one counts what the first left.
-    """
-    repository = fetch_one(
-        "SELECT id FROM quotarepositorysize WHERE repository_id = %s FOR NO KEY UPDATE", (repository_id,)
-    )
-    namespace = fetch_one(
-        "SELECT q.id, q.namespace_user_id FROM quotanamespacesize q"
-        " WHERE q.namespace_user_id = (SELECT namespace_user_id FROM repository WHERE id = %s)"
-        " FOR NO KEY UPDATE",
-        (repository_id,),
-    )
-    new_bytes = (
-        "coalesce((SELECT sum(b.image_size) FROM imagestorage b WHERE b.id = ANY(%s) AND NOT EXISTS ({})), 0)"
-    )
-    if repository:
-        held = "SELECT FROM manifestblob m WHERE m.repository_id = %s AND m.blob_id = b.id"
-        execute(
-            f"UPDATE quotarepositorysize SET size_bytes = size_bytes + {new_bytes.format(held)}"
-            " WHERE id = %s",
-            (IntArray(blob_ids), repository_id, repository.id),
-        )
-    if namespace:
-        held = (
-            "SELECT FROM manifestblob m JOIN repository r ON r.id = m.repository_id"
-            " WHERE m.blob_id = b.id AND r.namespace_user_id = %s"
-        )
-        execute(
-            f"UPDATE quotanamespacesize SET size_bytes = size_bytes + {new_bytes.format(held)} WHERE id = %s",
-            (IntArray(blob_ids), namespace.namespace_user_id, namespace.id),
-        )
-
-
-def _link_blobs(repository_id: int, manifest_id: int, blob_ids: Sequence[int]) -> None:
-    execute(
-        "INSERT INTO manifestblob (repository_id, manifest_id, blob_id) SELECT %s, %s, unnest(%s)",
-        (repository_id, manifest_id, IntArray(blob_ids)),
-    )
-
-
-def _link_children(repository_id: int, manifest_id: int, child_ids: Sequence[int]) -> None:
-    if child_ids:
-        execute(
-            "INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)"
-            " SELECT %s, %s, unnest(%s) ON CONFLICT (manifest_id, child_manifest_id) DO NOTHING",
-            (repository_id, manifest_id, IntArray(child_ids)),
-        )
-
-
-def _add_labels(repository_id: int, manifest_id: int, labels: Mapping[str, str]) -> None:
-    if labels:
-        execute(
-            "WITH made AS (INSERT INTO label (uuid, key, value, media_type_id, source_type_id)"
-            " SELECT l.uuid, l.key, l.value, (SELECT id FROM mediatype WHERE name = 'text/plain'),"
-            " (SELECT id FROM labelsourcetype WHERE name = 'manifest')"
-            " FROM unnest(%s, %s, %s) AS l (uuid, key, value) RETURNING id)"
-            " INSERT INTO manifestlabel (repository_id, manifest_id, label_id) SELECT %s, %s, id FROM made",
-            (
-                [str(uuid.uuid4()) for _ in labels],
-                list(labels),
-                list(labels.values()),
-                repository_id,
-                manifest_id,
-            ),
-        )
 
 
 def _protect(repository_id: int, manifest_id: int, document: Document, policy: Policy, now_ms: int) -> None:

@@ -1,0 +1,6 @@
+"""Manifests of a repository: found, and created with everything that they refer to."""
+
+from model.manifest.create import TEMPORARY_PREFIX, Created, create_manifest
+from model.manifest.find import Found, find_manifest, find_referrers
+
+__all__ = ["TEMPORARY_PREFIX", "Created", "Found", "create_manifest", "find_manifest", "find_referrers"]

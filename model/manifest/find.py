@@ -1,0 +1,41 @@
+"""Finding manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.database import fetch
+
+
+@dataclass(frozen=True)
+class Found:
+    """A manifest as it is stored."""
+
+    manifest_id: int
+    digest: str
+    media_type: str
+    text: str
+    subject: str | None
+    artifact_type: str | None
+
+
+def find_manifest(repository_id: int, digest: str) -> Found | None:
+    """The repository's manifest of that digest, or None."""
+    found = _find("m.repository_id = %s AND m.digest = %s", (repository_id, digest))
+    return found[0] if found else None
+
+
+def find_referrers(repository_id: int, digest: str) -> list[Found]:
+    """The manifests of the repository that name `digest` as their subject, oldest first."""
+    return _find("m.repository_id = %s AND m.subject = %s", (repository_id, digest))
+
+
+def _find(where: str, params: Sequence[Any]) -> list[Found]:
+    rows = fetch(
+        "SELECT m.id, m.digest, t.name, m.manifest_bytes, m.subject, m.artifact_type"
+        f" FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE {where} ORDER BY m.id",
+        params,
+    )
+    return [Found(*row) for row in rows]

@@ -1,0 +1,112 @@
+"""What a manifest refers to and counts for: blobs, children, labels, quota."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+from model.database import IntArray, execute, fetch, fetch_one
+from model.errors import BadManifest, NoSuchBlob
+from model.oci import Document
+from model.reach import REFERRED
+
+
+def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]:
+    """The rows of the manifest's blobs, locked in id order before they are linked.
+
+    A row that the review holds is waited for: it is gone then (`NoSuchBlob`), or stays; one that
+    is locked here is skipped by the review.
+    """
+    wanted = document.blobs
+    rows = fetch(
+        "SELECT b.id, b.content_checksum AS digest, b.image_size AS size FROM imagestorage b"
+        " WHERE b.content_checksum = ANY(%(digests)s) AND NOT coalesce(b.uploading, false)"
+        f" AND {REFERRED} ORDER BY b.id FOR KEY SHARE OF b",
+        {"digests": list(wanted), "repository": repository_id, "at": now_ms},
+    )
+    found = {row.digest: row for row in reversed(rows)}
+    for digest, descriptor in wanted.items():
+        if digest not in found:
+            raise NoSuchBlob(digest=digest)
+        stored = found[digest].size
+        if stored is not None and stored != descriptor.size:
+            raise BadManifest(
+                "The manifest gives a blob another size than it has",
+                digest=digest,
+                size=stored,
+                stated=descriptor.size,
+            )
+    return sorted(row.id for row in found.values())
+
+
+def add_to_quota(repository_id: int, blob_ids: Sequence[int]) -> None:
+    """Count what is new to the repository and to its namespace, where these have rows.
+
+    The rows are locked first, repository before namespace: of two pushes of one new blob, and of a
+    push and a collection, the second one counts what the first left.
+    """
+    repository = fetch_one(
+        "SELECT id FROM quotarepositorysize WHERE repository_id = %s FOR NO KEY UPDATE", (repository_id,)
+    )
+    namespace = fetch_one(
+        "SELECT q.id, q.namespace_user_id FROM quotanamespacesize q"
+        " WHERE q.namespace_user_id = (SELECT namespace_user_id FROM repository WHERE id = %s)"
+        " FOR NO KEY UPDATE",
+        (repository_id,),
+    )
+    new_bytes = (
+        "coalesce((SELECT sum(b.image_size) FROM imagestorage b WHERE b.id = ANY(%s) AND NOT EXISTS ({})), 0)"
+    )
+    if repository:
+        held = "SELECT FROM manifestblob m WHERE m.repository_id = %s AND m.blob_id = b.id"
+        execute(
+            f"UPDATE quotarepositorysize SET size_bytes = size_bytes + {new_bytes.format(held)}"
+            " WHERE id = %s",
+            (IntArray(blob_ids), repository_id, repository.id),
+        )
+    if namespace:
+        held = (
+            "SELECT FROM manifestblob m JOIN repository r ON r.id = m.repository_id"
+            " WHERE m.blob_id = b.id AND r.namespace_user_id = %s"
+        )
+        execute(
+            f"UPDATE quotanamespacesize SET size_bytes = size_bytes + {new_bytes.format(held)} WHERE id = %s",
+            (IntArray(blob_ids), namespace.namespace_user_id, namespace.id),
+        )
+
+
+def link_blobs(repository_id: int, manifest_id: int, blob_ids: Sequence[int]) -> None:
+    """Refer to blobs that are locked."""
+    execute(
+        "INSERT INTO manifestblob (repository_id, manifest_id, blob_id) SELECT %s, %s, unnest(%s)",
+        (repository_id, manifest_id, IntArray(blob_ids)),
+    )
+
+
+def link_children(repository_id: int, manifest_id: int, child_ids: Sequence[int]) -> None:
+    """Refer to children that are locked; those linked before stay as they are."""
+    if child_ids:
+        execute(
+            "INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)"
+            " SELECT %s, %s, unnest(%s) ON CONFLICT (manifest_id, child_manifest_id) DO NOTHING",
+            (repository_id, manifest_id, IntArray(child_ids)),
+        )
+
+
+def add_labels(repository_id: int, manifest_id: int, labels: Mapping[str, str]) -> None:
+    """Give the manifest labels of its own."""
+    if labels:
+        execute(
+            "WITH made AS (INSERT INTO label (uuid, key, value, media_type_id, source_type_id)"
+            " SELECT l.uuid, l.key, l.value, (SELECT id FROM mediatype WHERE name = 'text/plain'),"
+            " (SELECT id FROM labelsourcetype WHERE name = 'manifest')"
+            " FROM unnest(%s, %s, %s) AS l (uuid, key, value) RETURNING id)"
+            " INSERT INTO manifestlabel (repository_id, manifest_id, label_id) SELECT %s, %s, id FROM made",
+            (
+                [str(uuid.uuid4()) for _ in labels],
+                list(labels),
+                list(labels.values()),
+                repository_id,
+                manifest_id,
+            ),
+        )
