@@ -86,7 +86,7 @@ class _Filler:
         self._composer = Composer(shape, dice, self._studio)
         self._rows = Rows(shape, dice, loader, lookups, now_ms)
         self._tags = Tags(shape, dice, loader, lookups, now_ms)
-        self._repository_ids = take_ids("repository")
+        self._repository_ids = take_ids("repository", block=1_000)
         self._notification_ids = take_ids("repositorynotification", block=100)
         self._promotable: deque[tuple[int, Unit]] = deque(maxlen=2_000)
         self._made = self._owed = 0

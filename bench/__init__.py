@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench [NAME…]`; ratios in one run, since machines are noisy."""

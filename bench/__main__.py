@@ -1,0 +1,51 @@
+"""`python -m bench [NAME…] [--manifests N] [--json]`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+
+import click
+
+from bench.figure import Figure, Options
+from worker.cli.output import table
+
+# Each module has `run(options) -> Iterator[Figure]`, bounded in time.
+BENCHES: tuple[str, ...] = ("collect",)
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(BENCHES))
+@click.option("--manifests", default=10_000, show_default=True, type=click.IntRange(100))
+@click.option("--seconds", default=10.0, show_default=True, help="How long to measure what has no end.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def main(names: tuple[str, ...], manifests: int, seconds: float, seed: int, as_json: bool) -> None:
+    """Measure Dredge on embedded servers; without NAME everything."""
+    options = Options(manifests, seconds, seed)
+    figures: list[Figure] = []
+    for name in names or BENCHES:
+        started = time.monotonic()
+        for figure in importlib.import_module(f"bench.{name}").run(options):
+            figures.append(figure)
+            if as_json:
+                click.echo(json.dumps(figure.as_json()))
+                sys.stdout.flush()
+        click.echo(f"{name}: {time.monotonic() - started:.0f} s", err=True)
+    if not as_json:
+        table(
+            ("bench", "figure", "value", "unit", "aim"),
+            [(f.bench, f.figure, _shown(f.value), f.unit, f.aim) for f in figures],
+        )
+
+
+def _shown(value: float) -> str:
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The collector against a row-by-row collector and against the physical floor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from bench.baseline import run_baseline
+from bench.contest import Run, agree
+from bench.count import counted, row_counts
+from bench.figure import Figure, Options
+from bench.floor import run_floor
+from bench.lab import Lab, configured, isolated, peak_rss_mb
+from bench.store import nowhere
+from model.cache.open import open_cache
+from model.policy import DEFAULT
+from worker.jobs.alone import NoDueSet, NoQueue
+from worker.jobs.everything import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.jobs.scan import find_due
+from worker.jobs.toolbox import Toolbox
+from worker.sample import SHAPES
+from worker.sample.shape import registry
+from worker.settings import Settings
+
+NAME = "collect"
+
+
+def toolbox() -> Toolbox:
+    """A process that does everything itself, without an object store's own time."""
+    return Toolbox(
+        settings=Settings(),
+        policy=DEFAULT,
+        stores=nowhere(),
+        cache=open_cache("none://"),
+        queue=NoQueue(),
+        due=NoDueSet(),
+    )
+
+
+def run_collector(url: str) -> Run:
+    """Find, collect, review and erase until nothing is left."""
+    tools = toolbox()
+    with configured(url):
+        before = row_counts()
+        base_mb = peak_rss_mb()
+        started = time.perf_counter()
+        with counted() as count:
+            collect_all(tools)
+        seconds = time.perf_counter() - started
+        peak = peak_rss_mb()
+        return Run(seconds, before, row_counts(), count.statements, peak, peak - base_mb, count.longest_s)
+
+
+def collect_all(tools: Toolbox) -> None:
+    """The whole pipeline to its end."""
+    position, done = 0, set()
+    while True:
+        due, position, _ = find_due(tools.policy, after=position, slice=20_000, limit=5_000)
+        for found in due:
+            if found.repository_id not in done:
+                done.add(found.repository_id)
+                for _ in collect_to_the_end(tools, found.repository_id):
+                    pass
+        if not position:
+            break
+    for _ in review_to_the_end(tools):
+        pass
+    for _ in erase_to_the_end(tools):
+        pass
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Rates, ratios, statements and memory on the ordinary registry and on one large repository."""
+    shape = registry(options.manifests)
+    with Lab() as lab:
+        with lab.clone(shape) as url:
+            once = isolated(run_floor, url, False)
+        with lab.clone(shape) as url:
+            floor = isolated(run_floor, url, True)
+        with lab.clone(shape) as url:
+            collector = isolated(run_collector, url)
+        agree("the collector", collector, "the floor", floor)
+        agree("the floor", floor, "the floor in one transaction", once)
+        yield from _figures(collector, floor, once)
+        with lab.clone(shape) as url:
+            baseline = isolated(run_baseline, url, options.seconds)
+        yield from _against(baseline, collector)
+        with lab.clone(SHAPES["tags"]) as url:
+            yield from _large(isolated(run_collector, url))
+
+
+def _figures(collector: Run, floor: Run, once: Run) -> Iterator[Figure]:
+    yield Figure(NAME, "manifests removed", collector.manifests, "manifests")
+    yield Figure(NAME, "rows removed", collector.rows, "rows")
+    yield Figure(NAME, "seconds", collector.seconds, "s")
+    yield Figure(NAME, "manifests per second", collector.manifests_per_s, "manifests/s")
+    yield Figure(NAME, "rows per second", collector.rows / collector.seconds, "rows/s")
+    statements = collector.statements / max(collector.manifests, 1)
+    yield Figure(NAME, "statements per manifest", statements, "statements", "at most 1")
+    yield Figure(NAME, "longest statement", collector.longest_s, "s", "under 1")
+    yield Figure(NAME, "peak memory", collector.rss_mb, "MB")
+    yield Figure(NAME, "memory growth", collector.rss_growth_mb, "MB", "flat")
+    yield Figure(NAME, "floor per repository", floor.seconds, "s")
+    yield Figure(NAME, "floor in one transaction", once.seconds, "s")
+    ratio = collector.seconds / floor.seconds
+    yield Figure(NAME, "time against floor per repository", ratio, "times", "at most 1.25")
+    yield Figure(NAME, "time against floor in one transaction", collector.seconds / once.seconds, "times")
+
+
+def _against(baseline: Run, collector: Run) -> Iterator[Figure]:
+    yield Figure(NAME, "row by row: manifests per second", baseline.manifests_per_s, "manifests/s")
+    per_manifest = baseline.statements / max(baseline.manifests, 1)
+    yield Figure(NAME, "row by row: statements per manifest", per_manifest, "statements")
+    ratio = collector.manifests_per_s / max(baseline.manifests_per_s, 1e-9)
+    yield Figure(NAME, "rate against row by row", ratio, "times", "100")
+
+
+def _large(run: Run) -> Iterator[Figure]:
+    per_manifest = run.statements / max(run.manifests, 1)
+    yield Figure(NAME, "20,000 tags: manifests per second", run.manifests_per_s, "manifests/s")
+    yield Figure(NAME, "20,000 tags: statements per manifest", per_manifest, "statements", "at most 0.05")
+    yield Figure(NAME, "20,000 tags: memory growth", run.rss_growth_mb, "MB", "flat")

@@ -1,0 +1,32 @@
+"""One measured number."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its unit; `aim` says what was hoped for, in words for people."""
+
+    bench: str
+    figure: str
+    value: float
+    unit: str
+    aim: str = field(default="", compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The four keys that scripts may rely on."""
+        found = asdict(self)
+        del found["aim"]
+        return found | {"value": round(self.value, 6)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for; `seconds` bounds what is measured for a time."""
+
+    manifests: int = 10_000
+    seconds: float = 10.0
+    seed: int = 1

@@ -1,0 +1,115 @@
+"""Servers and registries for benchmarks: contenders start from identical clones, each in its own process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg2
+
+from model import database, schema
+from worker.embedded import EmbeddedServers
+from worker.sample import Shape, fill
+
+Result = TypeVar("Result")
+
+# The server must not clean up behind one contender and not behind another.
+_SETTINGS = ("autovacuum = off", "checkpoint_timeout = '1h'", "max_wal_size = '8GB'")
+
+
+class Lab:
+    """Embedded servers with template databases; use it as a context."""
+
+    def __init__(self, *, valkey: bool = False, autovacuum: bool = False) -> None:
+        self.servers = EmbeddedServers(valkey=valkey)
+        self._autovacuum = autovacuum
+        self._templates: dict[Shape | None, str] = {}
+        self._clones = 0
+
+    def __enter__(self) -> Lab:
+        self.servers.start()
+        self.server = self.servers.database_url.rpartition("/")[0]
+        self._admin = psycopg2.connect(f"{self.server}/postgres")
+        self._admin.autocommit = True
+        for setting in _SETTINGS[self._autovacuum :]:
+            self._do(f"ALTER SYSTEM SET {setting}")
+        self._do("SELECT pg_reload_conf()")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admin.close()
+        self.servers.stop()
+
+    def _do(self, sql: str) -> None:
+        with self._admin.cursor() as cursor:
+            cursor.execute(sql)
+
+    def template(self, shape: Shape | None) -> str:
+        """A database filled once with that shape (None: no sample), vacuumed and analysed."""
+        if shape not in self._templates:
+            name = f"template_{len(self._templates)}"
+            self._do(f"CREATE DATABASE {name}")
+            with configured(f"{self.server}/{name}"):
+                schema.create()
+                if shape is not None:
+                    fill(shape)
+            vacuum(f"{self.server}/{name}")
+            self._templates[shape] = name
+        return self._templates[shape]
+
+    @contextmanager
+    def clone(self, shape: Shape | None) -> Iterator[str]:
+        """URL of a fresh copy of the template, dropped at the end; nothing dirty waits for the disk."""
+        template = self.template(shape)
+        self._clones += 1
+        name = f"clone_{self._clones}"
+        self._do(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        self._do("CHECKPOINT")
+        try:
+            yield f"{self.server}/{name}"
+        finally:
+            self._do(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def vacuum(url: str) -> None:
+    """Set every hint bit and gather statistics, so that no contender pays for the load."""
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        connection.cursor().execute("VACUUM (FREEZE, ANALYZE)")
+    finally:
+        connection.close()
+
+
+@contextmanager
+def configured(url: str) -> Iterator[None]:
+    """`model.database` on that URL, with one connection held."""
+    database.configure(url, application_name="bench")
+    try:
+        with database.connection():
+            yield
+    finally:
+        database.db.close_all()
+
+
+def isolated(function: Callable[..., Result], *args: Any) -> Result:
+    """Run it in a fresh process: memory and caches of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage / (1024 * 1024 if sys.platform == "darwin" else 1024)
