@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,17 @@ def _spawn(command_line: str, **options: Any) -> Any:
     return child
 
 
+def _end_all(entries: Iterable[dict[str, Any]]) -> None:
+    """Stop what the loop left running: it breaks off when nobody reads its output any more."""
+    left = [entry for entry in entries if "pid" in entry and "returncode" not in entry]
+    for entry in left:
+        _Processes().terminate(entry["pid"])
+    for entry in left:
+        entry["process"].join(STOP_S)
+        _Processes().kill(entry["pid"])
+        entry["process"].kill()
+
+
 def _run(processes: dict[str, str], environment: dict[str, str]) -> int:
     """Run all until one ends or a signal comes; 0 after a signal."""
     honcho.manager.KILL_WAIT = STOP_S
@@ -117,5 +129,8 @@ def _run(processes: dict[str, str], environment: dict[str, str]) -> int:
     for name, line in processes.items():
         process = manager.add_process(name, line, env=environment)
         process._child_ctor = _spawn
-    manager.loop()
+    try:
+        manager.loop()
+    finally:
+        _end_all(manager._processes.values())
     return 0 if manager.returncode in (130, 143) else int(manager.returncode or 0)
