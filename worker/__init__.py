@@ -6,12 +6,11 @@ importing the package opens nothing.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
     if name in ("celery", "application"):
-        from worker.tasks import application
-
-        return application
+        return import_module("worker.tasks").application
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

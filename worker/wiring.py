@@ -8,8 +8,10 @@ import threading
 from celery import Celery
 
 from model import database
+from model.cache.base import DataModelCache
 from model.cache.open import open_cache
 from worker import broker
+from worker.jobs.alone import NoDueSet, NoQueue
 from worker.jobs.toolbox import Toolbox
 from worker.queueing import CeleryQueue, RedisDueSet
 from worker.settings import Settings
@@ -47,17 +49,33 @@ def build(settings: Settings, app: Celery) -> Toolbox:
         settings=settings,
         policy=settings.policy,
         stores=open_stores(settings.storage, upload=settings.upload_location),
-        cache=open_cache(
-            settings.cache_url or settings.broker_url,
-            replica_url=settings.cache_replica_url,
-            quay_url=settings.quay_redis_url,
-            prefix=settings.cache_prefix,
-            ttls=settings.cache_ttls,
-            max_bytes=settings.cache_max_bytes,
-            timeout_s=settings.cache_timeout_s,
-        ),
+        cache=_cache(settings),
         queue=queue(app, settings),
         due=RedisDueSet(broker.connect(settings.broker_url), prefix=settings.key_prefix),
+    )
+
+
+def _cache(settings: Settings) -> DataModelCache:
+    return open_cache(
+        settings.cache_url or settings.broker_url or "none://",
+        replica_url=settings.cache_replica_url,
+        quay_url=settings.quay_redis_url,
+        prefix=settings.cache_prefix,
+        ttls=settings.cache_ttls,
+        max_bytes=settings.cache_max_bytes,
+        timeout_s=settings.cache_timeout_s,
+    )
+
+
+def alone(settings: Settings) -> Toolbox:
+    """A toolbox for one process that does everything itself and enqueues nothing."""
+    return Toolbox(
+        settings=settings,
+        policy=settings.policy,
+        stores=open_stores(settings.storage, upload=settings.upload_location),
+        cache=_cache(settings),
+        queue=NoQueue(),
+        due=NoDueSet(),
     )
 
 

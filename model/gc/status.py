@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.database import fetch, fetch_one
+from model.database import db, fetch, fetch_one
 
 _WAITING = """
 SELECT (SELECT count(*) FROM dredge_manifest_candidate) AS manifest_candidates,
@@ -26,6 +26,13 @@ SELECT coalesce(n.username, '(objects)') AS namespace, sum(c.tags) AS tags, sum(
 FROM dredge_collection c
 LEFT JOIN repository r ON r.id = c.repository_id LEFT JOIN "user" n ON n.id = r.namespace_user_id
 WHERE c.finished_ms > %s GROUP BY 1 ORDER BY bytes DESC NULLS LAST, manifests DESC LIMIT %s
+"""
+
+_TOTALS = """
+SELECT count(DISTINCT repository_id) FILTER (WHERE stage = 'collect') AS repositories,
+       coalesce(sum(tags), 0), coalesce(sum(manifests), 0), coalesce(sum(blobs), 0),
+       coalesce(sum(objects), 0), coalesce(sum(bytes) FILTER (WHERE stage = 'erase'), 0)::bigint
+FROM dredge_collection WHERE finished_ms > %s
 """
 
 _FAILURES = """
@@ -74,6 +81,18 @@ class Freed:
 
 
 @dataclass(frozen=True)
+class Totals:
+    """What was freed in all; `bytes` of the objects that were erased."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    blobs: int
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Failing:
     """A repository whose collection fails."""
 
@@ -108,6 +127,12 @@ def read_waiting() -> Waiting:
 def read_freed(*, since_ms: int, limit: int) -> list[Freed]:
     """What was freed since then, most bytes first, by namespace."""
     return [Freed(*row) for row in fetch(_FREED, (since_ms, limit))]
+
+
+def read_totals(*, since_ms: int) -> Totals:
+    """What was freed since then, in all."""
+    row = db.execute_sql(_TOTALS, (since_ms,)).fetchone()
+    return Totals(*row)
 
 
 def read_failures(*, limit: int) -> list[Failing]:

@@ -4,6 +4,9 @@ No foreign key points from here at the registry's tables: a Quay beside us must 
 delete its own rows.
 """
 
+from peewee import Database
+from playhouse.migrate import SchemaMigrator
+
 TABLES = """
 CREATE TABLE dredge_event (
     id bigserial PRIMARY KEY,
@@ -108,9 +111,9 @@ NAMES = (
 )
 
 
-def up(migrator, db):
-    db.execute_sql(TABLES)
+def up(migrator: SchemaMigrator, db: Database) -> None:
+    db.execute_sql(TABLES)  # type: ignore[no-untyped-call]
 
 
-def down(migrator, db):
-    db.execute_sql("DROP TABLE " + ", ".join(NAMES))
+def down(migrator: SchemaMigrator, db: Database) -> None:
+    db.execute_sql("DROP TABLE " + ", ".join(NAMES))  # type: ignore[no-untyped-call]

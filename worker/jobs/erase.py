@@ -104,9 +104,7 @@ def _fence(stores: Stores, limit: int) -> list[int] | None:
 def _carry_out(toolbox: Toolbox, stones: list[Stone], outcome: Outcome) -> None:
     # Safe: the tombstones are locked and the digests are looked up after that: a push makes its
     # row only after it has taken the tombstone away, so it either shows here or waits for us.
-    referred = find_referred(stones)
-    outcome.dropped = [stone for stone in stones if stone.digest in referred]
-    doomed = [stone for stone in stones if stone.digest not in referred]
+    doomed = _drop_referred(stones, outcome)
     with QuayLocks(toolbox.settings.quay_redis_url) as locks:
         if locks.needed:
             doomed = _lock_with_quay(locks, doomed, outcome)
@@ -120,9 +118,14 @@ def _lock_with_quay(locks: QuayLocks, doomed: list[Stone], outcome: Outcome) -> 
     """Take Quay's own lock for each digest and look once more: its pushes know no tombstones."""
     held, busy = locks.take(doomed)
     outcome.failed.update({stone.id: "Quay holds the digest's lock" for stone in busy})
-    referred = find_referred(held)
-    outcome.dropped += [stone for stone in held if stone.digest in referred]
-    return [stone for stone in held if stone.digest not in referred]
+    return _drop_referred(held, outcome)
+
+
+def _drop_referred(stones: list[Stone], outcome: Outcome) -> list[Stone]:
+    """Put aside those whose object a blob row speaks of again; the others."""
+    referred = find_referred(stones)
+    outcome.dropped += [stone for stone in stones if stone.id in referred]
+    return [stone for stone in stones if stone.id not in referred]
 
 
 def _still_locked() -> None:

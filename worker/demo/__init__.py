@@ -1,0 +1,1 @@
+"""The whole system from nothing to a verified, reclaimed registry."""
