@@ -1,0 +1,110 @@
+"""The configuration: read once, whole, and loudly; and every setting is in the documentation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.settings import PREFIX, Settings, SettingsError
+
+DOCUMENT = Path(__file__).parent.parent / "docs/configuration.md"
+
+
+def documented_default(field: Field[Any]) -> str:
+    """A default as the documentation shows it."""
+    if field.default is MISSING or field.default == "":
+        return ""
+    value = field.default
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    return f"`{value:g}`" if isinstance(value, float) and value < 1e6 else f"`{value}`"
+
+
+def documented_row(field: Field[Any]) -> str:
+    """The row of a setting; `docs/configuration.md` holds exactly this."""
+    name = PREFIX + ("CACHE_TTL_<KIND>" if field.name == "cache_ttls" else field.name.upper())
+    help = field.metadata["help"].replace("|", "\\|")
+    secret = " (secret)" if field.metadata["secret"] else ""
+    return f"| `{name}` | {documented_default(field)} | {help}{secret} |"
+
+
+@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
+def test_the_setting_is_documented(field: Field[Any]) -> None:
+    assert documented_row(field) in DOCUMENT.read_text().splitlines()
+
+
+def test_the_documentation_names_no_other_setting() -> None:
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{PREFIX}")]
+    assert sorted(rows) == sorted(map(documented_row, fields(Settings)))
+
+
+def test_all_problems_come_at_once() -> None:
+    wrong = {
+        "DREDGE_DATABASE_URL": "mysql://host/quay",
+        "DREDGE_SCAN_LIMIT": "many",
+        "DREDGE_METRICS_PORT": "70000",
+        "DREDGE_REFERRERS": "keep",
+        "DREDGE_QUOTA": "perhaps",
+        "DREDGE_STORAGE": "a=/x,a=/y",
+        "DREDGE_SCAN_LIMITS": "5",
+        "DREDGE_CACHE_TTL_BLOB": "soon",
+    }
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(wrong)
+    assert {problem.split(":")[0] for problem in caught.value.problems} == set(wrong)
+    assert "DREDGE_SCAN_LIMITS: no such setting" in caught.value.problems
+
+
+def test_what_contradicts_is_a_problem() -> None:
+    with pytest.raises(SettingsError, match="UPLOAD_LOCATION: local_us is not one of DREDGE_STORAGE"):
+        Settings.from_env({"DREDGE_STORAGE": "eu=/x"})
+
+
+def test_every_value_arrives_with_its_type() -> None:
+    read = Settings.from_env(
+        {
+            "DREDGE_DATABASE_URL": "postgresql://quay@db/quay",
+            "DREDGE_STORAGE": "eu=s3://bucket/prefix?endpoint=http://minio:9000, us=/objects",
+            "DREDGE_UPLOAD_LOCATION": "us",
+            "DREDGE_SCAN_INTERVAL_S": "0.5",
+            "DREDGE_QUOTA": "off",
+            "DREDGE_REFERRERS": "cascade",
+            "DREDGE_REFERRER_GRACE_S": "60",
+            "DREDGE_CACHE_TTL_BLOB": "5",
+            "DREDGE_LOG_FORMAT": "  ",
+            "PATH": "/bin",
+        }
+    )
+    assert read.storage == {"eu": "s3://bucket/prefix?endpoint=http://minio:9000", "us": "/objects"}
+    assert (read.scan_interval_s, read.quota, read.cache_ttls) == (0.5, False, {"blob": 5.0})
+    assert (read.policy.referrers, read.policy.referrer_grace_ms) == ("cascade", 60_000)
+    assert read.log_format == "text"
+
+
+@pytest.mark.parametrize("location", ["/objects", "file:///objects", "s3://bucket"])
+def test_one_bare_place_is_the_usual_location(location: str) -> None:
+    assert Settings.from_env({"DREDGE_STORAGE": location}).storage == {"local_us": location}
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Settings().quota = False  # type: ignore[misc]
+
+
+def test_nothing_reads_the_environment_but_the_doors() -> None:
+    doors = {
+        "celeryconfig.py",
+        "worker/cli/output.py",
+        "worker/cli/embedded.py",
+        "worker/hooks.py",
+        "worker/wiring.py",
+    }
+    root = DOCUMENT.parent.parent
+    sources = [root / "celeryconfig.py", *root.glob("model/**/*.py"), *root.glob("worker/**/*.py")]
+    reading = re.compile(r"os\.environ|getenv")
+    readers = {str(path.relative_to(root)) for path in sources if reading.search(path.read_text())}
+    assert readers <= doors, "pass settings down instead"
