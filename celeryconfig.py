@@ -30,7 +30,6 @@ result_backend_always_retry = True
 redis_socket_timeout = 5
 redis_socket_connect_timeout = 5
 redis_socket_keepalive = True
-redis_backend_health_check_interval = 10
 
 accept_content = ["json"]
 result_accept_content = ["json"]
