@@ -26,19 +26,12 @@ def _text(raw: str) -> str:
 
 
 def _flag(raw: str) -> bool:
-    known = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    if raw.lower() not in known:
-        raise ValueError("must be true or false")
-    return known[raw.lower()]
+    word = raw.lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    if word in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("must be true or false")
 
 
 def _number(minimum: float, maximum: float, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
@@ -89,18 +82,10 @@ def _locations(raw: str) -> dict[str, str]:
     return found
 
 
-_REDIS = _url("redis", "rediss", "unix", "sentinel")
-_CACHE = _url(
-    "redis",
-    "rediss",
-    "unix",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-    "memory",
-    "none",
-)
+_PLAIN = ("redis", "rediss", "unix")
+_REDIS = _url(*_PLAIN, "sentinel")
+_CLUSTERED = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_CACHE = _url(*_PLAIN, *_CLUSTERED, "memory", "none")
 _DAY_S = 86_400
 
 
