@@ -1,0 +1,219 @@
+"""`dredge tag`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from model import registry
+from model.clock import now_ms
+from model.errors import NoSuchTag, NotRestorable
+from model.names import parse_manifest, parse_repository, parse_tag
+from model.policy import Policy
+from model.registry import Lifetime, Tag
+from worker.cli import output
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_PAGE = 1000
+_json_lines = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+_limit = click.option(
+    "--limit", default=1000, show_default=True, type=click.IntRange(1, 1_000_000), help="Most to list."
+)
+
+
+@click.group(name="tag")
+def command() -> None:
+    """List, delete, restore and expire tags."""
+
+
+@command.command(name="list")
+@click.argument("repository")
+@_limit
+@_json_lines
+def list_(repository: str, limit: int, as_json: bool) -> None:
+    """List the alive tags of a repository (namespace/name) by name."""
+    with output.connected(output.settings()):
+        where = registry.get_repository(str(parse_repository(repository))).id
+        tags = list(_active(where, limit))
+    if as_json:
+        for tag in tags:
+            output.emit_json(asdict(tag))
+    else:
+        rows = [(tag.name, tag.digest, _when(tag.start_ms), _when(tag.end_ms), tag.immutable) for tag in tags]
+        output.table(("tag", "manifest", "since", "expires", "immutable"), rows)
+
+
+def _active(repository_id: int, limit: int) -> Iterator[Tag]:
+    last: str | None = None
+    while limit > 0:
+        page = registry.list_active_tags(repository_id, last=last, limit=min(limit, _PAGE))
+        yield from page.tags
+        if not page.has_more:
+            return
+        limit -= len(page.tags)
+        last = page.tags[-1].name
+
+
+@command.command()
+@click.argument("target", metavar="REPO[:TAG]")
+@_limit
+@_json_lines
+def history(target: str, limit: int, as_json: bool) -> None:
+    """List what a repository's names point at and pointed at, as far back as it can be restored."""
+    repository, name = _repository_or_tag(target)
+    with output.connected(output.settings()):
+        lines = list(_history(registry.get_repository(repository).id, name, limit))
+    if as_json:
+        for line in lines:
+            output.emit_json(
+                asdict(line.tag)
+                | {"restorable": line.restorable, "recoverable_until_ms": line.recoverable_until_ms}
+            )
+    else:
+        output.table(
+            ("tag", "manifest", "since", "until", "restorable until"), [_history_row(line) for line in lines]
+        )
+
+
+def _history(repository_id: int, name: str | None, limit: int) -> Iterator[Lifetime]:
+    before: int | None = None
+    while limit > 0:
+        page = registry.list_tag_history(repository_id, name=name, before_id=before, limit=min(limit, _PAGE))
+        yield from page.lifetimes
+        if page.before_id is None:
+            return
+        limit -= len(page.lifetimes)
+        before = page.before_id
+
+
+def _history_row(line: Lifetime) -> tuple[object, ...]:
+    until = _when(line.recoverable_until_ms) if line.restorable else None
+    return (line.tag.name, line.tag.digest, _when(line.tag.start_ms), _when(line.tag.end_ms), until)
+
+
+@command.command()
+@click.argument("targets", metavar="REPO:TAG|REPO@DIGEST…", nargs=-1, required=True)
+@click.option("--permanently", is_flag=True, help="Beyond restoring: its space is freed at once.")
+@click.option(
+    "--children/--no-children",
+    default=True,
+    show_default=True,
+    help="With --permanently: also what only its child manifests' temporary tags hold.",
+)
+@_json_lines
+def delete(targets: Sequence[str], permanently: bool, children: bool, as_json: bool) -> None:
+    """Delete tags, or every tag of a manifest; restorable until their namespace's window closes."""
+    settings = output.settings()
+    with output.connected(settings):
+        for target in targets:
+            ended = _delete(target, permanently, children, settings.policy)
+            if not ended:
+                raise NoSuchTag(f"There is no such tag: {target}")
+            for tag in ended:
+                _say(as_json, tag, f"deleted {tag.name} ({tag.digest})")
+
+
+def _delete(target: str, permanently: bool, children: bool, policy: Policy) -> tuple[Tag, ...]:
+    if "@" in target:
+        if permanently:
+            raise click.UsageError("--permanently takes tags, not digests")
+        manifest = parse_manifest(target)
+        return registry.delete_tags_for_manifest(str(manifest.repository), manifest.digest, policy=policy)
+    name = parse_tag(target)
+    repository = str(name.repository)
+    if not permanently:
+        ended = registry.delete_tag(repository, name.tag, policy=policy)
+        return (ended,) if ended else ()
+    alive = registry.get_tag(repository, name.tag)
+    if alive is None:
+        return ()
+    return registry.delete_tag_permanently(
+        repository, name.tag, alive.digest, include_submanifests=children, is_alive=True, policy=policy
+    )
+
+
+@command.command()
+@click.argument("target", metavar="REPO:TAG")
+@click.argument("digest", required=False)
+@_json
+def restore(target: str, digest: str | None, as_json: bool) -> None:
+    """Point a name at a manifest that it pointed at before: the last one, unless a DIGEST says which."""
+    settings = output.settings()
+    name = parse_tag(target)
+    repository = str(name.repository)
+    with output.connected(settings):
+        if digest is None:
+            digest = _last_restorable(repository, name.tag)
+        tag = registry.restore_tag(repository, name.tag, digest, policy=settings.policy)
+    _say(as_json, tag, f"{target} is {tag.digest}")
+
+
+def _last_restorable(repository: str, name: str) -> str:
+    lines = registry.list_tag_history(repository, name=name, limit=_PAGE).lifetimes
+    dead = [line.tag for line in lines if line.restorable]
+    if not dead:
+        raise NotRestorable(f"Nothing of {repository}:{name} can be restored: see dredge tag history")
+    return max(dead, key=lambda tag: (tag.end_ms or 0, tag.id)).digest
+
+
+@command.command()
+@click.argument("target", metavar="REPO:TAG")
+@click.option("--in", "after", metavar="DURATION", help="After this long from now: 90m, 12h, 3d, 2w.")
+@click.option("--at", "at", metavar="TIME", help="At this time, ISO 8601; UTC unless it says otherwise.")
+@click.option("--never", is_flag=True, help="Take the expiry away.")
+@_json
+def expire(target: str, after: str | None, at: str | None, never: bool, as_json: bool) -> None:
+    """Let a tag end by itself: 1 hour to 104 weeks after it began."""
+    if [after is not None, at is not None, never].count(True) != 1:
+        raise click.UsageError("give one of --in, --at and --never")
+    settings = output.settings()
+    name = parse_tag(target)
+    wait = _duration(after) if after is not None else None
+    moment = _moment(at) if at is not None else None
+    with output.connected(settings):
+        expires_ms = moment if wait is None else now_ms() + wait
+        tag = registry.change_tag_expiration(
+            str(name.repository), name.tag, expires_ms, policy=settings.policy
+        )
+    if tag is None:
+        raise NoSuchTag(f"There is no such tag: {target}")
+    _say(as_json, tag, f"{target} expires {_when(tag.end_ms) or 'never'}")
+
+
+def _duration(text: str) -> int:
+    parts = re.fullmatch(r"(\d{1,7})([smhdw])", text)
+    if not parts:
+        raise click.UsageError(f"{text!r} is not a duration: write 90m, 12h, 3d or 2w")
+    return int(timedelta(**{_UNITS[parts[2]]: int(parts[1])}) / timedelta(milliseconds=1))
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"{text!r} is not a time: write 2027-01-31T12:00") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def _repository_or_tag(target: str) -> tuple[str, str | None]:
+    if ":" in target:
+        name = parse_tag(target)
+        return str(name.repository), name.tag
+    return str(parse_repository(target)), None
+
+
+def _when(ms: int | None) -> str | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _say(as_json: bool, tag: Tag, line: str) -> None:
+    if as_json:
+        output.emit_json(asdict(tag))
+    else:
+        click.echo(line)
