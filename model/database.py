@@ -30,11 +30,24 @@ _OUTAGE = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceede
 IDLE_IN_TRANSACTION_MS = 60_000
 
 
-def configure(url: str, *, application_name: str = "dredge", max_connections: int = 8) -> None:
+_prepare = True
+
+
+def may_prepare() -> bool:
+    """False behind a pooler that gives each transaction another connection of the server."""
+    return _prepare
+
+
+def configure(
+    url: str, *, application_name: str = "dredge", max_connections: int = 8, prepare: bool = True
+) -> None:
     """Point the proxy at `url` (postgresql://…); opens nothing until the first statement.
 
-    A second call closes what the first opened in this thread and points elsewhere.
+    A second call closes what the first opened in this thread and points elsewhere.  `prepare`
+    says whether statements may be prepared on a connection.
     """
+    global _prepare
+    _prepare = prepare
     pooled = url.replace("postgresql://", "postgresql+pool://", 1).replace(
         "postgres://", "postgresql+pool://", 1
     )
@@ -49,7 +62,8 @@ def configure(url: str, *, application_name: str = "dredge", max_connections: in
             application_name=application_name,
             connect_timeout=5,
             keepalives_idle=30,
-            options=f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c jit=off",
+            options=f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c jit=off"
+            " -c plan_cache_mode=force_generic_plan",
         )
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from model.database import fetch
+from model.statement import run
 
 CHANNEL = "dredge_event"
 
@@ -22,18 +23,51 @@ REPOSITORY_COLLECTED = "registry.repository.collected"
 BLOB_ERASED = "registry.blob.erased"
 
 
-def record(
-    type: str, *, subject: str, data: Mapping[str, Any], now_ms: int, repository_id: int | None = None
-) -> None:
-    """Add one row to the outbox and wake the relay when the caller's transaction commits.
+@dataclass(frozen=True)
+class NewEvent:
+    """An event to record.
 
-    Call it inside the transaction that makes the change: a rollback takes the event with it.
     `data["items"]`, if present, is a list of objects: the publisher makes one CloudEvent of each,
     with ids derived from the row's, so that publishing again repeats the same ids.
     """
-    fetch(
-        "WITH made AS (INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)"
-        " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id)"
-        f" SELECT pg_notify('{CHANNEL}', '') FROM made",
-        (str(uuid.uuid4()), type, repository_id, subject, json.dumps(data), now_ms),
+
+    type: str
+    subject: str
+    data: Mapping[str, Any]
+
+
+_RECORD = f"""
+WITH made AS (
+    INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
+    SELECT id, type, nullif(%(repository_id)s, 0), subject, data, %(now_ms)s
+    FROM unnest(%(ids)s, %(types)s, %(subjects)s, %(datas)s) WITH ORDINALITY
+        AS e (id, type, subject, data, n) ORDER BY n
+    RETURNING 1
+)
+SELECT count(pg_notify('{CHANNEL}', '')) FROM made
+"""
+
+
+def record_all(events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None) -> None:
+    """Add rows to the outbox, in this order, and wake the relay when the caller's transaction commits.
+
+    Call it inside the transaction that makes the change: a rollback takes the events with it.
+    """
+    run(
+        _RECORD,
+        {
+            "ids": [str(uuid.uuid4()) for _ in events],
+            "types": [event.type for event in events],
+            "subjects": [event.subject for event in events],
+            "datas": [json.dumps(event.data) for event in events],
+            "repository_id": repository_id or 0,
+            "now_ms": now_ms,
+        },
     )
+
+
+def record(
+    type: str, *, subject: str, data: Mapping[str, Any], now_ms: int, repository_id: int | None = None
+) -> None:
+    """`record_all` for one event."""
+    record_all([NewEvent(type, subject, data)], now_ms=now_ms, repository_id=repository_id)

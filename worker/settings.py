@@ -105,6 +105,9 @@ class Settings:
         "PostgreSQL with the registry's tables; empty: embedded server",
         secret=True,
     )
+    prepared_statements: bool = setting(
+        True, _flag, "plan statements once per connection; off behind PgBouncer in transaction mode"
+    )
     broker_url: str = setting("", _REDIS, "Redis for Celery and events; empty: embedded server", secret=True)
     cache_url: str = setting(
         "",

@@ -27,7 +27,11 @@ def toolbox(app: Celery) -> Toolbox:
     with _lock:
         if _built is None:
             settings = Settings.from_env(os.environ)
-            database.configure(settings.database_url, application_name="dredge worker")
+            database.configure(
+                settings.database_url,
+                application_name="dredge worker",
+                prepare=settings.prepared_statements,
+            )
             _built = build(settings, app)
         return _built
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model.database import IntArray, fetch_one
+from model.database import IntArray
 from model.gc.scope import Scope
+from model.statement import run_one
 
 # Safe against a push or another collection of the namespace: whoever changes what a scope refers
 # to takes these rows first and looks afterwards, in a statement of its own, so that of two who
@@ -64,5 +65,5 @@ def settle_blobs(scope: Scope, blob_ids: Iterable[int]) -> tuple[str, ...]:
         "has_quota": scope.has_quota,
     }
     if scope.has_quota:
-        fetch_one(_LOCK_QUOTA, params)
-    return tuple(fetch_one(_LEFT, params).digests)
+        run_one(_LOCK_QUOTA, params)
+    return tuple(run_one(_LEFT, params).digests)

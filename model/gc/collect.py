@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model import events
-from model.database import fetch_one, transaction
+from model.database import transaction
 from model.errors import Contended
 from model.gc.account import settle_blobs
 from model.gc.dead import judge, look
@@ -14,6 +14,7 @@ from model.gc.history import record_collection
 from model.gc.purge import Purged, find_neighbours, purge_manifests
 from model.gc.scope import Scope, enter
 from model.policy import Policy
+from model.statement import run_one
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int) -> Batch:
         if scope is None:
             return Batch()
         expired = expire_tags(scope, policy=policy, limit=limit)
-        uploads = expire_uploads(scope, policy=policy, limit=limit)
+        uploads = expire_uploads(scope, policy=policy, limit=limit) if scope.has_uploads else ExpiredUploads()
         purged, unjudged = _purge_dead(scope, expired, policy=policy)
         if unjudged:
             record_manifest_candidates(scope, unjudged)
@@ -110,25 +111,21 @@ def _record(batch: Batch) -> None:
         manifests=len(batch.manifests),
         rows=batch.rows,
     )
+    told = [
+        events.NewEvent(
+            events.REPOSITORY_COLLECTED,
+            scope.full_name,
+            {**about, "tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows},
+        )
+    ]
     if batch.manifests:
         items = [
             {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
             for digest, subject in batch.manifests
         ]
-        events.record(
-            events.MANIFEST_COLLECTED,
-            repository_id=scope.repository_id,
-            subject=scope.full_name,
-            data={**about, "blobs": batch.blobs, "items": items},
-            now_ms=scope.now_ms,
-        )
-    events.record(
-        events.REPOSITORY_COLLECTED,
-        repository_id=scope.repository_id,
-        subject=scope.full_name,
-        data={**about, "tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows},
-        now_ms=scope.now_ms,
-    )
+        data = {**about, "blobs": batch.blobs, "items": items}
+        told.insert(0, events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data))
+    events.record_all(told, repository_id=scope.repository_id, now_ms=scope.now_ms)
 
 
 def _confirm_window(scope: Scope) -> None:
@@ -137,9 +134,9 @@ def _confirm_window(scope: Scope) -> None:
     FOR SHARE, just before the commit: somebody who lengthens the window either committed before,
     and this batch is rolled back, or waits the instant until it has committed.
     """
-    row = fetch_one(
-        'SELECT removed_tag_expiration_s * 1000 AS window_ms FROM "user" WHERE id = %s FOR SHARE',
-        (scope.namespace_id,),
+    row = run_one(
+        'SELECT removed_tag_expiration_s * 1000 AS window_ms FROM "user" WHERE id = %(id)s FOR SHARE',
+        {"id": scope.namespace_id},
     )
     if row is None or row.window_ms > scope.window_ms:
         raise Contended("The recovery window was lengthened while a batch ran.", repository=scope.full_name)

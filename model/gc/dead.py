@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from model.database import IntArray, fetch
+from model.database import IntArray
 from model.gc.expire import UNRECOVERABLE, unrecoverable_params
 from model.gc.scope import Scope
 from model.policy import Policy
+from model.statement import run
 
 # Where referrers go with their subject, the never-ending hidden tag of a manifest with a subject
 # does not count, except while a subject that is not there may still be pushed.
@@ -50,7 +51,7 @@ def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: 
     Its own statement on purpose: after the locks are taken it sees what committed meanwhile.
     With `foresee`, tags that are unrecoverable but still there count as gone.
     """
-    rows = fetch(
+    rows = run(
         _LOOK,
         {
             "ids": IntArray(manifest_ids),

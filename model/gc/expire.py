@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.database import IntArray, execute, fetch_one
+from model.database import IntArray, execute
 from model.gc.scope import Scope
 from model.policy import Policy
+from model.statement import run_one
 
 # A tag row `t` that nobody can restore any more.  The window is read again in this very statement.
 UNRECOVERABLE = """
@@ -47,6 +48,7 @@ CLOSURE = """
     )
 """
 
+# `= ANY(ARRAY(…))` rather than `IN (…)`: an index probe for each id, whatever the statistics say.
 # SKIP LOCKED: a tag that somebody is restoring and a manifest that somebody is adopting are left
 # alone and never waited for.
 _EXPIRE = f"""
@@ -56,26 +58,26 @@ WITH RECURSIVE doomed AS MATERIALIZED (
     ORDER BY t.lifetime_end_ms, t.id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), notified AS (
-    DELETE FROM tagnotificationsuccess s WHERE s.tag_id IN (SELECT id FROM doomed) RETURNING 1
+    DELETE FROM tagnotificationsuccess s WHERE s.tag_id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1
 ), unlinked AS (
     UPDATE tag SET linked_tag_id = NULL
-    WHERE linked_tag_id IN (SELECT id FROM doomed) AND id NOT IN (SELECT id FROM doomed)
+    WHERE linked_tag_id = ANY(ARRAY(SELECT id FROM doomed)) AND id <> ALL(ARRAY(SELECT id FROM doomed))
 ), gone AS (
     -- Safe: the row is locked, and was found unrecoverable by this statement.
-    DELETE FROM tag t WHERE t.id IN (SELECT id FROM doomed) RETURNING 1
+    DELETE FROM tag t WHERE t.id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1
 ), unpulled AS (
     -- Pulls are counted by name: they stay while the name has a living tag.
     DELETE FROM tagpullstatistics s
-    WHERE s.repository_id = %(repository_id)s AND s.tag_name IN (SELECT name FROM doomed)
+    WHERE s.repository_id = %(repository_id)s AND s.tag_name = ANY(ARRAY(SELECT name FROM doomed))
       AND NOT EXISTS (
           SELECT FROM tag a WHERE a.repository_id = s.repository_id AND a.name = s.tag_name
           AND (a.lifetime_end_ms IS NULL OR a.lifetime_end_ms > %(now_ms)s))
     RETURNING 1
 ), taken AS (
     -- Safe: judged below, in this transaction; what is not judged is recorded again.
-    DELETE FROM dredge_manifest_candidate k WHERE k.id IN (
+    DELETE FROM dredge_manifest_candidate k WHERE k.id = ANY(ARRAY(
         SELECT id FROM dredge_manifest_candidate
-        WHERE repository_id = %(repository_id)s ORDER BY id LIMIT %(limit)s)
+        WHERE repository_id = %(repository_id)s ORDER BY id LIMIT %(limit)s))
     RETURNING k.manifest_id
 ), seeds (id) AS (
     SELECT manifest_id FROM doomed UNION SELECT manifest_id FROM taken
@@ -83,8 +85,8 @@ WITH RECURSIVE doomed AS MATERIALIZED (
     SELECT id FROM closure LIMIT %(reach)s
 ), locked AS MATERIALIZED (
     SELECT m.id FROM manifest m
-    WHERE m.id IN (SELECT id FROM bounded) AND m.repository_id = %(repository_id)s
-    ORDER BY m.id FOR UPDATE SKIP LOCKED
+    WHERE m.id = ANY(ARRAY(SELECT id FROM bounded)) AND m.repository_id = %(repository_id)s
+    FOR UPDATE SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM doomed) AS tags,
        (SELECT count(*) FROM taken) AS candidates,
@@ -116,7 +118,7 @@ def expire_tags(scope: Scope, *, policy: Policy, limit: int) -> Expired:
     again in this transaction.  A second run finds other tags or none.
     """
     reach = 4 * limit
-    found = fetch_one(
+    found = run_one(
         _EXPIRE,
         {
             **unrecoverable_params(scope, policy),
@@ -143,7 +145,7 @@ WITH expired AS MATERIALIZED (
     ORDER BY u.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), gone AS (
     -- Safe: the marker's time is over, and the blob becomes a candidate in the same transaction.
-    DELETE FROM uploadedblob u WHERE u.id IN (SELECT id FROM expired) RETURNING 1
+    DELETE FROM uploadedblob u WHERE u.id = ANY(ARRAY(SELECT id FROM expired)) RETURNING 1
 ), candidates AS (
     INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)
     SELECT DISTINCT blob_id, %(repository_id)s, %(now_ms)s FROM expired
@@ -154,7 +156,7 @@ WITH expired AS MATERIALIZED (
     ORDER BY b.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), abandoned AS (
     -- Safe: an upload that is being resumed has its row locked and is skipped.
-    DELETE FROM blobupload b WHERE b.id IN (SELECT id FROM stale) RETURNING 1
+    DELETE FROM blobupload b WHERE b.id = ANY(ARRAY(SELECT id FROM stale)) RETURNING 1
 ), stones AS (
     INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)
     SELECT 'uploads/' || s.uuid, l.name, s.byte_count, %(now_ms)s, %(now_ms)s
@@ -168,9 +170,9 @@ SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) 
 class ExpiredUploads:
     """The outcome of one `expire_uploads`."""
 
-    markers: int
-    uploads: int
-    has_more: bool
+    markers: int = 0
+    uploads: int = 0
+    has_more: bool = False
 
 
 def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUploads:
@@ -178,7 +180,7 @@ def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUpload
 
     Their blobs become candidates, their chunks tombstones.  A second run finds others or none.
     """
-    found = fetch_one(
+    found = run_one(
         _UPLOADS,
         {
             "repository_id": scope.repository_id,

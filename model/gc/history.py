@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.clock import NOW_MS_SQL
 from model.database import execute
+from model.statement import run
 
 
 def record_collection(
@@ -18,10 +19,20 @@ def record_collection(
     bytes: int = 0,
 ) -> None:
     """Add one row to the history, in the transaction of the step it tells of."""
-    execute(
+    run(
         "INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests,"
-        f" objects, rows, bytes) VALUES (%s, %s, %s, {NOW_MS_SQL}, %s, %s, %s, %s, %s)",
-        (stage, repository_id, started_ms, tags, manifests, objects, rows, bytes),
+        " objects, rows, bytes) VALUES (%(stage)s, nullif(%(repository_id)s, 0), %(started_ms)s,"
+        f" {NOW_MS_SQL}, %(tags)s, %(manifests)s, %(objects)s, %(rows)s, %(bytes)s)",
+        {
+            "stage": stage,
+            "repository_id": repository_id or 0,
+            "started_ms": started_ms,
+            "tags": tags,
+            "manifests": manifests,
+            "objects": objects,
+            "rows": rows,
+            "bytes": bytes,
+        },
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from model.database import IntArray, fetch, fetch_one
+from model.database import IntArray, fetch
 from model.gc.scope import Scope
 from model.policy import Policy
+from model.statement import run_one
 
 # Safe: every manifest in %(dead)s is locked FOR UPDATE and was judged unused after the lock was
 # taken; whoever wants to refer to one now waits for its row and then finds it gone.  Blobs are
@@ -26,9 +27,10 @@ WITH hidden AS (
 ), labelled AS (
     DELETE FROM manifestlabel l WHERE l.manifest_id = ANY(%(dead)s) RETURNING l.label_id
 ), labels AS (
-    DELETE FROM label l WHERE l.id IN (SELECT label_id FROM labelled)
-      AND NOT EXISTS (SELECT FROM manifestlabel o
-                      WHERE o.label_id = l.id AND o.manifest_id <> ALL(%(dead)s))
+    -- Those whose every use was among the rows just deleted.
+    DELETE FROM label l WHERE l.id = ANY(ARRAY(
+        SELECT d.label_id FROM (SELECT label_id, count(*) AS uses FROM labelled GROUP BY 1) d
+        WHERE d.uses = (SELECT count(*) FROM manifestlabel o WHERE o.label_id = d.label_id)))
     RETURNING 1
 ), scanned AS (
     DELETE FROM manifestsecuritystatus s WHERE s.manifest_id = ANY(%(dead)s) RETURNING s.manifest_id
@@ -36,7 +38,7 @@ WITH hidden AS (
     DELETE FROM manifest m WHERE m.id = ANY(%(dead)s) RETURNING m.id, m.digest, m.subject
 ), unpulled AS (
     DELETE FROM manifestpullstatistics p
-    WHERE p.repository_id = %(repository_id)s AND p.manifest_digest IN (SELECT digest FROM gone)
+    WHERE p.repository_id = %(repository_id)s AND p.manifest_digest = ANY(ARRAY(SELECT digest FROM gone))
     RETURNING 1
 ), reports AS (
     INSERT INTO dredge_report_debt (digest, created_ms, due_ms)
@@ -73,7 +75,7 @@ def purge_manifests(scope: Scope, dead: Iterable[int], *, policy: Policy) -> Pur
 
     One statement whatever their number.  A second run deletes nothing.
     """
-    found = fetch_one(
+    found = run_one(
         _PURGE,
         {
             "dead": IntArray(dead),

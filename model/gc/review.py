@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from model.blob import EMPTY_LAYER
 from model.clock import now_ms
-from model.database import BigIntArray, IntArray, fetch_one, transaction
+from model.database import BigIntArray, IntArray, transaction
 from model.policy import Policy
+from model.statement import run_one
 
 # SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
 # row; what is skipped stays a candidate.
@@ -16,8 +17,8 @@ WITH taken AS MATERIALIZED (
     SELECT c.id, c.blob_id FROM dredge_blob_candidate c
     ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
-    SELECT b.id FROM imagestorage b WHERE b.id IN (SELECT blob_id FROM taken)
-    ORDER BY b.id FOR UPDATE SKIP LOCKED
+    SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT DISTINCT blob_id FROM taken))
+    FOR UPDATE SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM taken) AS taken,
        ARRAY(SELECT id FROM locked) AS locked,
@@ -42,12 +43,12 @@ WITH dead AS MATERIALIZED (
 ), settled AS (
     DELETE FROM dredge_blob_candidate c WHERE c.id = ANY(%(judged)s)
 ), unplaced AS (
-    DELETE FROM imagestorageplacement p WHERE p.storage_id IN (SELECT id FROM dead)
+    DELETE FROM imagestorageplacement p WHERE p.storage_id = ANY(ARRAY(SELECT id FROM dead))
     RETURNING p.storage_id, p.location_id
 ), unsigned AS (
-    DELETE FROM imagestoragesignature s WHERE s.storage_id IN (SELECT id FROM dead) RETURNING 1
+    DELETE FROM imagestoragesignature s WHERE s.storage_id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
 ), gone AS (
-    DELETE FROM imagestorage b WHERE b.id IN (SELECT id FROM dead) RETURNING 1
+    DELETE FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
 ), stones AS (
     INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
     SELECT CASE WHEN d.cas_path THEN d.digest END,
@@ -89,10 +90,10 @@ def review_batch(*, policy: Policy, limit: int) -> Reviewed:
     Two reviews at once take different candidates.  A second run finds others or none.
     """
     with transaction():
-        taken = fetch_one(_TAKE, {"limit": limit})
+        taken = run_one(_TAKE, {"limit": limit})
         if not taken.judged:
             return Reviewed()
-        found = fetch_one(
+        found = run_one(
             _RETIRE,
             {
                 "locked": IntArray(taken.locked),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.clock import NOW_MS_SQL
-from model.database import fetch_one
+from model.statement import run_one
 from model.tables import RepositoryState
 
 _TRY_LOCK = "pg_try_advisory_xact_lock(hashtext('dredge.collect'), r.id)"
@@ -22,7 +22,8 @@ class Scope:
     window_ms: int
     now_ms: int
     has_quota: bool
-    has_candidates: bool
+    has_uploads: bool
+    has_failed: bool
 
     @property
     def full_name(self) -> str:
@@ -35,18 +36,20 @@ SELECT r.id AS repository_id, r.name AS repository, n.id AS namespace_id, n.user
        n.removed_tag_expiration_s * 1000 AS window_ms, {NOW_MS_SQL} AS now_ms,
        EXISTS (SELECT FROM quotarepositorysize q WHERE q.repository_id = r.id)
            OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
-       EXISTS (SELECT FROM dredge_manifest_candidate c WHERE c.repository_id = r.id) AS has_candidates,
+       EXISTS (SELECT FROM uploadedblob u WHERE u.repository_id = r.id)
+           OR EXISTS (SELECT FROM blobupload b WHERE b.repository_id = r.id) AS has_uploads,
+       EXISTS (SELECT FROM dredge_failure f WHERE f.repository_id = r.id) AS has_failed,
        n.enabled AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)} AS collectable,
        {_TRY_LOCK} AS locked
 FROM repository r JOIN "user" n ON n.id = r.namespace_user_id
-WHERE r.id = %s
+WHERE r.id = %(id)s
 """
 
 
 def peek(repository_id: int) -> Scope | None:
     """The same facts without the lock, for those who only read; None where `enter` would be."""
-    row = fetch_one(_ENTER.replace(_TRY_LOCK, "true"), (repository_id,))
-    return Scope(*row[:8]) if row is not None and row.collectable else None
+    row = run_one(_ENTER.replace(_TRY_LOCK, "true"), {"id": repository_id})
+    return Scope(*row[:9]) if row is not None and row.collectable else None
 
 
 def enter(repository_id: int) -> Scope | None:
@@ -56,7 +59,7 @@ def enter(repository_id: int) -> Scope | None:
     gone or marked for deletion, or its namespace is disabled.  The lock is a transaction's, tried
     and never waited for, so none outlives a dead worker.
     """
-    row = fetch_one(_ENTER, (repository_id,))
+    row = run_one(_ENTER, {"id": repository_id})
     if row is None or not row.locked or not row.collectable:
         return None
-    return Scope(*row[:8])
+    return Scope(*row[:9])

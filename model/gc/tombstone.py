@@ -42,21 +42,30 @@ def claim_tombstones(*, limit: int, among: Sequence[int] | None = None) -> list[
     return [Stone(*row) for row in rows]
 
 
-def find_referred(stones: Iterable[Stone]) -> frozenset[str]:
-    """Which of the stones' digests have a blob row again; only reads.
+def find_referred(stones: Iterable[Stone]) -> frozenset[int]:
+    """Ids of the stones whose object a blob row speaks of again; only reads.
 
-    Its own statement, after the claim: a push deletes the tombstone before it writes its row, so a
-    row that this does not see belongs to a push that is waiting for our lock.
+    That is a row of the digest that is placed at the stone's location, or nowhere yet.  A row that
+    is placed elsewhere only has its own object there.  Its own statement, after the claim: a push
+    deletes the tombstone before it writes its row, so a row that this does not see belongs to a
+    push that is waiting for our lock.
     """
-    digests = [stone.digest for stone in stones if stone.digest]
-    if not digests:
+    named = [stone for stone in stones if stone.digest]
+    if not named:
         return frozenset()
     rows = fetch(
-        "SELECT d.digest FROM unnest(%s) AS d (digest) WHERE EXISTS"
-        " (SELECT FROM imagestorage b WHERE b.content_checksum = d.digest OFFSET 0)",
-        (digests,),
+        "SELECT s.id FROM unnest(%s, %s, %s) AS s (id, digest, location) WHERE EXISTS"
+        " (SELECT FROM imagestorage b LEFT JOIN imagestorageplacement p ON p.storage_id = b.id"
+        "  LEFT JOIN imagestoragelocation l ON l.id = p.location_id"
+        "  WHERE b.content_checksum = s.digest AND b.cas_path"
+        "  AND (p.id IS NULL OR l.name = s.location) OFFSET 0)",
+        (
+            BigIntArray(stone.id for stone in named),
+            [stone.digest for stone in named],
+            [stone.location for stone in named],
+        ),
     )
-    return frozenset(row.digest for row in rows)
+    return frozenset(row.id for row in rows)
 
 
 def fence_tombstones(ids: Sequence[int], *, lingers_ms: int) -> None:

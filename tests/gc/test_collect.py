@@ -299,10 +299,10 @@ def test_the_statements_of_a_batch_do_not_depend_on_its_size(
     counts = []
     real = type(db.obj).execute_sql
     monkeypatch.setattr(type(db.obj), "execute_sql", lambda *a, **k: (counts.append(1), real(*a, **k))[1])
-    for size in (1, 40):
+    for turn, size in enumerate((1, 1, 40)):
         for n in range(size):
             manifest = world.manifest(blobs=[world.blob()], labels=1)
-            world.tag(f"old{size}-{n}", manifest=manifest, ended_ms=long_ago(world))
+            world.tag(f"old{turn}-{n}", manifest=manifest, ended_ms=long_ago(world))
         counts.clear()
         assert collect(world).tags == size
         if size == 1:

@@ -27,6 +27,7 @@ class Collected:
     rows: int = 0
     lost_blobs: int = 0
     batches: int = 0
+    had_failed: bool = False
     has_more: bool = False
 
 
@@ -48,7 +49,7 @@ def collect_repository(toolbox: Toolbox, repository_id: int, *, budget_s: float)
     except Exception as error:
         record_failure(repository_id, f"{type(error).__name__}: {error}")
         raise
-    if collected.batches:
+    if collected.had_failed:
         forgive(repository_id)
     if collected.lost_blobs:
         toolbox.queue.review()
@@ -106,5 +107,6 @@ def _add(total: Collected, batch: Batch) -> Collected:
         rows=total.rows + batch.rows,
         lost_blobs=total.lost_blobs + batch.lost_blobs,
         batches=total.batches + (batch.scope is not None),
+        had_failed=total.had_failed or (batch.scope is not None and batch.scope.has_failed),
         has_more=batch.has_more,
     )
