@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 import redis
 
-from model import database, lookups, schema
+from model import database, lookups, schema, triggers
 from model.errors import RegistryError
 from worker.broker import connect
 from worker.cli import output
@@ -74,6 +74,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
             yield from (Finding("schema", "tables", problem) for problem in problems)
             if not problems:
                 yield Finding("schema", "all tables, columns and indexes are there")
+                recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
+                yield Finding("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
     finally:
         database.db.close_all()

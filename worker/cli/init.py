@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import click
 
-from model import schema
+from model import schema, triggers
 from worker.cli import output
 
 
 @click.command("init")
 @click.option(
     "--triggers/--no-triggers",
+    "with_triggers",
     default=None,
     help="Add or remove the trigger that records every ended tag as an event, whoever ends it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(triggers: bool | None, as_json: bool) -> None:
+def command(with_triggers: bool | None, as_json: bool) -> None:
     """Create missing tables.
 
     On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
@@ -23,8 +24,8 @@ def command(triggers: bool | None, as_json: bool) -> None:
     """
     with output.connected(output.settings()):
         prepared = schema.create()
-        if triggers is not None:
-            _set_triggers(triggers)
+        if with_triggers is not None:
+            _set_triggers(with_triggers)
     if as_json:
         output.emit_json(
             {
@@ -32,7 +33,7 @@ def command(triggers: bool | None, as_json: bool) -> None:
                 "tables": list(prepared.tables),
                 "lookup_rows": prepared.lookup_rows,
                 "migrations": list(prepared.migrations),
-                "triggers": triggers,
+                "triggers": with_triggers,
             }
         )
         return
@@ -43,13 +44,11 @@ def command(triggers: bool | None, as_json: bool) -> None:
         click.echo(f"Applied {', '.join(prepared.migrations) or 'no migration'}.")
     else:
         click.echo("Nothing to create.")
-    if triggers is not None:
-        click.echo("The trigger on tags is installed." if triggers else "There is no trigger on tags.")
+    if with_triggers is not None:
+        click.echo("The trigger on tags is installed." if with_triggers else "There is no trigger on tags.")
 
 
 def _set_triggers(wanted: bool) -> None:
-    from model import triggers
-
     if wanted:
         triggers.install_triggers()
     else:

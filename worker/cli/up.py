@@ -25,8 +25,8 @@ from worker.logs import masked
 from worker.settings import Settings
 
 PROCFILE = """\
-worker: exec celery -A worker worker --concurrency=2 --loglevel=info
-beat: exec celery -A worker beat --loglevel=info
+worker: exec celery --quiet -A worker worker --concurrency=2 --loglevel=info
+beat: exec celery --quiet -A worker beat --loglevel=info
 """
 # A worker finishes its task's turn before it ends; then everything that is left is killed.
 STOP_S = 60
