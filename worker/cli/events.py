@@ -1,0 +1,97 @@
+"""`dredge events`: watch what happens in the registry."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import click
+from kombu import Consumer, Queue
+
+from worker.broker import OUTAGE
+from worker.cli import output
+from worker.events.exchange import EXCHANGE, connection
+from worker.events.message import CloudEvent
+from worker.settings import Settings
+
+# A queue that nobody reads any more, after a kill -9 of the reader, is gone after a minute.
+EXPIRES_S = 60
+RETRY_S = 1.0
+
+
+@click.group("events")
+def command() -> None:
+    """Watch events as they come."""
+
+
+@command.command("tail")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
+@click.option("--type", "pattern", default="#", show_default=True, help="Only these: tag.deleted, tag.*, #.")
+@click.option("--limit", type=click.IntRange(1), help="End after so many events.")
+def tail(as_json: bool, pattern: str, limit: int | None) -> None:
+    """Print events as they come, until Ctrl-C; those from before are not shown.
+
+    An event that was delivered twice is printed twice, with the same id.
+    """
+    settings = output.settings()
+    output.require(settings, "broker_url")
+    stop = threading.Event()
+    # Not as an exception: it would cut the connection in the middle of an answer.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    for n, event in enumerate(listen(settings, pattern, stop), 1):
+        output.emit_json(event) if as_json else click.echo(line(event))
+        if n == limit:
+            stop.set()
+
+
+def line(event: CloudEvent) -> str:
+    """One event for people: when, what, of what, and the rest of what is known."""
+    when = datetime.fromisoformat(event["time"]).strftime("%H:%M:%S.%f")[:-3]
+    told = {"namespace", "repository", "repository_id", "tag", "subject"}
+    facts = [f"{name}={_short(value)}" for name, value in event["data"].items() if name not in told]
+    return "  ".join([when, f"{event['type']:32}", str(event["subject"]), " ".join(facts)]).rstrip()
+
+
+def listen(settings: Settings, pattern: str, stop: threading.Event) -> Iterator[CloudEvent]:
+    """Every event that matches, from a queue that goes with us; waits for a broker that is away."""
+    name = f"dredge.tail.{uuid.uuid4().hex[:12]}"
+    queue = Queue(name, EXCHANGE, routing_key=pattern, durable=False, expires=EXPIRES_S)
+    click.echo("dredge: listening; Ctrl-C ends", err=True)
+    while not stop.is_set():
+        try:
+            yield from _received(settings, queue, stop)
+        except OUTAGE as error:
+            click.echo(f"dredge: the broker did not answer, trying again: {error}", err=True)
+            stop.wait(RETRY_S)
+
+
+def _received(settings: Settings, queue: Queue, stop: threading.Event) -> Iterator[CloudEvent]:
+    waiting: list[CloudEvent] = []
+
+    def keep(body: Any, message: Any) -> None:
+        waiting.append(body)
+        message.ack()
+
+    with (
+        connection(settings.broker_url, settings.key_prefix) as link,
+        Consumer(link.channel(), queues=[queue], callbacks=[keep], accept=["json"]) as consumer,
+    ):
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                link.drain_events(timeout=0.5)
+            for event in waiting:
+                if not stop.is_set():
+                    yield event
+            waiting.clear()
+        consumer.queues[0].delete()
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:19] + "…" if text.startswith(("sha256:", "sha512:")) else text
