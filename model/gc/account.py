@@ -26,18 +26,19 @@ WITH left_repository AS MATERIALIZED (
     FROM unnest(%(blobs)s) AS lost (id) JOIN imagestorage b ON b.id = lost.id
     WHERE NOT EXISTS (SELECT FROM manifestblob o
                       WHERE o.repository_id = %(repository_id)s AND o.blob_id = b.id OFFSET 0)
-), sampled AS MATERIALIZED (
-    SELECT l.id, l.size, near.refs, near.here FROM left_repository l CROSS JOIN LATERAL (
-        SELECT count(*) AS refs, bool_or(r.namespace_user_id = %(namespace_id)s) AS here
-        FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 64) o
-        JOIN repository r ON r.id = o.repository_id OFFSET 0) near
+), left_namespace AS MATERIALIZED (
+    SELECT l.id, l.size FROM left_repository l
     WHERE %(has_quota)s
-), left_namespace AS (
-    SELECT s.id, s.size FROM sampled s WHERE s.here IS NOT TRUE AND (s.refs < 64 OR NOT EXISTS (
-        SELECT FROM repository r CROSS JOIN LATERAL (
-            SELECT 1 FROM manifestblob o
-            WHERE o.repository_id = r.id AND o.blob_id = s.id LIMIT 1) used
-        WHERE r.namespace_user_id = %(namespace_id)s OFFSET 0))
+      AND NOT EXISTS (
+          SELECT FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 64) near
+          JOIN repository r ON r.id = near.repository_id
+          WHERE r.namespace_user_id = %(namespace_id)s OFFSET 0)
+      AND ((SELECT count(*) FROM (SELECT FROM manifestblob o WHERE o.blob_id = l.id LIMIT 64) near) < 64
+           OR NOT EXISTS (
+          SELECT FROM repository r CROSS JOIN LATERAL (
+              SELECT FROM manifestblob o
+              WHERE o.repository_id = r.id AND o.blob_id = l.id LIMIT 1) used
+          WHERE r.namespace_user_id = %(namespace_id)s OFFSET 0))
 ), repository_quota AS (
     UPDATE quotarepositorysize
     SET size_bytes = greatest(0, size_bytes - (SELECT coalesce(sum(size), 0) FROM left_repository))
