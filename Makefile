@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test fast slow lint types layers format bench soak constraints clean
+.PHONY: help install demo run test fast slow lint types layers format bench soak docs constraints clean
 
 help: ## this list
 	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, and PYTHON=python3.12 for install'
@@ -64,6 +64,9 @@ bench: $(STAMP) ## figures and ratios of this machine, as JSON lines with ARGS=-
 
 soak: $(STAMP) ## pushers, deleters and pullers against collections and kills, for SOAK_SECONDS
 	$(BIN)/python -m bench soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+docs: $(STAMP) ## write docs/commands.md from what the commands say
+	$(BIN)/python -m tests.commands_page
 
 constraints: $(STAMP) ## write what is installed into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt

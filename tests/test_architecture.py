@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import celery
 import pytest
 from celery.app.defaults import NAMESPACES, flatten
 from click import Command, Group
-from click.testing import CliRunner
 
+from tests.commands_page import PAGE, below, help_of, page
 from worker.cli import COMMANDS, dredge
 from worker.cli.up import PROCFILE
 
@@ -52,7 +51,7 @@ def test_a_function_fits_half_a_screen() -> None:
     assert {name: lines for name, lines in functions if lines > FUNCTION_LINES} == {}
 
 
-def test_each_layer_imports_only_those_below() -> None:
+def test_each_layer_imports_only_thosebelow() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -82,24 +81,10 @@ def test_the_procfile_is_what_up_runs_without_one() -> None:
 # ------------------------------------------------------------------ commands
 
 
-def _below(name: str) -> list[tuple[str, ...]]:
-    """The command, and the commands of its group."""
-    found = dredge.get_command(None, name)  # type: ignore[arg-type]
-    more = found.commands if isinstance(found, Group) else ()
-    return [(name,), *((name, below) for below in more)]
-
-
-@cache
-def _help(command: tuple[str, ...]) -> str:
-    result = CliRunner().invoke(dredge, [*command, "--help"])
-    assert result.exit_code == 0, f"{command}: {result.output} {result.exception!r}"
-    return result.output
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_explains_itself_and_its_options(name: str) -> None:
-    for command in _below(name):
-        assert "Usage: " in _help(command)
+    for command in below(name):
+        assert "Usage: " in help_of(command)
         found: Command | None = dredge
         for part in command:
             assert isinstance(found, Group)
@@ -125,15 +110,15 @@ def test_every_command_in_the_documents_is_there_with_its_options() -> None:
             wrong.append(f"{document}: dredge {name}")
             continue
         below = re.match(r"\s*([a-z]+)\b", rest)
-        deeper = (name, below[1]) if below and (name, below[1]) in _below(name) else (name,)
+        deeper = (name, below[1]) if below and (name, below[1]) in below(name) else (name,)
         own = rest.split(" -- ")[0]
-        unknown = [option for option in re.findall(r"--[a-z][a-z-]+", own) if option not in _help(deeper)]
+        unknown = [option for option in re.findall(r"--[a-z][a-z-]+", own) if option not in help_of(deeper)]
         wrong += [f"{document}: dredge {name} {option}" for option in unknown]
     assert wrong == []
 
 
-def test_every_command_is_in_the_documents() -> None:
-    assert set(COMMANDS) - {name for _, name, _ in _documented()} == set()
+def test_the_page_of_commands_is_what_they_say() -> None:
+    assert PAGE.read_text() == page(), "run `make docs`"
 
 
 def test_links_between_documents_lead_somewhere() -> None:
