@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from model.errors import BadInput
+from model import digest
+from model.errors import BadDigest, BadInput
 
 MAX_NAME = 255
 _NAMESPACE = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9]+(?:[._/-]+[A-Za-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 class RepositoryName(NamedTuple):
@@ -62,17 +62,19 @@ def parse_tag(text: str) -> TagName:
 
 def parse_manifest(text: str) -> ManifestName:
     """`namespace/name@sha256:…`.  Raises `BadInput`."""
-    repository, separator, digest = _whole(text).partition("@")
+    repository, separator, content = _whole(text).partition("@")
     if not separator:
         raise BadInput(f"{_shown(text)} is not a manifest: write namespace/name@sha256:…")
-    return ManifestName(parse_repository(repository), parse_digest(digest))
+    return ManifestName(parse_repository(repository), parse_digest(content))
 
 
 def parse_digest(text: str) -> str:
     """`sha256:` and 64 lower-case hexadecimal digits (or sha512 and 128).  Raises `BadInput`."""
-    if not _DIGEST.fullmatch(_whole(text)):
-        raise BadInput(f"{_shown(text)} is not a digest: write sha256:… with 64 hexadecimal digits")
-    return text
+    try:
+        return digest.checked(_whole(text))
+    except BadDigest:
+        what = "write sha256:… with 64 hexadecimal digits"
+        raise BadInput(f"{_shown(text)} is not a digest: {what}") from None
 
 
 def _whole(text: object) -> str:
