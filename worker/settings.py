@@ -150,7 +150,7 @@ class Settings:
     scan_interval_s: float = setting(
         30.0, _number(0.2, _DAY_S, float), "seconds between scans for repositories with garbage"
     )
-    scan_slice: int = setting(20_000, _number(1, 10_000_000), "repositories looked at in one scan")
+    scan_slice: int = setting(100_000, _number(1, 10_000_000), "repositories looked at in one scan")
     scan_limit: int = setting(5_000, _number(1, 1_000_000), "repositories enqueued by one scan")
     batch_manifests: int = setting(2_000, _number(1, 100_000), "most manifests (and tags) in one transaction")
     transaction_target_ms: int = setting(

@@ -193,9 +193,9 @@ def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUpload
 
 
 def record_manifest_candidates(scope: Scope, manifest_ids: tuple[int, ...]) -> None:
-    """Remember manifests to judge at the next collection; duplicates are harmless."""
+    """Remember manifests to judge at the next collection; duplicates are harmless, the gone forgotten."""
     execute(
         "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)"
-        " SELECT %s, id, %s FROM unnest(%s) AS id",
-        (scope.repository_id, scope.now_ms, IntArray(manifest_ids)),
+        " SELECT m.repository_id, m.id, %s FROM manifest m WHERE m.id = ANY(%s)",
+        (scope.now_ms, IntArray(manifest_ids)),
     )
