@@ -48,13 +48,15 @@ def eventually(condition: Callable[[], object], timeout_s: float = 10, *running:
 
 
 @contextmanager
-def celery(environment: dict[str, str], directory: Path, *arguments: str) -> Iterator[Process]:
+def celery(
+    environment: dict[str, str], directory: Path, *arguments: str, app: str = "worker"
+) -> Iterator[Process]:
     """`celery -A worker …` with this environment, stopped at the end."""
     number = len(list(directory.glob("celery-*.log")))
     path = directory / f"celery-{number}.log"
     with path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+            [sys.executable, "-m", "celery", "-A", app, *arguments],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=log,
@@ -75,10 +77,10 @@ def celery(environment: dict[str, str], directory: Path, *arguments: str) -> Ite
 
 @contextmanager
 def worker(
-    environment: dict[str, str], directory: Path, *options: str, concurrency: int = 1
+    environment: dict[str, str], directory: Path, *options: str, concurrency: int = 1, app: str = "worker"
 ) -> Iterator[Process]:
     """A worker that is ready, without the chatter between workers."""
     quiet = ("--without-mingle", "--without-gossip", "-c", str(concurrency), "-n", f"{directory.name}@%h")
-    with celery(environment, directory, "worker", *quiet, *options) as running:
+    with celery(environment, directory, "worker", *quiet, *options, app=app) as running:
         running.wait_for("ready.")
         yield running
