@@ -9,6 +9,7 @@ from typing import Any
 
 from model.database import IntArray, execute, fetch, fetch_one
 from model.errors import NoSuchRepository
+from model.statement import run_one
 from model.tables import RepositoryState
 
 _SELECT = (
@@ -44,7 +45,8 @@ class Repository:
 
 def by_id(repository_id: int) -> Repository | None:
     """The repository of that id; None for one that is marked for deletion."""
-    return _repository(fetch_one(f"{_SELECT} WHERE r.id = %s AND r.state <> {_MARKED}", (repository_id,)))
+    sql = f"{_SELECT} WHERE r.id = %(id)s AND r.state <> {_MARKED}"
+    return _repository(run_one(sql, {"id": repository_id}))
 
 
 def by_name(namespace: str, name: str, *, kind: str | None = None) -> Repository | None:

@@ -20,11 +20,12 @@ from model.registry.reads import (
 from model.registry.tags import create_tag, delete_tag, delete_tags_for_manifest, retarget_tag
 from model.registry.time_machine import delete_tag_permanently, list_tag_history, restore_tag
 from model.tag import Tag
-from model.tag.history import History, Lifetime
+from model.tag.history import History, Lifetime, Position
 
 __all__ = [
     "History",
     "Lifetime",
+    "Position",
     "Tag",
     "catalogue",
     "change_tag_expiration",

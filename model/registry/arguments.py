@@ -71,6 +71,16 @@ def checked_time(value: object, *, after_ms: int | None = None) -> int | None:
     return value
 
 
+def checked_position(value: object) -> tuple[int, int]:
+    """Where a page of the history begins: a start in milliseconds, and an id."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise BadInput("A page of the history begins at the `next` of the one before", got=_shown(value))
+    start_ms = checked_time(value[0])
+    if start_ms is None:
+        raise BadInput("A page of the history begins at the `next` of the one before", got=_shown(value))
+    return start_ms, checked_id(value[1], "last tag")
+
+
 def checked_limit(value: object) -> int:
     """How many things a page may hold."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PAGE:

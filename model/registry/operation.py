@@ -15,7 +15,7 @@ from model import events
 from model.database import in_transaction, transaction
 from model.errors import Contended, ImmutableTag
 from model.policy import Policy
-from model.registry.arguments import RepositoryRef, find_repository
+from model.registry.arguments import RepositoryRef, checked_id, find_repository
 from model.repository import Repository
 from model.tag import Tag, lock_repository_tags
 
@@ -85,10 +85,10 @@ def in_repository(ref: RepositoryRef, policy: Policy, work: Callable[[Operation]
 
 def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) -> T:
     with transaction():
-        repository = find_repository(ref)
-        now_ms = lock_repository_tags(repository.id)
-        # Again, under the lock: a deletion of the repository or a new window may have committed meanwhile.
-        return work(Operation(find_repository(repository.id), now_ms, policy))
+        repository_id = find_repository(ref).id if isinstance(ref, str) else checked_id(ref, "repository")
+        now_ms = lock_repository_tags(repository_id)
+        # Read under the lock: whoever held it may have deleted the repository or changed the window.
+        return work(Operation(find_repository(repository_id), now_ms, policy))
 
 
 def _lost_a_race(error: peewee.IntegrityError) -> bool:

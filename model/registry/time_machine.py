@@ -11,37 +11,37 @@ from model.registry.arguments import (
     RepositoryRef,
     checked_digest,
     checked_flag,
-    checked_id,
     checked_limit,
     checked_name,
+    checked_position,
     find_repository,
 )
 from model.registry.ending import end_siblings, end_tags, reset_children
 from model.registry.operation import Operation, in_repository
 from model.registry.tags import move_name
 from model.tag import Tag
-from model.tag.history import History, find_history, find_recoverable
+from model.tag.history import History, Position, find_history, find_recoverable
 from model.tag.lifetime import expire_tags, hold_manifest
 from model.tag.rows import find_alive
 
 
 @connection()
 def list_tag_history(
-    repository: RepositoryRef, *, name: str | None = None, before_id: int | None = None, limit: int = 100
+    repository: RepositoryRef, *, name: str | None = None, before: Position | None = None, limit: int = 100
 ) -> History:
     """At most `limit` visible tags that are alive or can still be restored, the latest first.
 
-    `before_id` is the `before_id` of the page before.  What is past its window is not shown, and
+    `before` is the `next` of the page before.  What is past its window is not shown, and
     cannot be restored.
     """
     if name is not None:
         checked_name(name)
-    if before_id is not None:
-        checked_id(before_id, "last tag")
+    if before is not None:
+        before = checked_position(before)
     checked_limit(limit)
     found = find_repository(repository)
     return find_history(
-        found.id, now_ms=now_ms(), window_ms=found.window_ms, name=name, before_id=before_id, limit=limit
+        found.id, now_ms=now_ms(), window_ms=found.window_ms, name=name, before=before, limit=limit
     )
 
 

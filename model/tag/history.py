@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from model.tag.rows import ALIVE, Tag, tags
 
 # A dead row, inside its namespace's window: exactly what the collector's rule does not call unrecoverable.
 _RECOVERABLE = "(t.lifetime_end_ms <= %(now_ms)s AND t.lifetime_end_ms > %(now_ms)s - %(window_ms)s)"
+
+
+# Where a page begins: after the row with this start and this id.
+Position: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,10 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class History:
-    """Lifetimes, the latest beginning first; `before_id` asks for the next page, None on the last one."""
+    """Lifetimes, the latest beginning first; `next` is the `before` of the next page, None on the last."""
 
     lifetimes: tuple[Lifetime, ...]
-    before_id: int | None
+    next: Position | None
 
 
 def find_history(
@@ -33,10 +38,10 @@ def find_history(
     now_ms: int,
     window_ms: int,
     name: str | None = None,
-    before_id: int | None = None,
+    before: Position | None = None,
     limit: int = 100,
 ) -> History:
-    """At most `limit` visible rows that are alive or restorable at `now_ms`; later ids first.
+    """At most `limit` visible rows that are alive or restorable at `now_ms`, latest start first.
 
     A row past its window is not shown, even if it has not been collected yet: it is lost to every
     reader at the same instant.
@@ -44,19 +49,22 @@ def find_history(
     found = tags(
         f"t.repository_id = %(repository_id)s AND NOT t.hidden AND ({ALIVE} OR {_RECOVERABLE})"
         " AND (%(name)s::text IS NULL OR t.name = %(name)s)"
-        " AND (%(before_id)s::int IS NULL OR t.id < %(before_id)s)"
-        " ORDER BY t.id DESC LIMIT %(limit)s",
+        " AND (%(before_ms)s::bigint IS NULL"
+        "  OR (t.lifetime_start_ms, t.id) < (%(before_ms)s::bigint, %(before_id)s::int))"
+        " ORDER BY t.lifetime_start_ms DESC, t.id DESC LIMIT %(limit)s",
         {
             "repository_id": repository_id,
             "now_ms": now_ms,
             "window_ms": window_ms,
             "name": name,
-            "before_id": before_id,
+            "before_ms": before[0] if before else None,
+            "before_id": before[1] if before else None,
             "limit": limit + 1,
         },
     )
     shown = tuple(_lifetime(tag, now_ms, window_ms) for tag in found[:limit])
-    return History(shown, found[limit - 1].id if len(found) > limit else None)
+    last = shown[-1].tag if len(found) > limit else None
+    return History(shown, (last.start_ms, last.id) if last else None)
 
 
 def find_recoverable(

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model.database import IntArray, fetch, fetch_one
+from model.database import BigIntArray, IntArray, fetch, fetch_one
 from model.errors import ManifestGone, SchemaMismatch
+from model.statement import run, run_one
 from model.tag.rows import Tag
 
 
@@ -36,10 +37,15 @@ def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[
     span = 64 + len(names)
     while True:
         taken: dict[str, set[int]] = {}
-        for row in fetch(
-            "SELECT name, lifetime_end_ms AS end_ms FROM tag WHERE repository_id = %s AND name = ANY(%s)"
-            " AND lifetime_end_ms BETWEEN %s AND %s",
-            (repository_id, list(set(names)), wanted_ms - span, wanted_ms),
+        for row in run(
+            "SELECT name, lifetime_end_ms AS end_ms FROM tag WHERE repository_id = %(repository_id)s"
+            " AND name = ANY(%(names)s) AND lifetime_end_ms BETWEEN %(first)s AND %(last)s",
+            {
+                "repository_id": repository_id,
+                "names": list(set(names)),
+                "first": wanted_ms - span,
+                "last": wanted_ms,
+            },
         ):
             taken.setdefault(row.name, set()).add(row.end_ms)
         ends = assign_ends(names, wanted_ms, taken)
@@ -58,9 +64,9 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
     if not tags:
         return ()
     ends = free_ends(tags[0].repository_id, [tag.name for tag in tags], end_ms)
-    fetch(
+    run(
         "WITH ended AS (UPDATE tag SET lifetime_end_ms = wanted.end_ms"
-        " FROM unnest(%(ids)s, %(ends)s::bigint[]) AS wanted(id, end_ms) WHERE tag.id = wanted.id),"
+        " FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id),"
         " told AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),"
         " pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s"
         "  AND s.tag_name = ANY(%(names)s)"
@@ -71,7 +77,7 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
         " SELECT 1 AS done",
         {
             "ids": IntArray(tag.id for tag in tags),
-            "ends": ends,
+            "ends": BigIntArray(ends),
             "repository_id": tags[0].repository_id,
             "names": [tag.name for tag in tags],
             "now_ms": now_ms,
@@ -88,10 +94,10 @@ def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
     if not tags:
         return ()
     ends = free_ends(tags[0].repository_id, [tag.name for tag in tags], end_ms)
-    fetch(
-        "UPDATE tag SET lifetime_end_ms = wanted.end_ms FROM unnest(%s, %s::bigint[]) AS wanted(id, end_ms)"
-        " WHERE tag.id = wanted.id",
-        (IntArray(tag.id for tag in tags), ends),
+    run(
+        "UPDATE tag SET lifetime_end_ms = wanted.end_ms"
+        " FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id",
+        {"ids": IntArray(tag.id for tag in tags), "ends": BigIntArray(ends)},
     )
     return tuple(replace(tag, end_ms=end) for tag, end in zip(tags, ends, strict=True))
 
@@ -116,10 +122,10 @@ def hold_manifest(repository_id: int, manifest: int | str) -> Any:
     Waits for a collection that is judging it; afterwards it is either still there, and the
     collection sees the tag that our transaction commits, or gone: `ManifestGone`.
     """
-    row = fetch_one(
-        "SELECT id, digest FROM manifest WHERE repository_id = %s"
-        f" AND {'id' if isinstance(manifest, int) else 'digest'} = %s FOR KEY SHARE",
-        (repository_id, manifest),
+    row = run_one(
+        "SELECT id, digest FROM manifest WHERE repository_id = %(repository_id)s"
+        f" AND {'id' if isinstance(manifest, int) else 'digest'} = %(manifest)s FOR KEY SHARE",
+        {"repository_id": repository_id, "manifest": manifest},
     )
     if row is None:
         raise ManifestGone(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.database import fetch
+from model.statement import run
 
 SELECT = (
     "SELECT t.id, t.repository_id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms,"
@@ -45,7 +46,8 @@ class TagPage:
 
 def tags(where: str, params: dict[str, Any]) -> tuple[Tag, ...]:
     """The rows that `where` (conditions, order, limit, lock) selects."""
-    return tuple(Tag(**row._asdict()) for row in fetch(f"{SELECT} WHERE {where}", params))
+    ask = fetch if None in params.values() else run
+    return tuple(Tag(*row) for row in ask(f"{SELECT} WHERE {where}", params))
 
 
 def find_alive(repository_id: int, name: str, *, now_ms: int, lock: bool = False) -> tuple[Tag, ...]:
@@ -78,7 +80,7 @@ def find_active_page(repository_id: int, *, last: str | None, limit: int, now_ms
         " ORDER BY t.name, t.lifetime_start_ms DESC, t.id DESC LIMIT %(limit)s",
         {"repository_id": repository_id, "now_ms": now_ms, "last": last, "limit": limit + 1},
     )
-    page = tuple(Tag(**row._asdict()) for row in found)
+    page = tuple(Tag(*row) for row in found)
     return TagPage(page[:limit], len(page) > limit)
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from model.database import IntArray
+from model.statement import run
 from model.tag.rows import Tag, tags
 
 PREFIX = "$temp-"
+_DESCENDANTS = """
+WITH RECURSIVE below (id) AS (
+    SELECT c.child_manifest_id FROM manifestchild c WHERE c.manifest_id = ANY(%(roots)s)
+    UNION
+    SELECT c.child_manifest_id FROM manifestchild c JOIN below b ON b.id = c.manifest_id
+)
+SELECT id FROM below
+"""
 
 
 def find_below(manifest_ids: Iterable[int], *, after_ms: int) -> tuple[Tag, ...]:
@@ -15,12 +24,11 @@ def find_below(manifest_ids: Iterable[int], *, after_ms: int) -> tuple[Tag, ...]
 
     Never-ending ones, which hold referrers, are not among them.  A cycle of indexes ends the walk.
     """
+    below = run(_DESCENDANTS, {"roots": IntArray(manifest_ids)})
+    if not below:
+        return ()
     return tags(
-        "t.manifest_id IN (WITH RECURSIVE below (id) AS ("
-        "  SELECT c.child_manifest_id FROM manifestchild c WHERE c.manifest_id = ANY(%(roots)s)"
-        "  UNION SELECT c.child_manifest_id FROM manifestchild c JOIN below b ON b.id = c.manifest_id)"
-        " SELECT id FROM below)"
-        " AND t.hidden AND starts_with(t.name, %(prefix)s) AND t.lifetime_end_ms > %(after_ms)s"
-        " ORDER BY t.id FOR UPDATE OF t",
-        {"roots": IntArray(manifest_ids), "prefix": PREFIX, "after_ms": after_ms},
+        "t.manifest_id = ANY(%(below)s) AND t.hidden AND starts_with(t.name, %(prefix)s)"
+        " AND t.lifetime_end_ms > %(after_ms)s ORDER BY t.id FOR UPDATE OF t",
+        {"below": IntArray(row.id for row in below), "prefix": PREFIX, "after_ms": after_ms},
     )

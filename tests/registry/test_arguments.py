@@ -91,7 +91,8 @@ def test_pages_flags_and_times_are_checked_too(world: World) -> None:
         lambda: registry.list_active_tags("acme/app", limit=0),
         lambda: registry.list_active_tags("acme/app", limit=1001),
         lambda: registry.list_active_tags("acme/app", last="a b"),
-        lambda: registry.list_tag_history("acme/app", before_id=-1),
+        lambda: registry.list_tag_history("acme/app", before=5),  # type: ignore[arg-type]
+        lambda: registry.list_tag_history("acme/app", before=(5, -1)),
         lambda: registry.list_blobs("acme/app", after_id=-1),
         lambda: registry.catalogue(limit=True),
         lambda: registry.catalogue(7),  # type: ignore[arg-type]

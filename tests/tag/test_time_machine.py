@@ -135,9 +135,11 @@ def test_history_is_paged_and_filtered_by_name(world: World) -> None:
     world.tag("v2")
     world.tag("$temp-1", hidden=True)
     first = registry.list_tag_history(world.repository_id, limit=4)
-    assert len(first.lifetimes) == 4 and first.before_id == first.lifetimes[-1].tag.id
-    rest = registry.list_tag_history(world.repository_id, limit=4, before_id=first.before_id)
-    assert len(rest.lifetimes) == 2 and rest.before_id is None
+    assert len(first.lifetimes) == 4 and first.lifetimes[0].tag.name == "v2"
+    rest = registry.list_tag_history(world.repository_id, limit=4, before=first.next)
+    assert len(rest.lifetimes) == 2 and rest.next is None
+    shown = [line.tag.start_ms for line in (*first.lifetimes, *rest.lifetimes)]
+    assert shown == sorted(shown, reverse=True)
     assert names(registry.list_tag_history(world.repository_id, name="v2")) == [("v2", False)]
     (line,) = rest.lifetimes[-1:]
     assert line.recoverable_until_ms == (line.tag.end_ms or 0) + WINDOW_MS

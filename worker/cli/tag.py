@@ -14,7 +14,7 @@ from model.clock import now_ms
 from model.errors import NoSuchTag, NotRestorable
 from model.names import parse_manifest, parse_repository, parse_tag
 from model.policy import Policy
-from model.registry import Lifetime, Tag
+from model.registry import Lifetime, Position, Tag
 from worker.cli import output
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -81,14 +81,14 @@ def history(target: str, limit: int, as_json: bool) -> None:
 
 
 def _history(repository_id: int, name: str | None, limit: int) -> Iterator[Lifetime]:
-    before: int | None = None
+    before: Position | None = None
     while limit > 0:
-        page = registry.list_tag_history(repository_id, name=name, before_id=before, limit=min(limit, _PAGE))
+        page = registry.list_tag_history(repository_id, name=name, before=before, limit=min(limit, _PAGE))
         yield from page.lifetimes
-        if page.before_id is None:
+        if page.next is None:
             return
         limit -= len(page.lifetimes)
-        before = page.before_id
+        before = page.next
 
 
 def _history_row(line: Lifetime) -> tuple[object, ...]:
