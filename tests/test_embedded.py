@@ -275,3 +275,13 @@ def test_up_ends_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
     running.stdout.close()
     assert running.wait(timeout=20) == 1
     assert _eventually(lambda: not _alive(ticker))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_root_that_cannot_become_nobody_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "_user_namespaces", lambda: False)
+    (tmp_path / "locked").mkdir(mode=0o700)
+    with pytest.raises(EmbeddedFailure, match="no user namespace is allowed"):
+        EmbeddedServers(tmp_path / "locked/own", valkey=False).start()

@@ -88,7 +88,19 @@ class Server:
         """Start and wait until it answers; the port stays the same from the first start on."""
         if self.pid is not None:
             return
-        self.prepare()
+        try:
+            self.prepare()
+            self._start()
+        except OSError as error:
+            raise EmbeddedFailure(
+                f"The embedded {self.name} cannot be run: {error}. {self.hint()}"
+            ) from error
+
+    def hint(self) -> str:
+        """What may help where it does not start."""
+        return ""
+
+    def _start(self) -> None:
         chosen = self.port
         for _ in range(3):
             self.port = chosen or free_port()
@@ -96,7 +108,7 @@ class Server:
                 return
             if chosen:
                 break
-        raise EmbeddedFailure(f"The embedded {self.name} did not start: {self._last_words()}")
+        raise EmbeddedFailure(f"The embedded {self.name} did not start: {self._last_words()}. {self.hint()}")
 
     def _try_start(self) -> bool:
         with self.log_path.open("ab") as log:

@@ -84,13 +84,24 @@ class Postgres(Server):
             **self.privileges(),
         )
         if result.returncode:
-            raise EmbeddedFailure(f"initdb failed: {(result.stderr or result.stdout).strip()[-500:]}")
+            words = (result.stderr or result.stdout).strip()[-500:]
+            raise EmbeddedFailure(f"initdb failed: {words}. {self.hint()}")
 
     def _give_to_nobody(self) -> None:
         # Only directories of our own making: the data directory, and a temporary one above it.
         os.chown(self.directory, NOBODY, NOBODY)
         if self._doomed is not None:
             self._doomed.chmod(0o711)
+
+    def hint(self) -> str:
+        """Why root may fail: nobody has to reach both the program and the data."""
+        if os.geteuid() != 0 or _user_namespaces():
+            return ""
+        return (
+            "PostgreSQL does not run as root, and here no user namespace is allowed: put data"
+            f" ({self.directory}) and program ({postgres_binaries()}) where nobody can reach them,"
+            " be a normal user, or set DREDGE_DATABASE_URL"
+        )
 
     def privileges(self) -> dict[str, Any]:
         """PostgreSQL refuses to run as root: nobody does it, in a user namespace where that is allowed."""
