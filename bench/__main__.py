@@ -13,7 +13,7 @@ from bench.figure import Figure, Options
 from worker.cli.output import table
 
 # Each module has `run(options) -> Iterator[Figure]`, bounded in time.
-BENCHES: tuple[str, ...] = ("collect",)
+BENCHES: tuple[str, ...] = ("collect", "giant", "concurrent", "finding", "erase", "pushes")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`python -m bench.profile`: where the collector's time goes, statement by statement, by the server's own account."""
+"""`python -m bench.profile`: where the collector's time goes, statement by statement, as the server says."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _show(run: Run, rows: list[tuple[int, float, float, int, str]]) -> None:
     table(("ms", "planning", "calls", "ms each", "statement"), shown)
     server = sum(row[1] for row in rows) / 1000
     click.echo(
-        f"{run.manifests:,} manifests, {run.rows:,} rows, {run.statements:,} statements in {run.seconds:.2f} s;"
-        f" the statements above took {server:.2f} s on the server"
+        f"{run.manifests:,} manifests, {run.rows:,} rows, {run.statements:,} statements"
+        f" in {run.seconds:.2f} s; the statements above took {server:.2f} s on the server"
     )
 
 
