@@ -51,9 +51,14 @@ BEGIN
     kind := '{TAG_PERMANENTLY_DELETED}';
   ELSE
     kind := '{TAG_DELETED}';
-    SELECT t.lifetime_end_ms AS end_ms, m.digest INTO later FROM tag t JOIN manifest m ON m.id = t.manifest_id
-      WHERE t.repository_id = NEW.repository_id AND t.name = NEW.name AND NOT t.hidden AND NOT NEW.hidden
-        AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > now_ms) ORDER BY t.id DESC LIMIT 1;
+    SELECT t.lifetime_end_ms AS end_ms, m.digest INTO later FROM (
+        SELECT * FROM tag a WHERE a.repository_id = NEW.repository_id AND a.name = NEW.name
+          AND a.lifetime_end_ms IS NULL
+        UNION ALL
+        SELECT * FROM tag a WHERE a.repository_id = NEW.repository_id AND a.name = NEW.name
+          AND a.lifetime_end_ms > now_ms
+        OFFSET 0) t JOIN manifest m ON m.id = t.manifest_id
+      WHERE NOT t.hidden AND NOT NEW.hidden ORDER BY t.id DESC LIMIT 1;
     IF FOUND THEN
       kind := '{TAG_RETARGETED}';
       facts := facts || jsonb_build_object('previous_digest', place.digest, 'digest', later.digest,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-from model.tag.rows import ALIVE, Tag, tags
+from model.statement import run_one
+from model.tag.rows import Tag, ending_after, tags
 
 SUFFIXES = ("sig", "att", "sbom")
 PATTERN = "^sha256-[a-f0-9]{64}[.](sig|att|sbom)$"
 _NAME = re.compile(PATTERN)
+_OF_NAMES = ending_after("a.repository_id = %(repository_id)s AND a.name = ANY(%(names)s)", "%(now_ms)s")
 
 
 def is_cosign(name: str) -> bool:
@@ -29,20 +31,32 @@ def find_orphaned_siblings(subject: Tag, *, now_ms: int, keep_immutable: bool) -
     tag that ended was Cosign's own (the subject is a signature, signed in turn), any visible tag
     keeps them.
     """
-    return tags(
-        "t.repository_id = %(repository_id)s AND t.name = ANY(%(names)s) AND NOT t.hidden"
-        f" AND {ALIVE} AND NOT (t.immutable AND %(keep_immutable)s)"
-        " AND NOT EXISTS (SELECT 1 FROM tag o WHERE o.manifest_id = %(manifest_id)s AND NOT o.hidden"
-        "  AND (o.lifetime_end_ms IS NULL OR o.lifetime_end_ms > %(now_ms)s)"
-        "  AND (%(any)s OR o.name !~ %(pattern)s))"
+    siblings = tags(
+        f"{_OF_NAMES} AND NOT t.hidden AND NOT (t.immutable AND %(keep_immutable)s)"
         " ORDER BY t.id FOR UPDATE OF t",
         {
             "repository_id": subject.repository_id,
             "names": list(sibling_names(subject.digest)),
-            "manifest_id": subject.manifest_id,
             "now_ms": now_ms,
             "keep_immutable": keep_immutable,
-            "any": is_cosign(subject.name),
-            "pattern": PATTERN,
         },
+    )
+    return () if siblings and _is_kept(subject, now_ms) else siblings
+
+
+def _is_kept(subject: Tag, now_ms: int) -> bool:
+    pointing = (
+        "EXISTS (SELECT FROM tag o WHERE o.manifest_id = %(manifest_id)s AND NOT o.hidden"
+        " AND (%(any)s OR o.name !~ %(pattern)s) AND o.lifetime_end_ms"
+    )
+    return bool(
+        run_one(
+            f"SELECT {pointing} IS NULL) OR {pointing} > %(now_ms)s) AS kept",
+            {
+                "manifest_id": subject.manifest_id,
+                "any": is_cosign(subject.name),
+                "pattern": PATTERN,
+                "now_ms": now_ms,
+            },
+        ).kept
     )

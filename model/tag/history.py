@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from model.tag.rows import ALIVE, Tag, tags
+from model.tag.rows import Tag, ending_after, tags
 
+_OF_NAME = ending_after("a.repository_id = %(repository_id)s AND a.name = %(name)s", "%(lost_ms)s")
+_OF_REPOSITORY = (
+    "t.repository_id = %(repository_id)s AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %(lost_ms)s)"
+)
 # A dead row, inside its namespace's window: exactly what the collector's rule does not call unrecoverable.
 _RECOVERABLE = "(t.lifetime_end_ms <= %(now_ms)s AND t.lifetime_end_ms > %(now_ms)s - %(window_ms)s)"
 
@@ -47,15 +51,13 @@ def find_history(
     reader at the same instant.
     """
     found = tags(
-        f"t.repository_id = %(repository_id)s AND NOT t.hidden AND ({ALIVE} OR {_RECOVERABLE})"
-        " AND (%(name)s::text IS NULL OR t.name = %(name)s)"
+        f"{_OF_REPOSITORY if name is None else _OF_NAME} AND NOT t.hidden"
         " AND (%(before_ms)s::bigint IS NULL"
         "  OR (t.lifetime_start_ms, t.id) < (%(before_ms)s::bigint, %(before_id)s::int))"
         " ORDER BY t.lifetime_start_ms DESC, t.id DESC LIMIT %(limit)s",
         {
             "repository_id": repository_id,
-            "now_ms": now_ms,
-            "window_ms": window_ms,
+            "lost_ms": now_ms - window_ms,
             "name": name,
             "before_ms": before[0] if before else None,
             "before_id": before[1] if before else None,

@@ -11,6 +11,11 @@ from model.errors import ManifestGone, SchemaMismatch
 from model.statement import run, run_one
 from model.tag.rows import Tag
 
+_OTHER = (
+    "EXISTS (SELECT FROM tag o WHERE o.repository_id = %(repository_id)s"
+    " AND o.name = s.tag_name AND o.id <> ALL(%(ids)s) AND o.lifetime_end_ms"
+)
+
 
 def assign_ends(names: Sequence[str], wanted_ms: int, taken: Mapping[str, set[int]]) -> list[int]:
     """For each name, the last millisecond at or before `wanted_ms` that no row of that name ends at.
@@ -71,9 +76,7 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
         " pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s"
         "  AND s.tag_name = ANY(%(names)s)"
         # Statistics are keyed by name: a row of that name which stays alive still needs them.
-        "  AND NOT EXISTS (SELECT 1 FROM tag o WHERE o.repository_id = %(repository_id)s"
-        "   AND o.name = s.tag_name AND o.id <> ALL(%(ids)s)"
-        "   AND (o.lifetime_end_ms IS NULL OR o.lifetime_end_ms > %(now_ms)s)))"
+        f"  AND NOT {_OTHER} IS NULL) AND NOT {_OTHER} > %(now_ms)s))"
         " SELECT 1 AS done",
         {
             "ids": IntArray(tag.id for tag in tags),

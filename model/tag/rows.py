@@ -16,6 +16,22 @@ SELECT = (
 ALIVE = "(t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %(now_ms)s)"
 
 
+def ending_after(condition: str, time: str) -> str:
+    """SQL: `t` meets `condition` (on `a`) and ends after `time`, or never.
+
+    Two index scans: one with OR would read every dead row of a name with a long past.  The end is asked
+    for again on `t` itself, because only that is judged anew when a row's lock had to be waited for.
+    """
+    found = f"SELECT a.id FROM tag a WHERE {condition} AND a.lifetime_end_ms"
+    return (
+        f"t.id IN ({found} IS NULL UNION ALL {found} > {time})"
+        f" AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > {time})"
+    )
+
+
+_OF_NAME = ending_after("a.repository_id = %(repository_id)s AND a.name = %(name)s", "%(now_ms)s")
+
+
 @dataclass(frozen=True)
 class Tag:
     """One lifetime of a name: alive while `end_ms` is None or in the future."""
@@ -53,8 +69,7 @@ def tags(where: str, params: dict[str, Any]) -> tuple[Tag, ...]:
 def find_alive(repository_id: int, name: str, *, now_ms: int, lock: bool = False) -> tuple[Tag, ...]:
     """The alive, visible rows of one name, newest first: one, unless other software raced itself."""
     return tags(
-        f"t.repository_id = %(repository_id)s AND t.name = %(name)s AND NOT t.hidden AND {ALIVE}"
-        f" ORDER BY t.lifetime_start_ms DESC, t.id DESC {_locked(lock)}",
+        f"{_OF_NAME} AND NOT t.hidden ORDER BY t.lifetime_start_ms DESC, t.id DESC {_locked(lock)}",
         {"repository_id": repository_id, "name": name, "now_ms": now_ms},
     )
 
@@ -64,9 +79,12 @@ def find_alive_of_manifest(
 ) -> tuple[Tag, ...]:
     """All alive rows of one manifest (by id or digest), hidden ones too, by id."""
     column = "id" if isinstance(manifest, int) else "digest"
+    pointing = (
+        "a.manifest_id = (SELECT x.id FROM manifest x"
+        f" WHERE x.repository_id = %(repository_id)s AND x.{column} = %(manifest)s)"
+    )
     return tags(
-        f"m.repository_id = %(repository_id)s AND m.{column} = %(manifest)s AND {ALIVE}"
-        f" ORDER BY t.id {_locked(lock)}",
+        f"{ending_after(pointing, '%(now_ms)s')} ORDER BY t.id {_locked(lock)}",
         {"repository_id": repository_id, "manifest": manifest, "now_ms": now_ms},
     )
 
