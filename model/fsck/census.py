@@ -44,6 +44,26 @@ def take_census(*, policy: Policy, at_ms: int) -> tuple[Census, Census]:
     )
 
 
+@dataclass(frozen=True)
+class LivingTag:
+    """A visible tag that is alive."""
+
+    repository_id: int
+    name: str
+    digest: str
+
+
+def find_living_tags(*, at_ms: int) -> list[LivingTag]:
+    """Every visible tag of the registry that is alive, by repository and name; only reads."""
+    rows = fetch(
+        "SELECT t.repository_id, t.name, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id"
+        " WHERE NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s)"
+        " ORDER BY t.repository_id, t.name",
+        (at_ms,),
+    )
+    return [LivingTag(*row) for row in rows]
+
+
 def _live_manifests(policy: Policy, at_ms: int) -> set[int]:
     """Tagged manifests and all that they keep, to the fixed point."""
     cascade = policy.referrers == "cascade"

@@ -16,11 +16,13 @@ from model import namespace
 from model.clock import now_ms
 from model.database import connection
 from model.errors import RegistryError
+from model.fsck.census import find_living_tags
 from model.gc.status import Totals, read_waiting
 from worker.demo.images import VERSIONS, make_layout
 from worker.demo.processes import Processes
 from worker.demo.verify import Expectation, Verdict, expect, verify
 from worker.jobs.fsck import Report, check_registry
+from worker.jobs.layout_export import export_layout
 from worker.jobs.plan import all_due
 from worker.jobs.toolbox import Toolbox
 from worker.sample import fill
@@ -99,11 +101,15 @@ class Demo:
         return verdict, report
 
     def export(self) -> int:
-        """Another process writes every surviving real image as a layout; how many there were."""
-        tags = json.loads(self.dredge("tag", "list", REPOSITORY, "--json"))
-        with self.stage("exporting what survived"):
-            for tag in tags:
-                self.dredge("export", f"{REPOSITORY}:{tag['tag']}", str(self.directory / "export"))
+        """Write every surviving image as a layout, each byte held against its digest; how many."""
+        stores = self.toolbox.stores
+        with connection():
+            tags = find_living_tags(at_ms=now_ms())
+            with self.stage("exporting every surviving image", len(tags)) as advance:
+                for tag in tags:
+                    root = self.directory / "export" / str(tag.repository_id)
+                    export_layout(stores, tag.repository_id, tag.digest, root, tag=tag.name)
+                    advance(1)
         return len(tags)
 
     def dredge(self, *arguments: str) -> str:

@@ -44,8 +44,7 @@ def scan(toolbox: Toolbox) -> Scanned:
         )
         ranked = rank(found, limit=settings.scan_limit)
         sent = toolbox.queue.collect([due.repository_id for due in ranked])
-        if end != start:
-            move_cursor(CURSOR, end)
+        move_cursor(CURSOR, end)
     if found:
         log.info("scan.found", looked=looked, due=len(found), enqueued=sent)
     return Scanned(looked, len(found), sent)
