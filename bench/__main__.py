@@ -13,7 +13,16 @@ from bench.figure import Figure, Options
 from worker.cli.output import table
 
 # Each module has `run(options) -> Iterator[Figure]`, bounded in time.
-BENCHES: tuple[str, ...] = ("collect", "giant", "concurrent", "finding", "erase", "pushes")
+BENCHES: tuple[str, ...] = (
+    "collect",
+    "giant",
+    "concurrent",
+    "finding",
+    "erase",
+    "pushes",
+    "celery_rate",
+    "memory",
+)
 
 
 @click.command()

@@ -18,11 +18,12 @@ from worker.jobs.alone import NoDueSet, NoQueue
 from worker.jobs.everything import collect_to_the_end, erase_to_the_end, review_to_the_end
 from worker.jobs.scan import find_due
 from worker.jobs.toolbox import Toolbox
-from worker.sample import SHAPES
+from worker.sample import SHAPES, Shape
 from worker.sample.shape import registry
 from worker.settings import Settings
 
 NAME = "collect"
+ROUNDS = 3
 
 
 def toolbox() -> Toolbox:
@@ -73,20 +74,27 @@ def run(options: Options) -> Iterator[Figure]:
     """Rates, ratios, statements and memory on the ordinary registry and on one large repository."""
     shape = registry(options.manifests)
     with Lab() as lab:
-        with lab.clone(shape) as url:
-            once = isolated(run_floor, url, False)
-        with lab.clone(shape) as url:
-            floor = isolated(run_floor, url, True)
-        with lab.clone(shape) as url:
-            collector = isolated(run_collector, url)
-        agree("the collector", collector, "the floor", floor)
-        agree("the floor", floor, "the floor in one transaction", once)
+        rounds = [_round(lab, shape) for _ in range(ROUNDS)]
+        # The best of several rounds, in turns: other work on the machine only ever makes a run slower.
+        collector, floor, once = (min(runs, key=lambda r: r.seconds) for runs in zip(*rounds, strict=True))
         yield from _figures(collector, floor, once)
         with lab.clone(shape) as url:
             baseline = isolated(run_baseline, url, options.seconds)
         yield from _against(baseline, collector)
         with lab.clone(SHAPES["tags"]) as url:
             yield from _large(isolated(run_collector, url))
+
+
+def _round(lab: Lab, shape: Shape) -> tuple[Run, Run, Run]:
+    with lab.clone(shape) as url:
+        collector = isolated(run_collector, url)
+    with lab.clone(shape) as url:
+        floor = isolated(run_floor, url, True)
+    with lab.clone(shape) as url:
+        once = isolated(run_floor, url, False)
+    agree("the collector", collector, "the floor", floor)
+    agree("the floor", floor, "the floor in one transaction", once)
+    return collector, floor, once
 
 
 def _figures(collector: Run, floor: Run, once: Run) -> Iterator[Figure]:

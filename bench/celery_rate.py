@@ -1,0 +1,114 @@
+"""The same registry through Celery: real worker processes against one direct process; and the fan-out."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+from celery import Celery
+
+from bench.collect import run_collector
+from bench.count import row_counts
+from bench.figure import Figure, Options
+from bench.lab import Lab, configured, isolated, peak_rss_mb
+from bench.system import environment, worker
+from model.database import fetch_one
+from model.errors import RegistryError
+from model.policy import DEFAULT
+from worker import routes
+from worker.jobs.scan import find_due
+from worker.queueing import CeleryQueue
+from worker.sample.shape import registry
+
+NAME = "celery_rate"
+PATIENCE_S = 300
+_LEFT = """
+SELECT EXISTS (SELECT FROM dredge_blob_candidate) OR EXISTS (SELECT FROM dredge_tombstone)
+    OR EXISTS (SELECT FROM dredge_manifest_candidate) AS work,
+    (SELECT count(DISTINCT repository_id) FROM dredge_collection WHERE stage = 'collect') AS collected
+"""
+
+
+class Unfinished(RegistryError):
+    """The workers did not come to an end."""
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Direct, one worker process, two; each from an identical clone."""
+    shape = registry(options.manifests)
+    rates: dict[int, float] = {}
+    with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
+        lab.template(shape)
+        with lab.clone(shape) as url:
+            direct = isolated(run_collector, url).manifests_per_s
+        yield Figure(NAME, "direct", direct, "manifests/s")
+        for concurrency in (1, 2):
+            with lab.clone(shape) as url:
+                rates[concurrency] = _through_worker(lab, url, Path(directory), concurrency)
+            yield Figure(NAME, f"worker with {concurrency}", rates[concurrency], "manifests/s")
+        yield Figure(NAME, "worker with 2 against direct", rates[2] / direct, "times", "at least 0.8")
+        yield Figure(NAME, "worker with 2 against 1", rates[2] / rates[1], "times")
+        yield from _fan_out(lab.servers.broker_url, options)
+
+
+def _through_worker(lab: Lab, url: str, directory: Path, concurrency: int) -> float:
+    env = environment(lab, url, directory / "objects")
+    (directory / "objects").mkdir(exist_ok=True)
+    redis.Redis.from_url(lab.servers.broker_url).flushall()
+    with configured(url):
+        before = row_counts()
+        due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
+    wanted = sorted({found.repository_id for found in due})
+    queue = new_queue(lab.servers.broker_url)
+    with worker(env, directory / "worker.log", concurrency=concurrency):
+        started = time.monotonic()
+        queue.collect(wanted)
+        with configured(url):
+            _wait(queue, len(wanted), started)
+            seconds = time.monotonic() - started
+            left = row_counts()
+    return (before["manifest"] - left["manifest"]) / seconds
+
+
+def _wait(queue: CeleryQueue, repositories: int, started: float) -> None:
+    """Until every repository was collected and nothing waits for the later stages."""
+    while True:
+        row = fetch_one(_LEFT)
+        if row.collected >= repositories and not row.work:
+            return
+        if time.monotonic() - started > PATIENCE_S:
+            raise Unfinished(collected=row.collected, repositories=repositories)
+        # What beat does in a running system.
+        queue.review()
+        queue.erase()
+        time.sleep(0.1)
+
+
+def new_queue(broker_url: str, prefix: str = "dredge:") -> CeleryQueue:
+    """A queue as the workers have it."""
+    app = Celery("bench", broker=broker_url)
+    app.conf.task_queues = routes.task_queues()
+    app.conf.task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
+    app.conf.broker_transport_options = routes.transport_options(prefix)
+    client = redis.Redis.from_url(broker_url)
+    return CeleryQueue(app, client, prefix=prefix, believed_ms=60_000)
+
+
+def enqueue_many(broker_url: str, count: int) -> tuple[float, float]:
+    """Enqueue very many repositories that nobody takes; seconds, and growth of memory in MB."""
+    queue = new_queue(broker_url, prefix="fanout:")
+    queue.collect(range(1, 2_000))
+    before = peak_rss_mb()
+    started = time.monotonic()
+    queue.collect(range(2_000, count + 2_000))
+    return time.monotonic() - started, peak_rss_mb() - before
+
+
+def _fan_out(broker_url: str, options: Options) -> Iterator[Figure]:
+    count = max(20_000, options.manifests)
+    seconds, growth = isolated(enqueue_many, broker_url, count)
+    yield Figure(NAME, "fan-out", count / seconds, "tasks/s", "above 1,667: 100,000 in a minute")
+    yield Figure(NAME, "fan-out: memory growth", growth, "MB", "bounded")

@@ -1,0 +1,76 @@
+"""A real worker on a real broker, for benchmarks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.lab import Lab
+from model.errors import RegistryError
+
+
+class WorkerFailed(RegistryError):
+    """The worker did not start."""
+
+
+def environment(lab: Lab, url: str, storage: Path) -> dict[str, str]:
+    """The environment of a process on the lab's servers and that database."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DREDGE_")},
+        **lab.servers.environment(),
+        "DREDGE_DATABASE_URL": url,
+        "DREDGE_STORAGE": f"local_us=file://{storage}",
+    }
+
+
+@contextmanager
+def worker(env: dict[str, str], log: Path, *, concurrency: int) -> Iterator[int]:
+    """`celery -A worker worker` once it is ready; its process id.  Stopped at the end."""
+    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--loglevel=info"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, f"--concurrency={concurrency}"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, log)
+        yield process.pid
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while b" ready." not in log.read_bytes():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise WorkerFailed(log.read_text(errors="replace")[-1000:])
+        time.sleep(0.02)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def rss_mb(pid: int) -> list[float]:
+    """Resident memory of a process and of its children, in MB; the process first."""
+    output = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [tuple(map(int, line.split())) for line in output.splitlines()]
+    parent = [rss / 1024 for found, _, rss in rows if found == pid]
+    return parent + sorted(rss / 1024 for _, owner, rss in rows if owner == pid)
