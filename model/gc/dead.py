@@ -24,7 +24,7 @@ TAG_COUNTS = """
 _LOOK = f"""
 SELECT m.id,
        EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}
-              AND NOT (%(foresee)s AND {UNRECOVERABLE})) AS tagged,
+              AND (%(foresee)s AND {UNRECOVERABLE}) IS NOT TRUE) AS tagged,
        ARRAY(SELECT c.manifest_id FROM manifestchild c WHERE c.child_manifest_id = m.id) AS parents,
        CASE WHEN %(cascade)s
             THEN ARRAY(SELECT s.id FROM manifest s

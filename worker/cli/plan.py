@@ -31,6 +31,7 @@ def command(repository: str | None, as_json: bool) -> None:
                 plans.append(plan)
                 advance(1)
         sums = total(plans)
+    plans = [plan for plan in plans if plan.tags or plan.digests]
     for plan in plans:
         _show(plan, as_json=as_json, whole=repository is not None)
     if as_json:

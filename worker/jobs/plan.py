@@ -39,7 +39,7 @@ def plan_each(repository_ids: list[int], policy: Policy) -> Iterator[Plan]:
     """The plan of each repository that may be collected, one at a time."""
     for repository_id in repository_ids:
         plan = plan_repository(repository_id, policy=policy)
-        if plan is not None and (plan.tags or plan.digests):
+        if plan is not None:
             yield plan
 
 
@@ -47,7 +47,7 @@ def total(plans: list[Plan]) -> Total:
     """What they sum up to; blobs that several share are counted once."""
     blobs, bytes = plan_blobs(plans)
     return Total(
-        repositories=len(plans),
+        repositories=sum(bool(plan.tags or plan.digests) for plan in plans),
         tags=sum(len(plan.tags) for plan in plans),
         manifests=sum(len(plan.digests) for plan in plans),
         blobs=blobs,
