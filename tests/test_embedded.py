@@ -254,6 +254,7 @@ def test_up_runs_a_procfile_and_a_killed_up_leaves_nothing(tmp_path: Path) -> No
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert running.stdout
         line = next(text for text in running.stdout if "| at " in text).split("| at ")[1]
+        assert f"export DREDGE_DATABASE_URL={line.split()[1]}" in (tmp_path / "data/environment").read_text()
         ticker = int(line.split()[0])
         server = int((tmp_path / "data/postgres/postmaster.pid").read_text().splitlines()[0])
         assert _alive(ticker)

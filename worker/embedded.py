@@ -32,9 +32,11 @@ class EmbeddedServers:
         postgres: bool = True,
         valkey: bool = True,
         *,
+        storage: bool = True,
         durable: bool = False,
     ) -> None:
         self._temporary = directory is None
+        self._storage = storage
         self.directory = Path(directory or tempfile.mkdtemp(prefix="dredge-")).resolve()
         doomed = self.directory if self._temporary else None
         self.postgres = (
@@ -47,7 +49,8 @@ class EmbeddedServers:
         try:
             for server in filter(None, (self.valkey, self.postgres)):
                 server.start()
-            (self.directory / "storage").mkdir(parents=True, exist_ok=True)
+            if self._storage:
+                (self.directory / "storage").mkdir(parents=True, exist_ok=True)
         except BaseException:
             self.stop()
             raise
@@ -85,8 +88,8 @@ class EmbeddedServers:
 
     @property
     def storage_url(self) -> str:
-        """The object store: a directory."""
-        return (self.directory / "storage").as_uri()
+        """URL of the directory for objects, or empty without one."""
+        return (self.directory / "storage").as_uri() if self._storage else ""
 
     def environment(self) -> dict[str, str]:
         """The `DREDGE_*` variables that point at these servers."""
@@ -94,6 +97,6 @@ class EmbeddedServers:
             "DREDGE_DATABASE_URL": self.database_url,
             "DREDGE_BROKER_URL": self.broker_url,
             "DREDGE_CACHE_URL": self.cache_url,
-            "DREDGE_STORAGE": f"local_us={self.storage_url}",
+            "DREDGE_STORAGE": f"local_us={self.storage_url}" if self._storage else "",
         }
         return {name: value for name, value in found.items() if value}

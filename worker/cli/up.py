@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import honcho.manager
 import honcho.process
 from honcho.environ import parse_procfile
 
+from model import schema
 from worker.cli import output
 from worker.cli.embedded import command_environment, create_tables
 from worker.embedded import EmbeddedServers
-from worker.logs import masked
 from worker.settings import Settings
 
 PROCFILE = """\
@@ -54,16 +55,42 @@ def command(directory: Path, procfile: Path | None) -> None:
     settings = output.settings()
     processes = parse_procfile(_procfile_text(procfile)).processes
     servers = EmbeddedServers(
-        directory, postgres=not settings.database_url, valkey=not settings.broker_url, durable=True
+        directory,
+        postgres=not settings.database_url,
+        valkey=not settings.broker_url,
+        storage=not settings.storage,
+        durable=True,
     )
     with servers:
         environment = _environment(settings, servers)
-        if not settings.database_url:
+        if settings.database_url:
+            _require_tables(settings)
+        else:
             create_tables(servers.database_url)
-        for name, value in environment.items():
-            click.echo(f"{name}={masked(value)}", err=True)
-        code = _run(processes, command_environment(environment))
+        with _written(directory / "environment", environment):
+            code = _run(processes, command_environment(environment))
     sys.exit(code)
+
+
+def _require_tables(settings: Settings) -> None:
+    with output.connected(settings):
+        if schema.pending_migrations():
+            output.fail("The database lacks tables of this version: run `dredge init`, then `dredge check`")
+
+
+@contextlib.contextmanager
+def _written(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """The variables in a file while the system runs, for other terminals."""
+    if not environment:
+        yield
+        return
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    path.write_text("\n".join(lines) + "\n")
+    click.echo(f"Embedded servers; in another terminal: . {path}", err=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _procfile_text(given: Path | None) -> str:
@@ -76,8 +103,6 @@ def _environment(settings: Settings, servers: EmbeddedServers) -> dict[str, str]
     made = servers.environment()
     if settings.cache_url:
         made.pop("DREDGE_CACHE_URL", None)
-    if settings.storage:
-        made.pop("DREDGE_STORAGE", None)
     return made
 
 
