@@ -85,7 +85,7 @@ def _batch(
         scope=scope,
         tags=expired.tags + purged.tags,
         manifests=purged.manifests,
-        blobs=blobs,
+        blobs=(*blobs, *uploads.blobs),
         lost_blobs=len(purged.blob_ids) + uploads.markers,
         uploads=uploads.uploads,
         rows=expired.rows + uploads.markers + uploads.uploads + purged.rows,

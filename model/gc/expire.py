@@ -162,16 +162,21 @@ WITH expired AS MATERIALIZED (
     SELECT 'uploads/' || s.uuid, l.name, s.byte_count, %(now_ms)s, %(now_ms)s
     FROM stale s JOIN imagestoragelocation l ON l.id = s.location_id
 )
-SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) AS uploads
+SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) AS uploads,
+       ARRAY(SELECT DISTINCT b.content_checksum FROM expired e JOIN imagestorage b ON b.id = e.blob_id
+             WHERE b.content_checksum IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM manifestblob r
+                 WHERE r.repository_id = %(repository_id)s AND r.blob_id = b.id OFFSET 0)) AS blobs
 """
 
 
 @dataclass(frozen=True)
 class ExpiredUploads:
-    """The outcome of one `expire_uploads`."""
+    """The outcome of one `expire_uploads`; `blobs` are digests that no manifest here refers to."""
 
     markers: int = 0
     uploads: int = 0
+    blobs: tuple[str, ...] = ()
     has_more: bool = False
 
 
@@ -189,7 +194,8 @@ def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUpload
             "limit": limit,
         },
     )
-    return ExpiredUploads(found.markers, found.uploads, limit in (found.markers, found.uploads))
+    has_more = limit in (found.markers, found.uploads)
+    return ExpiredUploads(found.markers, found.uploads, tuple(found.blobs), has_more)
 
 
 def record_manifest_candidates(scope: Scope, manifest_ids: tuple[int, ...]) -> None:
