@@ -92,6 +92,9 @@ def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) ->
 
 
 def _lost_a_race(error: peewee.IntegrityError) -> bool:
-    """Did software that does not take our lock use the same millisecond?"""
+    """Did software that does not take our lock use the same millisecond, or purge the repository?
+
+    The next try sees what it did: another millisecond is free, or the repository is not there.
+    """
     cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
-    return isinstance(cause, psycopg2.errors.UniqueViolation)
+    return isinstance(cause, psycopg2.errors.UniqueViolation | psycopg2.errors.ForeignKeyViolation)

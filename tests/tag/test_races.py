@@ -17,7 +17,7 @@ from model import database, registry
 from model.errors import Contended, ManifestGone, NotRestorable
 from model.gc.collect import collect_batch
 from model.policy import Policy
-from model.tag import lifetime, lock_id
+from model.tag import lifetime, lock, lock_id
 from tests.world import World
 
 WINDOW_MS = 14 * 24 * 3_600_000
@@ -183,6 +183,35 @@ def test_a_subject_that_is_tagged_again_keeps_its_siblings(
             wait_until_waiting(world)
         assert deleting.result(5) is not None
     assert set(changes.changed["tag"]) == {tag} and set(changes.added["tag"]) == {made.id}
+
+
+def test_the_siblings_of_a_subject_that_lost_its_last_tag_first_are_gone(
+    world: World, threads: Callable[..., Future[Any]]
+) -> None:
+    """Case 28, the other way round: the deletion is not committed yet when the new tag comes."""
+    image = world.manifest()
+    tag = world.tag("v1", manifest=image)
+    sibling = world.tag(image.digest.replace(":", "-") + ".sig")
+    with world.changes() as changes:
+        with database.transaction():
+            registry.delete_tag(world.repository_id, "v1")
+            tagging = threads(registry.create_tag, world.repository_id, "v2", image.digest)
+            wait_until_waiting(world)
+        made = tagging.result(5)
+    assert set(changes.changed["tag"]) == {tag, sibling} and set(changes.added["tag"]) == {made.id}
+
+
+def test_a_lock_that_is_never_given_back_is_a_clear_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT", "20ms")
+    world.tag("v1")
+    with session(world) as frozen:
+        frozen.execute("SELECT pg_advisory_xact_lock(%s)", (lock_id(world.repository_id),))
+        with world.changes() as changes, pytest.raises(Contended):
+            registry.delete_tag(world.repository_id, "v1")
+    assert not changes
+    assert registry.delete_tag(world.repository_id, "v1") is not None
 
 
 def test_a_deadlock_with_other_software_is_tried_again(
