@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 import redis
 
-from tests.databases import Databases, make_directory
+from tests.databases import Databases, memory
 from tests.world import World
 from worker.embedded import EmbeddedServers
 
@@ -20,12 +19,8 @@ for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[EmbeddedServers]:
     """The session's PostgreSQL and Valkey."""
-    directory = make_directory()
-    try:
-        with EmbeddedServers(directory) as running:
-            yield running
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with EmbeddedServers(temporary_in=memory()) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

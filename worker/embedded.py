@@ -22,7 +22,7 @@ __all__ = ["EmbeddedFailure", "EmbeddedServers", "Postgres", "Server", "Valkey",
 class EmbeddedServers:
     """A PostgreSQL, a Valkey and a storage directory, below one directory.
 
-    Without `directory` a temporary one is made and removed at the end.  `durable` writes as
+    Without `directory` a temporary one is made (in `temporary_in`) and removed at the end.  `durable` writes as
     production would; the default is for tests and demonstrations and may lose data in a power cut.
     """
 
@@ -34,10 +34,11 @@ class EmbeddedServers:
         *,
         storage: bool = True,
         durable: bool = False,
+        temporary_in: Path | None = None,
     ) -> None:
         self._temporary = directory is None
         self._storage = storage
-        self.directory = Path(directory or tempfile.mkdtemp(prefix="dredge-")).resolve()
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="dredge-", dir=temporary_in)).resolve()
         doomed = self.directory if self._temporary else None
         self.postgres = (
             Postgres(self.directory / "postgres", durable=durable, doomed=doomed) if postgres else None

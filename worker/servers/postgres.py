@@ -18,7 +18,13 @@ from worker.servers.base import EmbeddedFailure, Server
 NOBODY = 65534
 DATABASE = "dredge"
 _USUAL_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # In the data directory, which goes; segments of POSIX would outlive a server that is killed.
+    "dynamic_shared_memory_type": "mmap",
+}
 _USER_NAMESPACE = ["unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
 
 
