@@ -22,8 +22,8 @@ __all__ = ["EmbeddedFailure", "EmbeddedServers", "Postgres", "Server", "Valkey",
 class EmbeddedServers:
     """A PostgreSQL, a Valkey and a storage directory, below one directory.
 
-    Without `directory` a temporary one is made (in `temporary_in`) and removed at the end.  `durable` writes as
-    production would; the default is for tests and demonstrations and may lose data in a power cut.
+    Without `directory` a temporary one is made (in `temporary_in`) and removed at the end.  `durable`
+    writes as production would; the default is for tests and may lose data in a power cut.
     """
 
     def __init__(
