@@ -12,7 +12,7 @@ import redis
 
 from model import database, registry, schema
 from tests.celery.running import Process, celery, eventually, worker
-from tests.databases import make_directory
+from tests.databases import memory
 from tests.world import World
 from worker import routes
 from worker.client import Client
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def own() -> Iterator[EmbeddedServers]:
     """Servers that may be ill-treated."""
-    with EmbeddedServers(make_directory()) as servers:
+    with EmbeddedServers(temporary_in=memory()) as servers:
         database.configure(servers.database_url)
         schema.create()
         yield servers
