@@ -109,8 +109,8 @@ def test_every_command_in_the_documents_is_there_with_its_options() -> None:
         if name not in COMMANDS:
             wrong.append(f"{document}: dredge {name}")
             continue
-        below = re.match(r"\s*([a-z]+)\b", rest)
-        deeper = (name, below[1]) if below and (name, below[1]) in below(name) else (name,)
+        word = re.match(r"\s*([a-z]+)\b", rest)
+        deeper = (name, word[1]) if word and (name, word[1]) in below(name) else (name,)
         own = rest.split(" -- ")[0]
         unknown = [option for option in re.findall(r"--[a-z][a-z-]+", own) if option not in help_of(deeper)]
         wrong += [f"{document}: dredge {name} {option}" for option in unknown]
