@@ -39,6 +39,6 @@ class BatchSize:
 
     def _adapt(self, seconds: float) -> None:
         if seconds > self._target_s:
-            self.value = max(self.LEAST, self.value // 2)
+            self.value = min(self._most, max(self.LEAST, self.value // 2))
         elif seconds < self._target_s / 2:
             self.value = min(self._most, self.value * 2)
