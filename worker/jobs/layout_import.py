@@ -15,7 +15,7 @@ from model.clock import now_ms
 from model.database import connection, transaction
 from model.errors import Contended, DigestBusy, NoSuchBlob
 from model.manifest import Created, create_manifest
-from model.names import RepositoryName
+from model.names import RepositoryName, parse_tag
 from model.oci import Document
 from model.policy import Policy
 from model.tag.lock import lock_repository_tags
@@ -55,7 +55,7 @@ def import_layout(
     """Push what `read_layout` verified, children before indexes, and tag it; `tags` replaces its names.
 
     Makes the namespace and repository where they are missing.  Each manifest is one transaction
-    that comes after its blobs.  Repeating it changes nothing; a crash leaves holds that expire.
+    that comes after its blobs.  Repeating it stores nothing again; a crash leaves holds that expire.
     """
     tags = dict(layout.tags) if tags is None else tags
     with connection():
@@ -73,9 +73,17 @@ def import_layout(
         new_manifests=sum(made.new for made in created),
         blobs=len(task.held),
         bytes=sum(layout.blobs[digest] for digest in task.held),
-        untagged=len(layout.top - set(tags.values())),
+        untagged=len(
+            {document.digest for document in layout.documents if document.subject is None}
+            & layout.top - set(tags.values())
+        ),
         skipped=layout.skipped,
     )
+
+
+def checked_tag(name: str) -> str:
+    """A tag's name as it was asked for; raises `BadInput`."""
+    return parse_tag(f"any/any:{name}").tag
 
 
 class _Import:

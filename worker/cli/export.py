@@ -1,0 +1,54 @@
+"""`dredge export`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from model import registry
+from model.errors import NoSuchTag
+from model.names import parse_tag
+from worker.cli import output
+from worker.jobs.layout_export import export_layout
+from worker.storage.driver import open_stores
+
+
+@click.command("export")
+@click.argument("image", metavar="REPO:TAG")
+@click.argument("layout", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(image: str, layout: Path, as_json: bool) -> None:
+    """Write a tag as an OCI image layout.
+
+    LAYOUT is a new or empty directory, or a layout to add to.  With the image go its signatures and
+    other referrers.  Every byte is held against its digest.
+    """
+    name = parse_tag(image)
+    read = output.settings()
+    output.require(read, "database_url", "storage")
+    stores = open_stores(read.storage, upload=read.upload_location)
+    with output.connected(read):
+        repository = registry.get_repository(str(name.repository))
+        tag = registry.get_tag(repository.id, name.tag)
+        if tag is None:
+            raise NoSuchTag(repository=str(name.repository), tag=name.tag)
+        with output.progress("exporting", total=None) as advance:
+            done = export_layout(
+                stores,
+                repository.id,
+                tag.digest,
+                layout,
+                tag=name.tag,
+                advance=lambda size: advance(size),
+            )
+    if as_json:
+        output.emit_json({"image": image, "digest": tag.digest} | asdict(done))
+        return
+    click.echo(
+        f"Exported {done.manifests} manifests ({done.referrers} referrers) and {done.blobs} blobs,"
+        f" {output.human_bytes(done.bytes)}, to {layout}."
+    )
+    if done.missing:
+        click.echo(f"dredge: {done.missing} images of the index are not in the repository", err=True)

@@ -1,0 +1,72 @@
+"""`dredge import`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from model.names import RepositoryName, parse_repository
+from worker.cli import output
+from worker.jobs.layout import BadLayout, Layout, read_layout
+from worker.jobs.layout_import import Imported, checked_tag, import_layout
+from worker.settings import Settings
+from worker.storage.driver import open_stores
+
+
+@click.command("import")
+@click.argument("layout", type=click.Path(path_type=Path))
+@click.argument("repository", metavar="REPO")
+@click.option("--tag", help="Tag the layout's only image with this name, whatever the layout calls it.")
+@click.option("--sparse", is_flag=True, help="Accept indexes some of whose images were left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_json: bool) -> None:
+    """Read an OCI image layout into a repository.
+
+    LAYOUT is a directory as skopeo, buildah, crane and umoci write it.  It is verified whole, every
+    byte, before anything is stored.  REPO is namespace/name; both are made where they are missing.
+    Importing again stores nothing twice.
+    """
+    name = parse_repository(repository)
+    read = output.settings()
+    output.require(read, "database_url", "storage")
+    with output.progress("verifying", total=None) as advance:
+        verified = read_layout(layout, sparse=sparse, advance=lambda size: advance(size))
+    tags = None if tag is None else {checked_tag(tag): _only_image(verified)}
+    with output.connected(read):
+        done = _push(read, verified, name, tags)
+    if as_json:
+        output.emit_json(asdict(done))
+        return
+    click.echo(
+        f"Imported {done.manifests} manifests ({done.new_manifests} new) and {done.blobs} blobs,"
+        f" {output.human_bytes(done.bytes)}, into {done.repository}."
+    )
+    click.echo(f"Tags: {', '.join(done.tags) or 'none'}.")
+    if done.untagged:
+        hours = read.push_ttl_s / 3600
+        click.echo(
+            f"dredge: {done.untagged} images have no tag and will be garbage in {hours:g} h:"
+            " tag them, or import with --tag",
+            err=True,
+        )
+
+
+def _push(read: Settings, layout: Layout, name: RepositoryName, tags: dict[str, str] | None) -> Imported:
+    stores = open_stores(read.storage, upload=read.upload_location)
+    with output.progress("storing", total=sum(layout.blobs.values())) as advance:
+        return import_layout(
+            stores, layout, name, policy=read.policy, tags=tags, advance=lambda size: advance(size)
+        )
+
+
+def _only_image(layout: Layout) -> str:
+    images = [
+        document.digest
+        for document in layout.documents
+        if document.digest in layout.top and document.subject is None
+    ]
+    if len(images) != 1:
+        raise BadLayout(f"{layout.root} holds {len(images)} images: --tag is for a layout of one")
+    return images[0]
