@@ -145,12 +145,25 @@ class DataModelCache:
             return self._hit(place, found, loader, started)
         try:
             value = loader()
+            self._record(place.key.kind, "miss", self._clock() - started)
+            ttl_ms = self._ttl_ms(place.key.kind, value, should_cache, lifetime)
         except BaseException:
             self._settle(place, mine, b"", 0)
             raise
-        self._record(place.key.kind, "miss", self._clock() - started)
-        self._store(place, mine, value, should_cache, lifetime)
+        self._store(place, mine, value, ttl_ms)
         return value
+
+    def _ttl_ms(
+        self,
+        kind: str,
+        value: Any,
+        should_cache: Callable[[Any], bool],
+        lifetime: Callable[[Any], float] | None,
+    ) -> int:
+        if not should_cache(value):
+            return 0
+        ttl_ms = self._config.ttl_ms(kind)
+        return ttl_ms if lifetime is None else min(ttl_ms, int(lifetime(value) * 1000))
 
     def _acquire(self, place: Place, raw: bytes | None, lease: bytes, mine: bytes) -> bytes | None:
         """`mine` when the lease is ours, a value when another stored one, None after waiting in vain."""
@@ -188,20 +201,10 @@ class DataModelCache:
         self._record(key.kind, "alone", self._clock() - started)
         return value
 
-    def _store(
-        self,
-        place: Place,
-        mine: bytes,
-        value: Any,
-        should_cache: Callable[[Any], bool],
-        lifetime: Callable[[Any], float] | None,
-    ) -> None:
+    def _store(self, place: Place, mine: bytes, value: Any, ttl_ms: int) -> None:
         kind = place.key.kind
         started = self._clock()
-        ttl_ms = self._config.ttl_ms(kind)
-        if lifetime is not None:
-            ttl_ms = min(ttl_ms, int(lifetime(value) * 1000)) if should_cache(value) else 0
-        if ttl_ms <= 0 or not should_cache(value):
+        if ttl_ms <= 0:
             self._settle(place, mine, b"!" + place.generation + b":", ALONE_MS)
             self._record(kind, "declined", 0.0)
             return

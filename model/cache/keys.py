@@ -30,7 +30,7 @@ SECURITY_REPORT = "security_report"
 MANIFEST_REFERRERS = "manifest_referrers"
 UPSTREAM_TOKEN = "upstream_token"
 
-# Seconds; an upstream token's own lifetime is shorter than this bound, or is the bound.
+# Seconds; for a token of an upstream registry only a bound, for it has a lifetime of its own.
 DEFAULT_TTL_S: dict[str, float] = {
     REPOSITORY_LOOKUP: 120.0,
     REPOSITORY_MANIFEST: 300.0,
@@ -40,7 +40,7 @@ DEFAULT_TTL_S: dict[str, float] = {
     GEO_RESTRICTIONS: 240.0,
     SECURITY_REPORT: 300.0,
     MANIFEST_REFERRERS: 60.0,
-    UPSTREAM_TOKEN: 3600.0,
+    UPSTREAM_TOKEN: 7 * 86_400.0,
 }
 KINDS = tuple(DEFAULT_TTL_S)
 
