@@ -112,7 +112,7 @@ def delete_tag_permanently(
         else:
             gone = expire_tags(rows, end_ms=beyond_ms, now_ms=operation.now_ms)
             operation.record(events.TAG_PERMANENTLY_DELETED, gone[0])
-        if include_submanifests:
+        if include_submanifests and policy.reset_child_manifest_expiration:
             reset_children(gone, end_ms=beyond_ms, after_ms=beyond_ms)
         return gone
 

@@ -106,10 +106,14 @@ def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
 
 
 def set_end(tag: Tag, end_ms: int | None) -> Tag:
-    """Move one row's end to `end_ms` or the last free millisecond before it; None is never."""
+    """Move one row's end to `end_ms` or the last free millisecond before it; None is never.
+
+    What was announced about the old end is forgotten, so that the new one is announced again.
+    """
     if end_ms is not None:
         end_ms = free_ends(tag.repository_id, [tag.name], end_ms)[0]
     fetch("UPDATE tag SET lifetime_end_ms = %s WHERE id = %s", (end_ms, tag.id))
+    fetch("DELETE FROM tagnotificationsuccess WHERE tag_id = %s", (tag.id,))
     return replace(tag, end_ms=end_ms)
 
 

@@ -149,6 +149,15 @@ def test_an_expiry_is_between_an_hour_and_104_weeks_after_the_start(
     assert event["type"] == "registry.tag.expiry_changed"
 
 
+def test_a_new_expiry_is_announced_again(world: World) -> None:
+    tag, other = world.tag("v1", start_ms=world.now_ms), world.tag("v2")
+    told = world.notified(tag)
+    world.notified(other)
+    world.tag_pulls("v1")
+    with world.only_removes(tagnotificationsuccess=told, may_change=["tag"]):
+        registry.change_tag_expiration(world.repository_id, "v1", world.now_ms + 2 * HOUR_MS)
+
+
 def test_an_expiry_that_only_the_past_has_room_for_is_refused(world: World) -> None:
     world.tag("old", start_ms=world.now_ms - 110 * WEEK_MS)
     world.tag("young", start_ms=world.now_ms - 2 * HOUR_MS)

@@ -184,6 +184,23 @@ def test_an_alive_tag_is_deleted_permanently_only_when_asked_for(world: World, s
         registry.restore_tag(world.repository_id, "v1", image.digest)
 
 
+def test_children_stay_with_the_switch_off_even_if_asked_for(world: World) -> None:
+    child = world.manifest()
+    image = world.manifest(children=[child])
+    tag = world.tag("v1", manifest=image)
+    world.tag("$temp-1", manifest=child, hidden=True, ended_ms=world.now_ms + 3_600_000)
+    with world.changes() as changes:
+        registry.delete_tag_permanently(
+            world.repository_id,
+            "v1",
+            image.digest,
+            is_alive=True,
+            include_submanifests=True,
+            policy=Policy(reset_child_manifest_expiration=False),
+        )
+    assert set(changes.changed["tag"]) == {tag}
+
+
 def test_permanent_deletion_is_refused_where_it_is_switched_off_or_the_tag_is_immutable(world: World) -> None:
     tag = world.tag("v1", immutable=True)
     with world.changes() as changes:
