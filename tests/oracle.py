@@ -250,6 +250,14 @@ class Oracle:
             for id, row in self.rows["blobupload"].items()
             if id in gone["blobupload"]
         }
+        # A row without a placement is a download in progress, to a location that it does not tell.
+        placed = {row["storage_id"] for row in placements.values()}
+        kept |= {
+            (where, object_path(row["content_checksum"], True, ""))
+            for id, row in self.rows["imagestorage"].items()
+            if id not in placed and row["cas_path"] and row["content_checksum"]
+            for where in locations.values()
+        }
         empty = {(where, object_path(EMPTY_LAYER, True, "")) for where in locations.values()}
         return (doomed - kept - empty) | chunks
 

@@ -53,6 +53,7 @@ def lists(*parts: Any, max_size: int, min_size: int = 0) -> Any:
 mostly = st.sampled_from([True, True, True, True, False])
 rarely = st.sampled_from([False, False, False, True])
 places = st.sampled_from(["local_us", "local_us", "eu", "both", "none"])
+ends = st.sampled_from(range(len(ENDS_MS)))
 subjects = st.one_of(st.none(), st.none(), small, st.just(99))
 plans = st.builds(
     Plan,
@@ -60,10 +61,10 @@ plans = st.builds(
     repositories=lists(small, rarely, min_size=1, max_size=3),
     blobs=lists(st.integers(0, 1000), small, places, mostly, st.booleans(), max_size=6, min_size=1),
     manifests=lists(
-        small, small, few, few, subjects, st.integers(0, 2), st.booleans(), max_size=9, min_size=1
+        small, small, few, few, subjects, st.integers(0, 2), st.booleans(), max_size=9, min_size=3
     ),
     cycles=lists(small, small, max_size=2),
-    tags=lists(small, small, st.integers(0, len(ENDS_MS) - 1), rarely, rarely, rarely, max_size=12),
+    tags=lists(small, small, ends, rarely, rarely, rarely, max_size=12, min_size=3),
     markers=lists(small, small, st.booleans(), max_size=4),
     uploads=lists(small, st.booleans(), max_size=2),
     candidates=st.lists(small, max_size=2),

@@ -82,7 +82,10 @@ def still_needed(blob_ids: Sequence[int], location: str) -> dict[int, int | None
 
 
 def find_known(paths: Sequence[str], location: str) -> set[str]:
-    """Which of the paths a blob row placed at the location, an upload or a tombstone speaks of, now."""
+    """Which of the paths a blob row placed at the location, an upload or a tombstone speaks of, now.
+
+    A row without any placement is a download in progress and may be of any location.
+    """
     digests = {digest: path for path in paths if (digest := digest_of(path))}
     uuids = {uuid: path for path in paths if (uuid := _second(path, "sharedimages"))}
     uploads: dict[str, list[str]] = {}
@@ -90,13 +93,14 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
         if upload := _second(path, "uploads"):
             uploads.setdefault(upload[:36], []).append(path)
     placed = (
-        " JOIN imagestorageplacement p ON p.storage_id = b.id"
-        " JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %(location)s"
+        " LEFT JOIN imagestorageplacement p ON p.storage_id = b.id"
+        " LEFT JOIN imagestoragelocation l ON l.id = p.location_id"
+        " WHERE (p.id IS NULL OR l.name = %(location)s)"
     )
     rows = fetch(
         f"SELECT 'digest' AS kind, b.content_checksum AS key FROM imagestorage b{placed}"
-        " WHERE b.cas_path AND b.content_checksum = ANY(%(digests)s)"
-        f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} WHERE b.uuid = ANY(%(uuids)s)"
+        " AND b.cas_path AND b.content_checksum = ANY(%(digests)s)"
+        f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} AND b.uuid = ANY(%(uuids)s)"
         " UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)"
         " UNION ALL SELECT 'path', t.path FROM dredge_tombstone t"
         " WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)",
