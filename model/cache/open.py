@@ -38,9 +38,7 @@ def open_cache(
     With `quay_url`, invalidations also delete a live Quay's own entries there, and ours take a
     prefix: Quay would not understand them. Raises `BadInput` for an unknown scheme or kind.
     """
-    unknown = sorted({*(ttls or {}), *(sizes or {})} - set(KINDS))
-    if unknown:
-        raise BadInput(f"no such kind of cache entry: {', '.join(unknown)} (there are {', '.join(KINDS)})")
+    _check_kinds({*(ttls or {}), *(sizes or {})})
     config = replace(
         config or CacheConfig(), ttls=dict(ttls or {}), sizes=dict(sizes or {}), max_bytes=max_bytes
     )
@@ -61,3 +59,8 @@ def open_cache(
         timeout_s=timeout_s,
     )
     return RedisDataModelCache(backend, config, recorder, neighbour=neighbour)
+
+
+def _check_kinds(kinds: set[str]) -> None:
+    if unknown := sorted(kinds - set(KINDS)):
+        raise BadInput(f"no such kind of cache entry: {', '.join(unknown)} (there are {', '.join(KINDS)})")

@@ -76,6 +76,10 @@ def _print(
             ("last scan", scanned or "never", ""),
         ],
     )
+    _print_history(freed, failures, moment, hours)
+
+
+def _print_history(freed: list[Freed], failures: list[Failing], moment: int, hours: int) -> None:
     if freed:
         click.echo()
         output.table(

@@ -29,13 +29,9 @@ def open_s3(bucket: str, prefix: str, options: Mapping[str, str]) -> S3Store:
     """
     unknown = set(options) - set(_OPTIONS)
     if unknown or not bucket:
-        raise BadInput(
-            f"A storage URL is s3://bucket/prefix with {', '.join(_OPTIONS)}", wrong=sorted(unknown)
-        )
-    try:
-        timeout = float(options.get("timeout", "30"))
-    except ValueError:
-        raise BadInput("The storage URL's timeout must be seconds", timeout=options["timeout"]) from None
+        what = f"A storage URL is s3://bucket/prefix with {', '.join(_OPTIONS)}"
+        raise BadInput(what, wrong=sorted(unknown))
+    timeout = _seconds(options.get("timeout", "30"))
 
     def connect(**more: Any) -> Bucket:
         config: dict[str, Any] = {key: options[key] for key in ("endpoint", "region") if key in options}
@@ -64,6 +60,13 @@ def open_s3(bucket: str, prefix: str, options: Mapping[str, str]) -> S3Store:
         # What a server has accepted it may finish after we gave up waiting.
         lingers_ms=int(2000 * timeout),
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput("The storage URL's timeout must be seconds", timeout=text) from None
 
 
 class S3Store:
