@@ -63,7 +63,7 @@ bench: $(STAMP) ## figures and ratios of this machine, as JSON lines with ARGS=-
 	$(BIN)/python -m bench $(ARGS)
 
 soak: $(STAMP) ## pushers, deleters and pullers against collections and kills, for SOAK_SECONDS
-	$(BIN)/python -m bench soak --seconds $(SOAK_SECONDS) $(ARGS)
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
 
 docs: $(STAMP) ## write docs/commands.md from what the commands say
 	$(BIN)/python -m tests.commands_page
