@@ -15,7 +15,7 @@ import psycopg2.errors
 from playhouse.db_url import connect as connect_url
 from playhouse.pool import MaxConnectionsExceeded
 
-from model.errors import Contended, DatabaseUnavailable
+from model.errors import Contended, DatabaseUnavailable, SchemaMismatch
 
 db = peewee.DatabaseProxy()
 
@@ -24,6 +24,7 @@ _CONTENTION = (
     psycopg2.errors.LockNotAvailable,
     psycopg2.errors.SerializationFailure,
 )
+_MISSING = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 _OUTAGE = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
 
 # A transaction whose process is frozen must not hold its row locks for ever: the server ends it.
@@ -91,6 +92,11 @@ def translated() -> Iterator[None]:
         if isinstance(cause, _CONTENTION):
             raise Contended() from error
         raise DatabaseUnavailable(f"The database did not answer: {_first_line(error)}") from error
+    except peewee.ProgrammingError as error:
+        cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
+        if not isinstance(cause, _MISSING):
+            raise
+        raise SchemaMismatch(f"{_first_line(error)}: run `dredge init`, or see `dredge check`") from error
     except _OUTAGE as error:
         raise DatabaseUnavailable(f"The database did not answer: {_first_line(error)}") from error
 

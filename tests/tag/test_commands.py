@@ -113,3 +113,13 @@ def test_mistakes_are_one_line_and_change_nothing(world: World, dredge: Run) -> 
         ):
             assert dredge(*arguments)[0] == 2, arguments
     assert not changes
+
+
+def test_a_database_without_tables_is_one_line_that_says_what_to_do(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DREDGE_DATABASE_URL", empty_database)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["tag", "list", "acme/app"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 1 and "dredge init" in err and err.count("\n") == 1

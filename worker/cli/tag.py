@@ -31,7 +31,7 @@ def command() -> None:
     """List, delete, restore and expire tags."""
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="The alive tags of a repository by name.")
 @click.argument("repository")
 @_limit
 @_json_lines
@@ -59,7 +59,7 @@ def _active(repository_id: int, limit: int) -> Iterator[Tag]:
         last = page.tags[-1].name
 
 
-@command.command()
+@command.command(short_help="What names point at and pointed at, as far back as it can be restored.")
 @click.argument("target", metavar="REPO[:TAG]")
 @_limit
 @_json_lines
@@ -96,7 +96,7 @@ def _history_row(line: Lifetime) -> tuple[object, ...]:
     return (line.tag.name, line.tag.digest, _when(line.tag.start_ms), _when(line.tag.end_ms), until)
 
 
-@command.command()
+@command.command(short_help="Delete tags, or every tag of a manifest.")
 @click.argument("targets", metavar="REPO:TAG|REPO@DIGEST…", nargs=-1, required=True)
 @click.option("--permanently", is_flag=True, help="Beyond restoring: its space is freed at once.")
 @click.option(
@@ -137,7 +137,7 @@ def _delete(target: str, permanently: bool, children: bool, policy: Policy) -> t
     )
 
 
-@command.command()
+@command.command(short_help="Point a name at a manifest that it pointed at before.")
 @click.argument("target", metavar="REPO:TAG")
 @click.argument("digest", required=False)
 @_json
@@ -161,7 +161,7 @@ def _last_restorable(repository: str, name: str) -> str:
     return max(dead, key=lambda tag: (tag.end_ms or 0, tag.id)).digest
 
 
-@command.command()
+@command.command(short_help="Let a tag end by itself.")
 @click.argument("target", metavar="REPO:TAG")
 @click.option("--in", "after", metavar="DURATION", help="After this long from now: 90m, 12h, 3d, 2w.")
 @click.option("--at", "at", metavar="TIME", help="At this time, ISO 8601; UTC unless it says otherwise.")
