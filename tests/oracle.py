@@ -32,6 +32,7 @@ class Verdict:
     objects: set[tuple[str, str]]
     dead_digests: list[tuple[int, str]]
     left_digests: set[tuple[int, str]]
+    released_digests: set[tuple[int, str]]
     quota: dict[str, dict[int, int]]
     unlinked: set[int]
 
@@ -62,7 +63,8 @@ class Oracle:
                 (self.rows["manifest"][id]["repository_id"], self.rows["manifest"][id]["digest"])
                 for id in gone["manifest"]
             ),
-            left_digests=self._left(gone),
+            left_digests=self._left(gone, with_pushes=False),
+            released_digests=self._left(gone, with_pushes=True),
             quota=self._quota(gone),
             unlinked={
                 id
@@ -271,8 +273,13 @@ class Oracle:
             if id not in (gone or ())
         }
 
-    def _left(self, gone: defaultdict[str, set[Any]]) -> set[tuple[int, str]]:
-        left = self._references() - self._references(gone["manifestblob"])
+    def _left(self, gone: defaultdict[str, set[Any]], *, with_pushes: bool) -> set[tuple[int, str]]:
+        """(repository, digest) that no manifest refers to any more, and one did (or a push)."""
+        before = self._references()
+        if with_pushes:
+            markers = (self.rows["uploadedblob"][id] for id in gone["uploadedblob"])
+            before |= {(row["repository_id"], row["blob_id"]) for row in markers}
+        left = before - self._references(gone["manifestblob"])
         return {
             (repository, self.rows["imagestorage"][blob]["content_checksum"]) for repository, blob in left
         }
