@@ -12,7 +12,7 @@ import peewee
 from playhouse.migrations import Runner
 
 from model import catalog, lookups
-from model.database import db, fetch, transaction
+from model.database import db, fetch, fetch_one, transaction
 from model.errors import SchemaMismatch
 from model.tables import OWN_TABLES, REGISTRY_TABLES
 
@@ -210,4 +210,5 @@ def _unique_columns(model: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _runner() -> Any:
-    return Runner(db.obj, str(MIGRATIONS), table_name=HISTORY_TABLE)
+    schema = fetch_one("SELECT current_schema() AS name").name
+    return Runner(db.obj, str(MIGRATIONS), table_name=HISTORY_TABLE, schema=schema)

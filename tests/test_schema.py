@@ -149,6 +149,18 @@ def test_tables_of_another_program_do_not_matter(empty_database: str) -> None:
     world.close()
 
 
+def test_a_registry_in_a_schema_of_its_own(empty_database: str) -> None:
+    world = World(empty_database)
+    name = empty_database.rpartition("/")[2]
+    world.execute(f'CREATE SCHEMA quay; ALTER DATABASE "{name}" SET search_path = quay')
+    world.close()
+    create_quay_tables(empty_database)
+    assert set(schema.create().tables) == OWN
+    assert not schema.create()
+    assert schema.check() == []
+    assert schema.pending_migrations() == []
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
