@@ -9,7 +9,7 @@ from celery import Celery, Task
 
 from model.database import connection
 from model.errors import RegistryError
-from worker import logs
+from worker import logs, metrics
 
 log = logs.logger("dredge.tasks")
 
@@ -30,13 +30,14 @@ class Job(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run once; called by the worker."""
-        try:
-            with connection():
-                return self.run(*args, **kwargs)
-        except RegistryError as error:
-            if not error.retryable:
-                raise
-            raise self.retry(exc=error, countdown=self._delay_s()) from error
+        with metrics.task(self.name):
+            try:
+                with connection():
+                    return self.run(*args, **kwargs)
+            except RegistryError as error:
+                if not error.retryable:
+                    raise
+                raise self.retry(exc=error, countdown=self._delay_s()) from error
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Say in one line what was asked for and why it was not done."""

@@ -12,7 +12,7 @@ from celery import signals
 from model.database import connection
 from model.errors import RegistryError
 from model.gc.failure import record_failure
-from worker import logs, routes, wiring
+from worker import logs, metrics, routes, wiring
 from worker.app import application
 from worker.settings import Settings
 
@@ -24,11 +24,29 @@ def install() -> None:
     signals.setup_logging.connect(_log)
     signals.worker_process_init.connect(_forked)
     signals.task_failure.connect(_failed)
+    signals.worker_init.connect(_starting)
+    signals.worker_ready.connect(_ready)
+    signals.worker_shutdown.connect(_stopped)
 
 
 def _log(**_: Any) -> None:
     """Our log, not Celery's."""
     logs.configure(Settings.from_env(os.environ))
+
+
+def _starting(**_: Any) -> None:
+    """In the main process, before the pool is forked."""
+    metrics.prepare(Settings.from_env(os.environ).metrics_port)
+
+
+def _ready(**_: Any) -> None:
+    """In the main process, when the pool is there."""
+    metrics.serve(Settings.from_env(os.environ).metrics_port)
+
+
+def _stopped(**_: Any) -> None:
+    """In the main process, at its end."""
+    metrics.stop()
 
 
 def _forked(**_: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from model.registry.arguments import find_repository
-from worker import hooks, logs, reactor, routes, wiring
+from worker import hooks, logs, metrics, reactor, routes, wiring
 from worker.app import application
 from worker.broker import BrokerUnavailable
 from worker.jobs import collect, due, erase, reports, review, scan, tags
@@ -42,6 +42,7 @@ def garbage_collect_repo(repository: int | str) -> dict[str, Any]:
     repository_id = find_repository(repository).id
     box = _box(started=repository_id)
     collected = collect.collect_repository(box, repository_id, budget_s=box.settings.task_budget_s)
+    metrics.freed(tags=collected.tags, manifests=collected.manifests)
     if collected.has_more:
         box.queue.collect([repository_id])
     else:
@@ -53,7 +54,9 @@ def garbage_collect_repo(repository: int | str) -> dict[str, Any]:
 def review_blobs() -> None:
     """Judge the blobs that lost a reference."""
     box = _box(started="review")
-    if review.review(box, budget_s=box.settings.task_budget_s).has_more:
+    retired = review.review(box, budget_s=box.settings.task_budget_s)
+    metrics.freed(blobs=retired.blobs)
+    if retired.has_more:
         box.queue.review()
 
 
@@ -61,7 +64,9 @@ def review_blobs() -> None:
 def erase_objects() -> None:
     """Erase the objects of dead blobs."""
     box = _box(started="erase")
-    if erase.erase(box, budget_s=box.settings.task_budget_s).has_more:
+    cleared = erase.erase(box, budget_s=box.settings.task_budget_s)
+    metrics.freed(objects=cleared.objects, bytes=cleared.bytes)
+    if cleared.has_more:
         box.queue.erase()
 
 

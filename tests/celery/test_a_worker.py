@@ -69,6 +69,7 @@ def test_bad_arguments_are_told_in_the_result_and_change_nothing(
         assert "task.failed task=worker.tasks.delete_tag" in running.log
 
 
+@pytest.mark.slow
 def test_a_collection_can_be_asked_for_by_id_and_by_name(
     world: World, environment: dict[str, str], tmp_path: Path, client: Client
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_collection_can_be_asked_for_by_id_and_by_name(
         assert client.collect(int(emptied)).get(timeout=10)["manifests"] == 0
 
 
+@pytest.mark.slow
 def test_a_restored_tag_lives_and_a_permanently_deleted_one_does_not(
     world: World, environment: dict[str, str], tmp_path: Path, client: Client
 ) -> None:

@@ -33,8 +33,13 @@ def test_a_tags_life_is_told_in_order(world: World) -> None:
     registry.change_tag_expiration("acme/app", "v1", world.now_ms + 86_400_000)
     registry.delete_tag_permanently("acme/app", "v1", first.digest, is_alive=True)
     assert [routing_key(event) for event in written()] == [
-        "tag.created", "tag.retargeted", "tag.deleted", "tag.restored", "tag.expiry_changed", "tag.permanently_deleted",
-    ]  # fmt: skip
+        "tag.created",
+        "tag.retargeted",
+        "tag.deleted",
+        "tag.restored",
+        "tag.expiry_changed",
+        "tag.permanently_deleted",
+    ]
 
 
 def test_what_a_collection_removes_is_told_once_it_is_gone(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from model import outbox
 from model.clock import now_ms
 from model.database import transaction
-from worker import logs
+from worker import logs, metrics
 from worker.events.message import CloudEvent, cloud_events
 
 log = logs.logger("dredge.relay")
@@ -52,6 +52,7 @@ def relay(exchange: Exchange) -> Relayed:
         # broker's timeouts bound it, and losing the transaction repeats events but never drops one.
         events = exchange.publish(event for row in rows for event in _events(row))
         outbox.mark_published([row.id for row in rows], now_ms=now_ms())
+    metrics.published(events)
     return Relayed(len(rows), events, has_more=True)
 
 
