@@ -24,15 +24,14 @@ def run_baseline(url: str, budget_s: float) -> Run:
     with configured(url):
         before = row_counts()
         base_mb = peak_rss_mb()
-        started = time.perf_counter()
+        deadline = time.perf_counter() + budget_s
         with counted() as count:
             for row in fetch("SELECT id FROM repository ORDER BY id"):
-                _Repository(row.id, started + budget_s).collect()
-                if time.perf_counter() > started + budget_s:
+                _Repository(row.id, deadline).collect()
+                if time.perf_counter() > deadline:
                     break
-        seconds = time.perf_counter() - started
         peak = peak_rss_mb()
-        return Run(seconds, before, row_counts(), count.statements, peak, peak - base_mb, count.longest_s)
+        return Run.of(count, before, row_counts(), peak, peak - base_mb)
 
 
 class _Repository:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.count import Count
+
 
 @dataclass(frozen=True)
 class Run:
@@ -16,6 +18,28 @@ class Run:
     rss_mb: float = 0.0
     rss_growth_mb: float = 0.0
     longest_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        count: Count,
+        before: dict[str, int],
+        left: dict[str, int],
+        rss_mb: float,
+        rss_growth_mb: float = 0.0,
+    ) -> Run:
+        """What was counted, between two looks at the tables."""
+        return cls(
+            seconds=count.seconds,
+            before=before,
+            left=left,
+            statements=count.statements,
+            rss_mb=rss_mb,
+            rss_growth_mb=rss_growth_mb,
+            longest_s=count.longest_s,
+            cpu_s=count.cpu_s,
+        )
 
     def removed(self, table: str) -> int:
         """Rows that went from a table."""

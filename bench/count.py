@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from model.database import db, fetch
+from model.database import db, fetch, fetch_one
 
 TABLES = (
     "tag",
@@ -30,10 +32,12 @@ TABLES = (
 
 @dataclass
 class Count:
-    """Statements sent, the longest of them and of the transactions, in seconds."""
+    """Statements sent, the longest of them, and what the whole block took."""
 
     statements: int = 0
     longest_s: float = 0.0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 @contextmanager
@@ -41,6 +45,7 @@ def counted() -> Iterator[Count]:
     """Count the statements of this block that go through `model.database`."""
     count = Count()
     inner = db.obj.execute_sql
+    backend = Path(f"/proc/{fetch_one('SELECT pg_backend_pid() AS pid').pid}/stat")
 
     def execute_sql(*args: Any, **kwargs: Any) -> Any:
         count.statements += 1
@@ -51,10 +56,24 @@ def counted() -> Iterator[Count]:
             count.longest_s = max(count.longest_s, time.perf_counter() - started)
 
     db.obj.execute_sql = execute_sql
+    started, cpu_before = time.perf_counter(), _cpu_s(backend)
     try:
         yield count
     finally:
+        count.seconds = time.perf_counter() - started
+        count.cpu_s = _cpu_s(backend) - cpu_before
         del db.obj.execute_sql
+
+
+def _cpu_s(backend: Path) -> float:
+    """Processor time of this process and of its server process; 0 where the system does not tell.
+
+    Unlike the time that passes, it hardly depends on what else the machine is doing.
+    """
+    if not backend.exists():
+        return 0.0
+    ticks = backend.read_text().rpartition(")")[2].split()[11:13]
+    return time.process_time() + sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def row_counts() -> dict[str, int]:

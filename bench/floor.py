@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from bench.contest import Run
-from bench.count import row_counts
+from bench.count import counted, row_counts
 from bench.lab import configured, peak_rss_mb
 from model.clock import now_ms
 from model.database import execute, fetch, fetch_one, transaction
@@ -103,18 +101,16 @@ def run_floor(url: str, per_repository: bool) -> Run:
             )
         ]
         execute("RESET work_mem")
-        statements = 0
-        started = time.perf_counter()
-        if per_repository:
-            for repository_id in repositories:
-                statements += _delete("WHERE repository_id = %s", (repository_id,))
-        else:
-            statements = _delete("", ())
-        seconds = time.perf_counter() - started
-        return Run(seconds, before, row_counts(), statements, peak_rss_mb())
+        with counted() as count:
+            if per_repository:
+                for repository_id in repositories:
+                    _delete("WHERE repository_id = %s", (repository_id,))
+            else:
+                _delete("", ())
+        return Run.of(count, before, row_counts(), peak_rss_mb())
 
 
-def _delete(where: str, params: tuple[int, ...]) -> int:
+def _delete(where: str, params: tuple[int, ...]) -> None:
     with transaction():
         held = fetch_one(
             "SELECT " + ", ".join(f"EXISTS (SELECT FROM dead_{t} {where}) AS {t}" for t in _ORDER),
@@ -123,4 +119,3 @@ def _delete(where: str, params: tuple[int, ...]) -> int:
         tables = [table for table, is_held in zip(_ORDER, held, strict=True) if is_held]
         for table in tables:
             execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM dead_{table} {where})", params)
-    return len(tables) + 1
