@@ -76,14 +76,13 @@ class DataModelCache:
         started = self._clock()
         try:
             if key.group is None:
-                place = None
-                header, raw = key.header, self._backend.get(key.name)
+                name, header, generation = key.name, key.header, b""
+                raw = self._backend.get(name)
             else:
-                place, raw = self._generations.look(key, key.group)
-                header = place.header
+                name, header, generation, raw = self._generations.look(key, key.group)
         except CacheUnavailable as error:
             self._failed(key.kind, error, started)
-            return self._load_alone(key, loader, started)
+            return self._load_alone(key.kind, loader, started)
         if raw is not None and raw.startswith(header):
             try:
                 value = _decode(raw.decode())[-1]
@@ -92,7 +91,7 @@ class DataModelCache:
             else:
                 self._record(key.kind, "hit", self._clock() - started)
                 return value
-        place = place or Place(key, key.name, header, b"")
+        place = Place(key.kind, name, header, generation)
         return self._miss(place, raw, loader, should_cache, lifetime, started)
 
     def invalidate(self, *keys: CacheKey) -> bool:
@@ -137,16 +136,16 @@ class DataModelCache:
         try:
             found = self._acquire(place, raw, lease, mine)
         except CacheUnavailable as error:
-            self._failed(place.key.kind, error, started)
+            self._failed(place.kind, error, started)
             found = None
         if found is None:
-            return self._load_alone(place.key, loader, started)
+            return self._load_alone(place.kind, loader, started)
         if found is not mine:
             return self._hit(place, found, loader, started)
         try:
             value = loader()
-            self._record(place.key.kind, "miss", self._clock() - started)
-            ttl_ms = self._ttl_ms(place.key.kind, value, should_cache, lifetime)
+            self._record(place.kind, "miss", self._clock() - started)
+            ttl_ms = self._ttl_ms(place.kind, value, should_cache, lifetime)
         except BaseException:
             self._settle(place, mine, b"", 0)
             raise
@@ -192,17 +191,17 @@ class DataModelCache:
         try:
             value = _decode(raw.decode())[-1]
         except ValueError:
-            return self._load_alone(place.key, loader, started)
-        self._record(place.key.kind, "hit", self._clock() - started)
+            return self._load_alone(place.kind, loader, started)
+        self._record(place.kind, "hit", self._clock() - started)
         return value
 
-    def _load_alone(self, key: CacheKey, loader: Callable[[], Any], started: float) -> Any:
+    def _load_alone(self, kind: str, loader: Callable[[], Any], started: float) -> Any:
         value = loader()
-        self._record(key.kind, "alone", self._clock() - started)
+        self._record(kind, "alone", self._clock() - started)
         return value
 
     def _store(self, place: Place, mine: bytes, value: Any, ttl_ms: int) -> None:
-        kind = place.key.kind
+        kind = place.kind
         started = self._clock()
         if ttl_ms <= 0:
             self._settle(place, mine, b"!" + place.generation + b":", ALONE_MS)
@@ -228,7 +227,7 @@ class DataModelCache:
         try:
             return self._backend.settle(place.name, mine, value, ttl_ms)
         except CacheUnavailable as error:
-            self._failed(place.key.kind, error, started)
+            self._failed(place.kind, error, started)
             return None
 
     def _failed(self, kind: str, error: CacheUnavailable, started: float) -> None:

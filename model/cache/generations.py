@@ -15,7 +15,7 @@ _MOST_KNOWN = 10_000
 class Place(NamedTuple):
     """A key whose generation is known; `header` is what a value there must begin with."""
 
-    key: CacheKey
+    kind: str
     name: str
     header: bytes
     generation: bytes
@@ -29,25 +29,34 @@ class Generations:
         self._config = config
         self._known: dict[str, bytes] = {}
 
-    def look(self, key: CacheKey, group: str) -> tuple[Place, bytes | None]:
-        """The place of `key` and what is there: one round trip, two for a name not known yet."""
+    def look(self, key: CacheKey, group: str) -> tuple[str, bytes, bytes, bytes | None]:
+        """Name, header and generation of `key`, and what is there; one round trip once warm."""
+        name = key.name
         if not key.group_in_name:
-            raw, generation = self._backend.get_both(key.name, group)
-            return _place(key, self._begun(key, group, generation)), raw
+            raw, generation = self._backend.get_both(name, group)
+            if generation is None or not generation.isalnum():
+                generation = self._begin(key, group, generation)
+        else:
+            raw, generation = self._guess(key, group)
+            name += generation.decode()
+        return name, b'%b"%b",' % (key.header, generation), generation, raw
+
+    def _guess(self, key: CacheKey, group: str) -> tuple[bytes | None, bytes]:
+        """What is there under the generation, which the name ends with and which must be known first."""
         known = self._known.get(group)
         if known is None:
             raw, generation = None, self._backend.get(group)
         else:
-            # A guess: right unless somebody has invalidated since, and then its answer is not used.
+            # Right unless somebody has invalidated since, and then its answer is not used.
             raw, generation = self._backend.get_both(key.name + known.decode(), group)
-        generation = self._begun(key, group, generation)
-        place = _place(key, generation)
+        if generation is None or not generation.isalnum():
+            generation = self._begin(key, group, generation)
         if generation != known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[group] = generation
-            raw = self._backend.get(place.name)
-        return place, raw
+            raw = self._backend.get(key.name + generation.decode())
+        return raw, generation
 
     def drop(self, names: Iterable[str]) -> None:
         """These entries were deleted."""
@@ -55,10 +64,8 @@ class Generations:
             for name in names:
                 self._known.pop(name, None)
 
-    def _begun(self, key: CacheKey, group: str, found: bytes | None) -> bytes:
-        """The generation `found`, or a new one, random so that none returns; it outlives its members."""
-        if found is not None and found.isalnum():
-            return found
+    def _begin(self, key: CacheKey, group: str, found: bytes | None) -> bytes:
+        """A new generation, random so that none ever returns; it outlives what is stored under it."""
         fresh = secrets.token_hex(8).encode()
         now = self._backend.swap(group, found, fresh, 2 * max(self._config.ttl_ms(key.kind), 1000))
         if now is None:
@@ -66,8 +73,3 @@ class Generations:
         if not now.isalnum():
             raise CacheUnavailable
         return now
-
-
-def _place(key: CacheKey, generation: bytes) -> Place:
-    name = key.name + generation.decode() if key.group_in_name else key.name
-    return Place(key, name, key.header + b'"' + generation + b'",', generation)

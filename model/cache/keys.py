@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from typing import NamedTuple
 
@@ -48,44 +49,57 @@ BLOB_VERSIONS = (1, 2)
 REPOSITORY_KINDS = ("image", "application")
 
 # Control characters would forge names in logs; braces would move a key to another cluster slot.
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f{}]")
-_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
-_LONGEST = 1024
+_SAFE = re.compile(r"[^\x00-\x1f\x7f{}]{1,1024}").fullmatch
+_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,128}").fullmatch
 
 
 class CacheKey(NamedTuple):
-    """Where an entry is kept, for whom, and which names an invalidation deletes."""
+    """Where an entry is kept, for whom, and to which family it belongs."""
 
     kind: str
     name: str
     header: bytes
     group: str | None = None
     group_in_name: bool = False
-    forget: tuple[str, ...] | None = None
 
     @property
     def forgets(self) -> tuple[str, ...]:
         """The names to delete so that this entry is never served again."""
-        return self.forget or (self.name,)
+        if self.kind == REPOSITORY_BLOB and self.header:
+            # Only as this repository sees it: its generation is shared by all repositories.
+            return tuple(self.name[:-1] + str(version) for version in BLOB_VERSIONS)
+        return (self.group or self.name,)
 
 
 def _text(value: str) -> str:
     """`value` as a JSON string; raises `BadInput` where it cannot be part of a key."""
-    if type(value) is not str or not value or len(value) > _LONGEST or _FORBIDDEN.search(value):
-        raise BadInput("a part of a cache key must be a short text without control characters or braces")
-    return str(_quote(value))
+    try:
+        if _SAFE(value):
+            return _quote(value)
+    except TypeError:
+        pass
+    raise BadInput("a part of a cache key must be a short text without control characters or braces")
 
 
 def _number(value: int) -> int:
-    if type(value) is not int or value < 0:
-        raise BadInput("a part of a cache key must be a whole number that is not negative")
-    return value
+    if type(value) is int and value >= 0:
+        return value
+    raise BadInput("a part of a cache key must be a whole number that is not negative")
 
 
 def _digest(value: str) -> str:
-    if type(value) is not str or not _DIGEST.fullmatch(value):
-        raise BadInput("a part of a cache key must be a digest")
-    return value
+    try:
+        if _DIGEST(value):
+            return value
+    except TypeError:
+        pass
+    raise BadInput("a part of a cache key must be a digest")
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _owner(namespace: str, repository: str) -> str:
+    """A repository's two names in a header; a service asks for the same few again and again."""
+    return f"{_text(namespace)},{_text(repository)}"
 
 
 def repository_lookup(
@@ -97,12 +111,12 @@ def repository_lookup(
         name += f"_{manifest_ref}"
     if kind_filter:
         name += f"_{kind_filter}"
-    owner = f"{_text(namespace)},{_text(repository)}"
+    owner = _owner(namespace, repository)
     reference = _text(manifest_ref) if manifest_ref else "null"
     kind = _text(kind_filter) if kind_filter else "null"
     group = f"repository_lookup_gen__{namespace}/{repository}"
     header = f'[{SCHEMA_VERSION},"repository_lookup",{owner},{reference},{kind},'.encode()
-    return CacheKey(REPOSITORY_LOOKUP, name, header, group, forget=(group,))
+    return CacheKey(REPOSITORY_LOOKUP, name, header, group)
 
 
 def repository_manifest(repository_id: int, digest: str) -> CacheKey:
@@ -130,7 +144,6 @@ def active_tags(repository_id: int, last_tag: str | None = None, limit: int | No
         f'[{SCHEMA_VERSION},"active_tags",{repository_id},{last},{size},'.encode(),
         group,
         group_in_name=True,
-        forget=(group,),
     )
 
 
@@ -138,21 +151,19 @@ def repository_blob(namespace: str, repository: str, digest: str, version: int =
     """A blob as one repository sees it; invalidating forgets every version of it there."""
     if version not in BLOB_VERSIONS:
         raise BadInput("a blob's version in a cache key must be 1 or 2")
-    stem = f"repo_blob__{namespace}_{repository}_{_digest(digest)}_"
-    owner = f"{_text(namespace)},{_text(repository)}"
+    owner = _owner(namespace, repository)
     return CacheKey(
         REPOSITORY_BLOB,
-        f"{stem}{version}",
+        f"repo_blob__{namespace}_{repository}_{_digest(digest)}_{version}",
         f'[{SCHEMA_VERSION},"repository_blob",{owner},"{digest}",{version},'.encode(),
         f"repo_blob_gen__{digest}",
-        forget=(stem + "1", stem + "2"),
     )
 
 
 def blob_everywhere(digest: str) -> CacheKey:
     """Only to invalidate: the blob in every repository."""
     group = f"repo_blob_gen__{_digest(digest)}"
-    return CacheKey(REPOSITORY_BLOB, group, b"", group, forget=(group,))
+    return CacheKey(REPOSITORY_BLOB, group, b"", group)
 
 
 def catalog_page(
@@ -166,7 +177,6 @@ def catalog_page(
         f"catalog_page__{auth_context or '(anon)'}_{start}_{size}",
         f'[{SCHEMA_VERSION},"catalog_page",{who},{start},{size},'.encode(),
         "catalog_page_gen",
-        forget=("catalog_page_gen",),
     )
 
 
@@ -191,7 +201,7 @@ def manifest_referrers(repository_id: int, digest: str, artifact_type: str | Non
         kind = _text(artifact_type)
         name += f"_artifact_type_{hashlib.sha256(artifact_type.encode()).hexdigest()}"
     header = f'[{SCHEMA_VERSION},"manifest_referrers",{repository_id},"{digest}",{kind},'.encode()
-    return CacheKey(MANIFEST_REFERRERS, name, header, group, forget=(group,))
+    return CacheKey(MANIFEST_REFERRERS, name, header, group)
 
 
 def upstream_token(organization: str, registry: str, repository: str) -> CacheKey:
