@@ -16,7 +16,7 @@ from model import oci
 from model.blob import find_blob
 from model.clock import now_ms
 from model.database import connection
-from model.errors import BadDigest, NoSuchBlob, NoSuchManifest
+from model.errors import BadDigest, BadManifest, NoSuchBlob, NoSuchManifest
 from model.manifest import Found, find_manifest, find_referrers
 from worker.jobs.layout import (
     INDEX_LIMIT,
@@ -68,7 +68,8 @@ def export_layout(
         _store(root, document.digest, [document.text.encode()], None)
     top = [_entry(closure.documents[digest], {REF_NAME: tag} if tag else {})]
     top += [_entry(closure.documents[referrer], {}) for referrer in closure.referrers]
-    _write_index(root, _merged(entries, top))
+    index = {"schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": _merged(entries, top)}
+    _replace(root / "index.json", index)
     return Exported(
         manifests=len(closure.documents),
         referrers=len(closure.referrers),
@@ -139,18 +140,23 @@ def _prepare(root: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise BadLayout(f"{root}: {error.strerror}: it must be a directory that can be written") from error
     if not names:
+        # First of all: what a stopped export leaves can be told from other people's files.
+        _replace(root / "oci-layout", {"imageLayoutVersion": VERSION})
         return []
-    if not {"oci-layout", "index.json"} <= names:
+    if "oci-layout" not in names or not ("index.json" in names or names <= {"oci-layout", "blobs"}):
         raise BadLayout(f"{root} is not empty and is no OCI layout: choose another directory")
     version = _json(root / "oci-layout").get("imageLayoutVersion")
-    entries = _json(root / "index.json").get("manifests")
+    entries = _json(root / "index.json").get("manifests") if "index.json" in names else []
     if version != VERSION or not isinstance(entries, list):
         raise BadLayout(f"{root} holds an OCI layout that cannot be added to: choose another directory")
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return oci.parse_json(b"".join(read_file(file))[:INDEX_LIMIT])
+    try:
+        return oci.parse_json(b"".join(read_file(file))[:INDEX_LIMIT])
+    except BadManifest as error:
+        raise BadLayout(f"{file}: {error}: choose another directory") from error
 
 
 def _write_blob(
@@ -201,15 +207,13 @@ def _name(entry: Mapping[str, Any]) -> str | None:
     return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
 
 
-def _write_index(root: Path, entries: list[dict[str, Any]]) -> None:
-    index = {"schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": entries}
+def _replace(file: Path, fields: Mapping[str, Any]) -> None:
+    temporary = file.with_name(f".{uuid.uuid4().hex}")
     try:
-        for name, content in (("oci-layout", {"imageLayoutVersion": VERSION}), ("index.json", index)):
-            temporary = root / f".{uuid.uuid4().hex}"
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
-            temporary.replace(root / name)
+        temporary.write_text(json.dumps(fields, indent=1) + "\n")
+        temporary.replace(file)
     except OSError as error:
-        raise BadLayout(f"{root}: {error.strerror}: it cannot be written") from error
+        raise BadLayout(f"{file}: {error.strerror}: it cannot be written") from error
 
 
 def _noted(chunks: Iterable[bytes], advance: Advance) -> Iterable[bytes]:
