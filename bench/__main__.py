@@ -22,6 +22,8 @@ BENCHES: tuple[str, ...] = (
     "pushes",
     "celery_rate",
     "memory",
+    "cache",
+    "events",
 )
 
 
