@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import email
 import json
-import os
 from pathlib import Path
 
 from worker.images import LayoutBuilder
@@ -19,7 +19,7 @@ def make_layout(directory: Path) -> Path:
     """
     builder = LayoutBuilder(directory)
     base = builder.directory_layer(Path(json.__file__).parent, limit=LAYER_BYTES)
-    library = builder.directory_layer(Path(os.__file__).parent, limit=LAYER_BYTES, compression="zstd")
+    library = builder.directory_layer(Path(email.__file__).parent, limit=LAYER_BYTES, compression="zstd")
     index = {}
     for version in VERSIONS[:-1]:
         images = []
