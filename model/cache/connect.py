@@ -24,7 +24,7 @@ def connector(url: str, timeout_s: float) -> Callable[[], Client]:
     """A function that makes the client for `url`; raises `BadInput` now for what it cannot be."""
     scheme = urlsplit(url).scheme
     if scheme in _PLAIN:
-        return lambda: redis.Redis.from_url(url, **_options(timeout_s))
+        return _plain(url, scheme, timeout_s)
     kind = scheme.partition("+")[2]
     if kind not in ("sentinel", "cluster") or scheme.partition("+")[0] not in ("redis", "rediss"):
         raise BadInput(f"a cache URL cannot start with {scheme}://")
@@ -32,6 +32,18 @@ def connector(url: str, timeout_s: float) -> Callable[[], Client]:
     if kind == "cluster":
         return lambda: _cluster(nodes, options)
     return lambda: _sentinel(nodes, service, options)
+
+
+def _plain(url: str, scheme: str, timeout_s: float) -> Callable[[], Client]:
+    options = _options(timeout_s)
+    if scheme == "unix":
+        del options["socket_keepalive"]
+    try:
+        # Connects to nothing, but says what the library does not take.
+        redis.Redis.from_url(url, **options).connection_pool.make_connection()
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"a cache URL that the client does not take: {type(error).__name__}") from error
+    return lambda: redis.Redis.from_url(url, **options)
 
 
 def _options(timeout_s: float) -> dict[str, Any]:

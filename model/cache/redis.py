@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
 from model.cache.backend import CacheUnavailable
 from model.cache.base import DataModelCache
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _FAILURES = (RedisError, RedisClusterException, OSError)
 _NAMES_PER_COMMAND = 1_000
+# A server under load must answer each pipeline within the timeout.
+_NAMES_PER_PIPELINE = 8_000
 _MOST_OWED = 200_000
 
 Connect = Callable[[], "redis.Redis | redis.RedisCluster"]
@@ -166,29 +168,33 @@ class RedisBackend:
         self._breaker.fail()
 
     def _deliver(self, client: Any, wanted: Mapping[str, int]) -> None:
-        """Everything in one pipeline; a replica has applied it too when this returns."""
-        clustered = type(client) is redis.RedisCluster
-        pipe = self._pipeline(client)
+        """Everything in a few pipelines; a replica has applied it too when this returns."""
         doomed = [self._prefix + name for name, keep_ms in wanted.items() if not keep_ms]
+        clustered = type(client) is redis.RedisCluster
+        # In a cluster the names of one command must live on one node.
         step = 1 if clustered else _NAMES_PER_COMMAND
-        for start in range(0, len(doomed), step):
-            pipe.unlink(*doomed[start : start + step])
-        deletions = len(pipe.command_stack) if not clustered else len(doomed)
-        counters = [(self._prefix + name, keep_ms) for name, keep_ms in wanted.items() if keep_ms]
-        for name, keep_ms in counters:
-            pipe.incr(name)
-            pipe.pexpire(name, keep_ms)
-        if self._replica is not None and not clustered:
-            pipe.execute_command("WAIT", 1, self._wait_ms)
-        answers = pipe.execute(raise_on_error=False)
-        for answer in answers[:deletions]:
-            if isinstance(answer, Exception):
+        for first in range(0, len(doomed), _NAMES_PER_PIPELINE):
+            some = doomed[first : first + _NAMES_PER_PIPELINE]
+            pipe = self._pipeline(client)
+            for start in range(0, len(some), step):
+                pipe.unlink(*some[start : start + step])
+            if self._replica is not None and not clustered:
+                pipe.execute_command("WAIT", 1, self._wait_ms)
+            pipe.execute()
+        counters = {self._prefix + name: keep_ms for name, keep_ms in wanted.items() if keep_ms}
+        if counters:
+            self._count_on(client, counters)
+
+    def _count_on(self, client: Any, counters: Mapping[str, int]) -> None:
+        pipe = self._pipeline(client)
+        for name, keep_ms in counters.items():
+            pipe.incr(name).pexpire(name, keep_ms)
+        answers = pipe.execute(raise_on_error=False)[::2]
+        for name, answer in zip(counters, answers, strict=True):
+            if isinstance(answer, ReadOnlyError) or not isinstance(answer, (int, ResponseError)):
                 raise answer
-        for (name, _), answer in zip(counters, answers[deletions::2], strict=False):
             if isinstance(answer, ResponseError):
                 client.unlink(name)  # not a counter: forgetting it has the same effect
-            elif isinstance(answer, Exception):
-                raise answer
 
     def _pipeline(self, client: Any) -> Any:
         options = {} if type(client) is redis.RedisCluster else {"transaction": False}
