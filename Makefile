@@ -65,8 +65,8 @@ bench: $(STAMP) ## figures and ratios of this machine, as JSON lines with ARGS=-
 soak: $(STAMP) ## pushers, deleters and pullers against collections and kills, for SOAK_SECONDS
 	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
 
-docs: $(STAMP) ## write docs/commands.md from what the commands say
-	$(BIN)/python -m tests.commands_page
+docs: $(STAMP) ## write the pages of commands and settings from the code
+	$(BIN)/python -m tests.pages
 
 constraints: $(STAMP) ## write what is installed into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt

@@ -17,7 +17,7 @@ import pytest
 from celery.app.defaults import NAMESPACES, flatten
 from click import Command, Group
 
-from tests.commands_page import PAGE, below, help_of, page
+from tests.pages import PAGE, below, help_of, page
 from worker.cli import COMMANDS, dredge
 from worker.cli.up import PROCFILE
 

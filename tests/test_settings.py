@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, Field, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import fields
 
 import pytest
 
+from tests.pages import CONFIGURATION, refreshed_configuration, setting_row
 from worker.settings import PREFIX, Settings, SettingsError
 
-DOCUMENT = Path(__file__).parent.parent / "docs/configuration.md"
 
-
-def documented_default(field: Field[Any]) -> str:
-    """A default as the documentation shows it."""
-    if field.default is MISSING or field.default == "":
-        return ""
-    value = field.default
-    if isinstance(value, bool):
-        return "`true`" if value else "`false`"
-    return f"`{value:g}`" if isinstance(value, float) and value < 1e6 else f"`{value}`"
-
-
-def documented_row(field: Field[Any]) -> str:
-    """The row of a setting; `docs/configuration.md` holds exactly this."""
-    name = PREFIX + ("CACHE_TTL_<KIND>" if field.name == "cache_ttls" else field.name.upper())
-    help = field.metadata["help"].replace("|", "\\|")
-    secret = " (secret)" if field.metadata["secret"] else ""
-    return f"| `{name}` | {documented_default(field)} | {help}{secret} |"
-
-
-@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
-def test_the_setting_is_documented(field: Field[Any]) -> None:
-    assert documented_row(field) in DOCUMENT.read_text().splitlines()
-
-
-def test_the_documentation_names_no_other_setting() -> None:
-    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{PREFIX}")]
-    assert sorted(rows) == sorted(map(documented_row, fields(Settings)))
+def test_every_setting_is_documented_and_no_other() -> None:
+    text = CONFIGURATION.read_text()
+    assert refreshed_configuration(text) == text, "run `make docs`"
+    rows = [line for line in text.splitlines() if line.startswith(f"| `{PREFIX}")]
+    assert sorted(rows) == sorted(map(setting_row, fields(Settings)))
 
 
 def test_all_problems_come_at_once() -> None:
@@ -101,9 +77,10 @@ def test_nothing_reads_the_environment_but_the_doors() -> None:
         "worker/cli/output.py",
         "worker/cli/embedded.py",
         "worker/hooks.py",
+        "worker/metrics.py",
         "worker/wiring.py",
     }
-    root = DOCUMENT.parent.parent
+    root = CONFIGURATION.parent.parent
     sources = [root / "celeryconfig.py", *root.glob("model/**/*.py"), *root.glob("worker/**/*.py")]
     reading = re.compile(r"os\.environ|getenv")
     readers = {str(path.relative_to(root)) for path in sources if reading.search(path.read_text())}
