@@ -8,6 +8,7 @@ from model.database import IntArray, execute
 from model.gc.scope import Scope
 from model.policy import Policy
 from model.statement import run_one
+from model.upload import METADATA
 
 # A tag row `t` that nobody can restore any more.  The window is read again in this very statement.
 UNRECOVERABLE = """
@@ -150,7 +151,7 @@ WITH expired AS MATERIALIZED (
     INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)
     SELECT DISTINCT blob_id, %(repository_id)s, %(now_ms)s FROM expired
 ), stale AS MATERIALIZED (
-    SELECT b.id, b.uuid, b.location_id, b.byte_count FROM blobupload b
+    SELECT b.id, b.uuid, b.location_id, b.byte_count, b.chunk_count, b.storage_metadata FROM blobupload b
     WHERE b.repository_id = %(repository_id)s
       AND b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
     ORDER BY b.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -159,8 +160,14 @@ WITH expired AS MATERIALIZED (
     DELETE FROM blobupload b WHERE b.id = ANY(ARRAY(SELECT id FROM stale)) RETURNING 1
 ), stones AS (
     INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)
-    SELECT 'uploads/' || s.uuid, l.name, s.byte_count, %(now_ms)s, %(now_ms)s
+    SELECT 'uploads/' || s.uuid || n.suffix, l.name, s.byte_count / n.parts, %(now_ms)s, %(now_ms)s
     FROM stale s JOIN imagestoragelocation l ON l.id = s.location_id
+    -- Ours lie in numbered chunks, and one more than was noted may have been written.
+    CROSS JOIN LATERAL (
+        SELECT '' AS suffix, 1 AS parts WHERE s.storage_metadata IS DISTINCT FROM %(numbered)s
+        UNION ALL SELECT '-' || c, s.chunk_count + 1 FROM generate_series(0, s.chunk_count) c
+        WHERE s.storage_metadata = %(numbered)s
+    ) n
 )
 SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) AS uploads,
        ARRAY(SELECT DISTINCT b.content_checksum FROM expired e JOIN imagestorage b ON b.id = e.blob_id
@@ -191,6 +198,7 @@ def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUpload
             "repository_id": scope.repository_id,
             "now_ms": scope.now_ms,
             "upload_ttl_ms": policy.upload_ttl_ms,
+            "numbered": METADATA,
             "limit": limit,
         },
     )
