@@ -43,7 +43,7 @@ def run(options: Options) -> Iterator[Figure]:
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     with _s3() as store:
-        yield from _bulk(store, paths[:4_000])
+        yield from _bulk(store, paths[:3_000])
 
 
 def _path(n: int) -> str:

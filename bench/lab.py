@@ -7,12 +7,13 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg2
 
+from bench.bulk import without_indexes
 from model import database, schema
 from worker.embedded import EmbeddedServers
 from worker.sample import Shape, fill
@@ -21,6 +22,9 @@ Result = TypeVar("Result")
 
 # The server must not clean up behind one contender and not behind another.
 _SETTINGS = ("autovacuum = off", "checkpoint_timeout = '1h'", "max_wal_size = '8GB'")
+
+# Above this it is quicker to build indexes anew.
+_MANY = 50_000
 
 
 class Lab:
@@ -58,7 +62,8 @@ class Lab:
             with configured(f"{self.server}/{name}"):
                 schema.create()
                 if shape is not None:
-                    fill(shape)
+                    with without_indexes() if shape.manifests >= _MANY else nullcontext():
+                        fill(shape)
             vacuum(f"{self.server}/{name}")
             self._templates[shape] = name
         return self._templates[shape]

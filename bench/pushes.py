@@ -22,6 +22,7 @@ from model.clock import now_ms
 from model.manifest import create_manifest
 from model.policy import DEFAULT
 from worker.jobs.push import store_blob
+from worker.sample import Shape
 from worker.sample.shape import registry as registry_shape
 
 NAME = "pushes"
@@ -98,17 +99,21 @@ def collect_timed(url: str) -> tuple[float, float]:
     return started, time.monotonic()
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """50th and 99th percentiles, and how many times slower beside a collection."""
-    shape = registry_shape(options.manifests)
+def measure(shape: Shape, seconds: float) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Sorted seconds of each kind of operation: alone, and beside a collection at full speed."""
     with Lab() as lab, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         with lab.clone(shape) as url:
-            alone = Latencies(pool.submit(push_for, url, options.seconds, 1).result())
+            alone = Latencies(pool.submit(push_for, url, seconds, 1).result())
         with lab.clone(shape) as url:
-            pushing = pool.submit(push_for, url, options.seconds, 1)
+            pushing = pool.submit(push_for, url, seconds, 1)
             start, end = pool.submit(collect_timed, url).result()
             beside = Latencies(pushing.result())
-    calm, busy = alone.between(0, float("inf")), beside.between(start, end)
+    return alone.between(0, float("inf")), beside.between(start, end)
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """50th and 99th percentiles, and how many times slower beside a collection."""
+    calm, busy = measure(registry_shape(options.manifests), options.seconds)
     for kind in ("push", "tag", "pull"):
         for name, share in (("p50", 0.50), ("p99", 0.99)):
             before, during = (_percentile(found[kind], share) * 1000 for found in (calm, busy))
