@@ -39,7 +39,7 @@ CHOICES = {
 @click.command(name="demo")
 @click.option(
     "--manifests",
-    default=3000,
+    default=2000,
     show_default=True,
     type=click.IntRange(100, 1_000_000),
     help="Manifests in the sample.",
