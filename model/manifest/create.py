@@ -66,20 +66,26 @@ def create_manifest(
 
 
 def _lock_children(repository_id: int, document: Document, allow_missing: bool) -> Sequence[int]:
-    """Children are locked before they are linked: one that a collection has just judged is waited for."""
-    if not document.children:
-        return ()
+    """Children, and the subject, are locked before they are referred to; the children's ids.
+
+    One that a collection has just judged is waited for, and is gone then or stays.  A subject that
+    is held is skipped by the collection, which meets it again with its new referrer.
+    """
     wanted = list(dict.fromkeys(child.digest for child in document.children))
+    held = [*wanted, document.subject.digest] if document.subject else wanted
+    if not held:
+        return ()
     rows = fetch(
         "SELECT id, digest FROM manifest WHERE repository_id = %s AND digest = ANY(%s)"
         " ORDER BY id FOR KEY SHARE",
-        (repository_id, wanted),
+        (repository_id, held),
     )
     missing = set(wanted) - {row.digest for row in rows}
     if missing and not allow_missing:
         first = next(digest for digest in wanted if digest in missing)
         raise NoSuchManifest("The index lists a manifest that is not in the repository", digest=first)
-    return [row.id for row in rows]
+    children = set(wanted)
+    return [row.id for row in rows if row.digest in children]
 
 
 def _find_or_insert(repository_id: int, document: Document) -> tuple[int, bool]:
