@@ -17,8 +17,8 @@ _PURGE = """
 WITH hidden AS (
     DELETE FROM tag t WHERE t.manifest_id = ANY(%(dead)s) RETURNING t.id
 ), notified AS (
-    DELETE FROM tagnotificationsuccess s USING tag t
-    WHERE t.manifest_id = ANY(%(dead)s) AND s.tag_id = t.id RETURNING 1
+    DELETE FROM tagnotificationsuccess s
+    WHERE s.tag_id = ANY(ARRAY(SELECT id FROM hidden)) RETURNING 1
 ), children AS (
     -- A dead manifest's parents are dead too, so this takes every row that names it as a child.
     DELETE FROM manifestchild c WHERE c.manifest_id = ANY(%(dead)s) RETURNING 1
