@@ -30,12 +30,25 @@ def environment(lab: Lab, url: str, storage: Path) -> dict[str, str]:
 
 
 @contextmanager
-def worker(env: dict[str, str], log: Path, *, concurrency: int) -> Iterator[int]:
+def worker(env: dict[str, str], log: Path, *options: str, concurrency: int) -> Iterator[int]:
     """`celery -A worker worker` once it is ready; its process id.  Stopped at the end."""
-    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--loglevel=info"]
+    with _celery(env, log, "worker", "--loglevel=info", f"--concurrency={concurrency}", *options) as process:
+        _wait_until_ready(process, log)
+        yield process.pid
+
+
+@contextmanager
+def beat(env: dict[str, str], log: Path) -> Iterator[int]:
+    """`celery -A worker beat`; its process id.  Stopped at the end."""
+    with _celery(env, log, "beat") as process:
+        yield process.pid
+
+
+@contextmanager
+def _celery(env: dict[str, str], log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, f"--concurrency={concurrency}"],
+            [sys.executable, "-m", "celery", "-A", "worker", *arguments],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -43,8 +56,7 @@ def worker(env: dict[str, str], log: Path, *, concurrency: int) -> Iterator[int]
             start_new_session=True,
         )
     try:
-        _wait_until_ready(process, log)
-        yield process.pid
+        yield process
     finally:
         _stop(process)
 

@@ -36,6 +36,7 @@ QUEUE_OF = {
 
 EXCHANGE = "registry.events"
 EVENTS_QUEUE = "dredge.events"
+REMOVALS_QUEUE = "dredge.removals"
 
 # A publisher learns of a dead broker within a second or two, not after a minute of retries.
 PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}

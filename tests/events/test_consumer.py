@@ -79,7 +79,9 @@ def test_poison_is_rejected_and_takes_nothing_with_it(valkey: str, broker_redis:
     odd: Any = ["not an event"]
     producer = publisher._ready()
     producer.publish(odd, exchange="registry.events", routing_key="tag.deleted", serializer="json")
-    producer.publish(b"\xff", exchange="registry.events", routing_key="x", content_type="application/x-odd")
+    producer.publish(
+        b"\xff", exchange="registry.events", routing_key="tag.x", content_type="application/x-odd"
+    )
     publisher.publish([event("first"), event("poison"), event("nonsense"), event("last")])
     with consuming(valkey, handle):
         eventually(lambda: "last" in handle.handled)

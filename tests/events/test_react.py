@@ -83,6 +83,15 @@ def test_a_collected_manifest_leaves_the_cache_with_its_subject_and_its_blobs() 
     assert {"repository_manifest", "manifest_referrers", "repository_blob", "security_report"} <= kinds
 
 
+def test_a_whole_collection_in_one_event_has_the_keys_of_all_its_manifests() -> None:
+    about = tag_event(1, None)["data"]
+    one = [{"digest": digest_of(str(n)), "referred": None} for n in range(3)]
+    keys = list(stale_keys({"type": types.MANIFEST_COLLECTED, "data": {**about, "items": one}}))
+    assert sum(key.kind == "repository_manifest" for key in keys) == 3
+    erased = {"items": [{"digest": digest_of("b")}, {"digest": None}]}
+    assert len(list(stale_keys({"type": types.BLOB_ERASED, "data": erased}))) == 1
+
+
 def test_the_next_instant_is_that_of_the_first_tag_that_is_still_recoverable(world: World) -> None:
     owner = world.namespace("hourly", window_s=3600)
     repository = world.repository(namespace=owner)

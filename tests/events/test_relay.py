@@ -113,10 +113,10 @@ def test_while_one_relay_is_at_work_another_does_nothing(
     inside, done = threading.Event(), threading.Event()
 
     class Slow(Publisher):
-        def publish(self, events: Any) -> int:
+        def publish(self, events: Any, removals: Any = ()) -> int:
             inside.set()
             done.wait(5)
-            return super().publish(events)
+            return super().publish(events, removals)
 
     def slowly() -> None:
         with connection():
@@ -184,6 +184,17 @@ def test_a_queue_hears_only_the_types_that_it_is_bound_to(
         events.record(events.BLOB_ERASED, subject="x", data={"items": [{"subject": "a blob"}]}, now_ms=1)
     relay_all(publisher)
     assert arrived(valkey, "blobs") == ["a blob"]
+
+
+def test_the_workers_hear_of_a_whole_collection_in_one_message(
+    database: str, valkey: str, publisher: Publisher, broker_redis: Any
+) -> None:
+    with transaction():
+        items = [{"subject": str(n), "digest": str(n), "referred": None} for n in range(500)]
+        events.record(events.MANIFEST_COLLECTED, subject="x", data={"items": items}, now_ms=1)
+    assert relay(publisher).events == 500
+    assert broker_redis.llen("dredge:dredge.removals") == 1
+    assert broker_redis.llen("dredge:dredge.events") == 0
 
 
 def test_a_row_that_cannot_be_read_does_not_block_the_others(

@@ -1,4 +1,4 @@
-"""Takes events from the workers' own queue, in small batches, each event once."""
+"""Takes events from the workers' own queues, in small batches, each event once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kombu.message import Message
 from model.errors import RegistryError
 from worker import logs
 from worker.broker import OUTAGE, BrokerUnavailable, connect
-from worker.events.exchange import OWN_QUEUE, connection
+from worker.events.exchange import OWN_QUEUE, REMOVALS_QUEUE, connection
 from worker.events.message import CloudEvent
 
 log = logs.logger("dredge.consumer")
@@ -50,7 +50,7 @@ class EventConsumer:
         try:
             with Consumer(
                 link.channel(),
-                queues=[OWN_QUEUE],
+                queues=[OWN_QUEUE, REMOVALS_QUEUE],
                 callbacks=[self._receive],
                 accept=["json"],
                 prefetch_count=BATCH,

@@ -1,4 +1,4 @@
-"""The exchange that every event goes through, and the queue that the workers share."""
+"""The exchange that every event goes through, and the queues that the workers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from kombu import Connection, Exchange, Queue
 from worker import routes
 
 EXCHANGE = Exchange(routes.EXCHANGE, type="topic", durable=True)
-OWN_QUEUE = Queue(routes.EVENTS_QUEUE, EXCHANGE, routing_key="#", durable=True)
+# Two, taken from in turns: a deletion must not wait behind what a collection removed.
+OWN_QUEUE = Queue(routes.EVENTS_QUEUE, EXCHANGE, routing_key="tag.#", durable=True)
+REMOVALS_QUEUE = Queue(routes.REMOVALS_QUEUE, durable=True)
 
 
 def connection(url: str, key_prefix: str) -> Connection:

@@ -26,24 +26,20 @@ class Publisher:
         self._producer: Producer | None = None
         self._bindings: set[tuple[str, str]] = set()
 
-    def publish(self, events: Iterable[CloudEvent]) -> int:
-        """Send all, in order, each to every queue bound to its type; how many.
+    def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent] = ()) -> int:
+        """Send all, in order, each to every queue bound to its type; how many of `events`.
 
-        After an error any part of them may have been sent: send all of them again.
+        `removals` go to the workers alone.  After an error any part may have been sent: send all again.
         """
         sent = 0
         try:
             producer = self._ready()
             with _bindings_read_once(producer.channel), producer.batch(max_size=500):
                 for event in events:
-                    producer.publish(
-                        event,
-                        exchange=EXCHANGE.name,
-                        routing_key=routing_key(event),
-                        serializer="json",
-                        delivery_mode=2,
-                    )
+                    _send(producer, event, EXCHANGE.name, routing_key(event))
                     sent += 1
+                for removal in removals:
+                    _send(producer, removal, "", routes.REMOVALS_QUEUE)
         except OUTAGE as error:
             self.close()
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
@@ -95,7 +91,7 @@ class Publisher:
             channel = self._connection.channel()
             # The queue too, not only the exchange: what is published before any queue is bound is dropped.
             OWN_QUEUE(channel).declare()
-            self._producer = Producer(channel, exchange=EXCHANGE, auto_declare=False)
+            self._producer = Producer(channel, auto_declare=False)
         return self._producer
 
     def _learn_bindings(self) -> None:
@@ -105,6 +101,10 @@ class Publisher:
     @property
     def _epoch_key(self) -> str:
         return self._prefix + "events.epoch"
+
+
+def _send(producer: Producer, event: CloudEvent, exchange: str, key: str) -> None:
+    producer.publish(event, exchange=exchange, routing_key=key, serializer="json", delivery_mode=2)
 
 
 @contextmanager

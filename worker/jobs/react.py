@@ -56,13 +56,15 @@ def stale_keys(event: CloudEvent) -> Iterator[CacheKey]:
             data["namespace"], data["repository"], data["repository_id"], digests
         )
     elif kind == MANIFEST_COLLECTED:
+        items = data.get("items", [data])
         yield from invalidation.after_collection(
             data["namespace"],
             data["repository"],
             data["repository_id"],
-            manifests=[data["digest"]],
-            referred=[data["referred"]] if data.get("referred") else [],
+            manifests=[item["digest"] for item in items],
+            referred=[item["referred"] for item in items if item.get("referred")],
             blobs=data.get("blobs", []),
         )
-    elif kind == BLOB_ERASED and data.get("digest"):
-        yield from invalidation.after_blob_erased([data["digest"]])
+    elif kind == BLOB_ERASED:
+        digests = [item["digest"] for item in data.get("items", [data]) if item.get("digest")]
+        yield from invalidation.after_blob_erased(digests)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from model import outbox
 from model.clock import now_ms
 from model.database import transaction
 from worker import logs, metrics
-from worker.events.message import CloudEvent, cloud_events
+from worker.events.message import CloudEvent, cloud_events, removal
 
 log = logs.logger("dredge.relay")
 
@@ -21,7 +21,7 @@ BATCH_BYTES = 1_000_000
 class Exchange(Protocol):
     """What the relay needs of `worker.events.publisher.Publisher`; each may raise `BrokerUnavailable`."""
 
-    def publish(self, events: Iterator[CloudEvent]) -> int: ...
+    def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent]) -> int: ...
     def broker_forgot(self) -> bool: ...
     def restore_bindings(self) -> None: ...
     def remember_epoch(self) -> None: ...
@@ -50,7 +50,10 @@ def relay(exchange: Exchange) -> Relayed:
             return Relayed()
         # A network call inside a transaction, the only one: it holds the relay's lock and no row, the
         # broker's timeouts bound it, and losing the transaction repeats events but never drops one.
-        events = exchange.publish(event for row in rows for event in _events(row))
+        events = exchange.publish(
+            (event for row in rows for event in _events(row)),
+            (removed for row in rows for removed in _removal(row)),
+        )
         outbox.mark_published([row.id for row in rows], now_ms=now_ms())
     metrics.published(events)
     return Relayed(len(rows), events, has_more=True)
@@ -71,6 +74,14 @@ def heal(exchange: Exchange) -> int:
     exchange.remember_epoch()
     log.info("relay.broker_was_empty", rows=rows)
     return rows
+
+
+def _removal(row: outbox.OutboxRow) -> Sequence[CloudEvent]:
+    try:
+        found = removal(row)
+    except ValueError:
+        return ()
+    return () if found is None else (found,)
 
 
 def _events(row: outbox.OutboxRow) -> Sequence[CloudEvent]:
