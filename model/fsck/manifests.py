@@ -35,37 +35,47 @@ WITH RECURSIVE slice AS MATERIALIZED (
         SELECT s.id FROM manifest s
         WHERE %(cascade)s AND s.repository_id = m.repository_id AND s.subject = m.digest
     ) AS next(id)
-), dead AS (
-    SELECT m.id, m.repository_id, m.digest FROM slice m
+), dead AS MATERIALIZED (
+    SELECT m.id, m.repository_id, m.digest, m.subject FROM slice m
     WHERE NOT EXISTS (SELECT FROM used WHERE used.id = m.id)
+), traced(id) AS (
+    -- What a collection starts from: a candidate, a tag that is due, a repository that is purged ...
+    SELECT m.id FROM dead m
+    JOIN repository r ON r.id = m.repository_id JOIN "user" n ON n.id = r.namespace_user_id
+    WHERE r.state = 3
+       OR EXISTS (SELECT FROM dredge_manifest_candidate k
+                  WHERE k.repository_id = m.repository_id AND k.manifest_id = m.id)
+       OR EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id
+                  AND t.lifetime_end_ms <= %(now_ms)s - n.removed_tag_expiration_s * 1000)
+    UNION
+    -- ... and what it comes to from there: children, subjects and, with `cascade`, referrers.
+    SELECT next.id FROM traced JOIN dead m ON m.id = traced.id CROSS JOIN LATERAL (
+        SELECT c.child_manifest_id FROM manifestchild c WHERE c.manifest_id = m.id
+        UNION ALL
+        SELECT s.id FROM dead s WHERE s.repository_id = m.repository_id AND s.digest = m.subject
+        UNION ALL
+        SELECT s.id FROM dead s
+        WHERE %(cascade)s AND s.repository_id = m.repository_id AND s.subject = m.digest
+    ) AS next(id) WHERE next.id IN (SELECT id FROM dead)
 )
 """
 SHOWN = "n.username || '/' || r.name || '@' || m.digest || ' (manifest ' || m.id || ')'"
 SCOPE = ' JOIN repository r ON r.id = m.repository_id JOIN "user" n ON n.id = r.namespace_user_id'
-TRACE = (
-    "EXISTS (SELECT FROM dredge_manifest_candidate k"
-    " WHERE k.repository_id = m.repository_id AND k.manifest_id = m.id)"
-)
-# A repository marked for deletion, and a tag that is due, are traces too: a collection will come.
-VISITED = (
-    "(r.state = 3 OR EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND n.enabled"
-    " AND t.lifetime_end_ms <= %(now_ms)s - n.removed_tag_expiration_s * 1000))"
-)
 
 SLICED = (
     Check(
         "manifest-dead-without-a-trace",
         "violation",
-        "a dead manifest that no candidate row remembers: nothing will find it",
+        "a dead manifest that nothing leads to: no candidate row, no tag that ends, no other dead manifest",
         "`dredge sweep` finds it (two sightings, then the collector judges it).",
-        f"{USED} SELECT {SHOWN} FROM dead m{SCOPE} WHERE NOT {TRACE} AND NOT {VISITED}",
+        f"{USED} SELECT {SHOWN} FROM dead m{SCOPE} WHERE m.id NOT IN (SELECT id FROM traced)",
     ),
     Check(
         "manifest-dead",
         "pending",
         "a dead manifest that its repository's next collection will judge",
         "The next collection of its repository takes it.",
-        f"{USED} SELECT {SHOWN} FROM dead m{SCOPE} WHERE {TRACE} OR {VISITED}",
+        f"{USED} SELECT {SHOWN} FROM dead m{SCOPE} WHERE m.id IN (SELECT id FROM traced)",
     ),
 )
 
