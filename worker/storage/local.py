@@ -114,11 +114,12 @@ class LocalStore:
 
     def _into_place(self, temporary: Path, target: Path) -> None:
         for left in reversed(range(_RENAME_TRIES)):
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
                 break
-            except FileNotFoundError:  # an erase removed the folder while it was empty
+            # An erase removed the folder while it was empty, before or after we looked.
+            except (FileNotFoundError, FileExistsError):
                 if not left:
                     raise
         if self._fsync:

@@ -21,6 +21,8 @@ _REFUSALS = 8
 _REFUSED = re.compile(r'DeleteFailed \{\s*path: "(?P<path>[^"]*)",\s*code: "(?P<code>[^"]*)"')
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
+# Where the library looks for a machine's role when no credentials are set.
+_METADATA_SERVICE = re.compile(r"://169\.254\.|://\[fd00:ec2|://sts\.")
 _BUSY = ("SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests")
 _ADVICE = {
     "401": "check the AWS credentials",
@@ -35,6 +37,8 @@ def explain(error: BaseException) -> tuple[str, str]:
     """One line for people and a kind for the program: answered, busy, unsent or unknown."""
     text = str(error)
     line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    if _METADATA_SERVICE.search(line):
+        return "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "unsent"
     status, code = _STATUS.search(text), _CODE.search(text)
     if status:
         number = status.group(1)

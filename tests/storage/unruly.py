@@ -1,0 +1,86 @@
+"""An S3 server that says what a test tells it to, between the library and the real one of the tests."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Answer = tuple[int, bytes] | None
+Response = tuple[int, bytes, dict[str, str]]
+HANG = (0, b"")
+
+
+@dataclass
+class Unruly:
+    """`answer(method, path, body)` gives a status and body, `HANG`, or None to pass the request on."""
+
+    upstream: str
+    url: str = ""
+    answer: Callable[[str, str, bytes], Answer] = lambda *_: None
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def respond(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Response:
+        self.requests.append((method, path))
+        answer = self.answer(method, path, body)
+        if answer == HANG:
+            self.release.wait(20)
+        if answer:
+            return *answer, {}
+        return self._pass_on(method, path, body, headers)
+
+    def _pass_on(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Response:
+        kept = {
+            name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")
+        }
+        kept.setdefault("content-type", "application/octet-stream")
+        request = urllib.request.Request(self.upstream + path, data=body or None, method=method, headers=kept)
+        try:
+            with urllib.request.urlopen(request) as found:
+                return found.status, found.read(), dict(found.headers)
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), dict(error.headers)
+
+
+@contextmanager
+def unruly_server(upstream: str) -> Iterator[Unruly]:
+    """Serve until the block ends."""
+    unruly = Unruly(upstream)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, content, headers = unruly.respond(self.command, self.path, body, dict(self.headers))
+            if status:
+                self.send_response(status)
+                for name, value in headers.items():
+                    if name.lower() in ("etag", "last-modified", "content-type"):
+                        self.send_header(name, value)
+                length = headers.get("Content-Length") if self.command == "HEAD" else None
+                self.send_header("content-length", length or str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+    for method in ("GET", "PUT", "POST", "DELETE", "HEAD"):
+        setattr(Handler, f"do_{method}", Handler.serve)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    unruly.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield unruly
+    finally:
+        unruly.release.set()
+        server.shutdown()
+        server.server_close()
