@@ -17,9 +17,11 @@ if not settings.broker_url:
 broker_url = routes.kombu_url(settings.broker_url)
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# A task gives up its turn after its budget; what is held ten times longer was lost with its worker.
+# A task gives up its turn after its budget; one that takes ten times as long hangs, and is ended before its
+# message is given to another worker.
+task_time_limit = max(600, 10 * settings.task_budget_s)
 broker_transport_options = routes.transport_options(
-    settings.key_prefix, visibility_timeout_s=max(600, 10 * settings.task_budget_s)
+    settings.key_prefix, visibility_timeout_s=1.2 * task_time_limit
 )
 task_publish_retry_policy = routes.PUBLISH_RETRY
 

@@ -98,8 +98,8 @@ def task(name: str) -> Iterator[None]:
     except Retry:
         outcome = "retried"
         raise
-    except RegistryError:
-        outcome = "refused"
+    except RegistryError as error:
+        outcome = "failed" if error.retryable else "refused"
         raise
     finally:
         _recorded.tasks.labels(name, outcome).inc()

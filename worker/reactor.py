@@ -40,15 +40,22 @@ class DatabaseClock:
     """The database's time without asking each time: asked twice a minute, counted on in between."""
 
     def __init__(self) -> None:
-        self._offset_ms = 0.0
+        self._offset_ms: float | None = None
         self._asked_s = float("-inf")
 
     def now_ms(self) -> int:
-        """Milliseconds since the epoch on the database server.  Raises `DatabaseUnavailable`."""
-        if time.monotonic() - self._asked_s > CLOCK_AGE_S:
-            with connection():
-                self._offset_ms = now_ms() - time.monotonic() * 1000
+        """Milliseconds since the epoch on the database server.
+
+        Raises `DatabaseUnavailable` only if it never answered.
+        """
+        if time.monotonic() - self._asked_s > CLOCK_AGE_S or self._offset_ms is None:
             self._asked_s = time.monotonic()
+            try:
+                with connection():
+                    self._offset_ms = now_ms() - time.monotonic() * 1000
+            except RegistryError:
+                if self._offset_ms is None:
+                    raise
         return int(self._offset_ms + time.monotonic() * 1000)
 
 

@@ -49,8 +49,10 @@ def task_queues() -> list[Queue]:
 
 
 def kombu_url(url: str) -> str:
-    """The URL as kombu spells it: only a Unix socket has another scheme there."""
-    return "redis+socket://" + url.removeprefix("unix://") if urlsplit(url).scheme == "unix" else url
+    """The URL as kombu spells it: a Unix socket has another scheme there, and its database another name."""
+    if urlsplit(url).scheme != "unix":
+        return url
+    return "redis+socket://" + url.removeprefix("unix://").replace("?db=", "?virtual_host=")
 
 
 def transport_options(key_prefix: str, *, visibility_timeout_s: float = 600) -> dict[str, Any]:

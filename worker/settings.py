@@ -83,7 +83,7 @@ def _locations(raw: str) -> dict[str, str]:
 
 
 _PLAIN = ("redis", "rediss", "unix")
-_REDIS = _url(*_PLAIN, "sentinel")
+_REDIS = _url(*_PLAIN)
 _CLUSTERED = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _CACHE = _url(*_PLAIN, *_CLUSTERED, "memory", "none")
 _DAY_S = 86_400

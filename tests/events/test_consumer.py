@@ -85,7 +85,7 @@ def test_poison_is_rejected_and_takes_nothing_with_it(valkey: str, broker_redis:
     publisher.publish([event("first"), event("poison"), event("nonsense"), event("last")])
     with consuming(valkey, handle):
         eventually(lambda: "last" in handle.handled)
-        eventually(lambda: not broker_redis.exists("dredge:dredge.events", "dredge:unacked"))
+        eventually(lambda: not broker_redis.exists("dredge:dredge.events", "dredge:events.unacked"))
     assert handle.handled == ["first", "last"]
 
 
