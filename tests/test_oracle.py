@@ -251,7 +251,7 @@ def check_own_tables(after: Snapshot, verdict: Verdict) -> None:
             erased.update((item["location"], item["subject"]) for item in data["items"])
     assert sorted(collected.elements()) == verdict.dead_digests
     assert verdict.left_digests <= left <= verdict.released_digests
-    assert len(erased) == sum(erased.values()) == len(verdict.objects)
+    assert len(erased) == len(verdict.objects)
     history = after["dredge_collection"].values()
     assert sum(row["tags"] for row in history) == len(verdict.gone.get("tag", ()))
     assert sum(row["manifests"] for row in history) == len(verdict.gone.get("manifest", ()))

@@ -164,25 +164,30 @@ def _settle(stores: Stores, outcome: Outcome, started_ms: int) -> None:
         postpone_tombstones(outcome.unknown, lingers_ms=lingers_ms)
     for error in {*outcome.failed.values(), *outcome.unknown.values()}:
         log.warning("object.not_erased", error=error)
-    if outcome.erased:
-        _record(outcome.erased, started_ms)
+    if outcome.erased or outcome.missing:
+        _record(outcome.erased, outcome.missing, started_ms)
 
 
-def _record(erased: list[Stone], started_ms: int) -> None:
-    record_collection(
-        "erase",
-        started_ms=started_ms,
-        objects=len(erased),
-        bytes=sum(stone.size for stone in erased),
-    )
+def _record(erased: list[Stone], missing: list[Stone], started_ms: int) -> None:
+    """History and the event: also of objects that were not there, without claiming bytes for them.
+
+    One of those may have been erased by somebody who died before the commit: nobody else told of it.
+    """
+    if erased:
+        record_collection(
+            "erase",
+            started_ms=started_ms,
+            objects=len(erased),
+            bytes=sum(stone.size for stone in erased),
+        )
     items = [
         {
             "subject": stone.digest or stone.path,
             "digest": stone.digest,
             "location": stone.location,
-            "bytes": stone.size,
+            "bytes": bytes,
         }
-        for stone in erased
+        for stone, bytes in (*((s, s.size) for s in erased), *((s, 0) for s in missing))
     ]
     events.record(events.BLOB_ERASED, subject="objects", data={"items": items}, now_ms=started_ms)
 
