@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,20 @@ def test_a_restored_tag_lives_and_a_permanently_deleted_one_does_not(
         gone = client.delete_tag_permanently("acme", "app", "v1", digest, is_alive=True).get(timeout=10)
         assert [each["tag"] for each in gone] == ["v1"]
         eventually(lambda: registry.get_tag("acme/app", "v1") is None, 10, running)
+
+
+@pytest.mark.slow
+def test_each_tag_is_collected_at_its_instant_and_none_waits_for_a_scan(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    soon = world.repository("soon", namespace=world.namespace("brief", window_s=3))
+    rows = {name: int(world.tag(name, repository=soon)) for name in ("first", "second")}
+    with worker(environment, tmp_path) as running:
+        for name in rows:
+            registry.delete_tag("brief/soon", name)
+            time.sleep(0.7)
+        for name, row in rows.items():
+            due_s = world.value("SELECT lifetime_end_ms FROM tag WHERE id = %s", (row,)) / 1000 + 3
+            eventually(lambda row=row: row not in world.snapshot()["tag"], 10, running)
+            late_s = world.value("SELECT extract(epoch FROM clock_timestamp())::float8") - due_s
+            assert 0 <= late_s < 1.5, name
