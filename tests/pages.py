@@ -66,7 +66,8 @@ def setting_row(field: Field[Any]) -> str:
 
 
 def _variable(field: Field[Any]) -> str:
-    return PREFIX + ("CACHE_TTL_<KIND>" if field.name == "cache_ttls" else field.name.upper())
+    per_kind = {"cache_ttls": "CACHE_TTL_<KIND>", "cache_sizes": "CACHE_MAX_BYTES_<KIND>"}
+    return PREFIX + per_kind.get(field.name, field.name.upper())
 
 
 def _default(field: Field[Any]) -> str:

@@ -27,7 +27,8 @@ def test_all_problems_come_at_once() -> None:
         "DREDGE_QUOTA": "perhaps",
         "DREDGE_STORAGE": "a=/x,a=/y",
         "DREDGE_SCAN_LIMITS": "5",
-        "DREDGE_CACHE_TTL_BLOB": "soon",
+        "DREDGE_CACHE_TTL_REPOSITORY_BLOB": "soon",
+        "DREDGE_CACHE_MAX_BYTES_REPOSITORY_BLOB": "0",
     }
     with pytest.raises(SettingsError) as caught:
         Settings.from_env(wrong)
@@ -50,13 +51,15 @@ def test_every_value_arrives_with_its_type() -> None:
             "DREDGE_QUOTA": "off",
             "DREDGE_REFERRERS": "cascade",
             "DREDGE_REFERRER_GRACE_S": "60",
-            "DREDGE_CACHE_TTL_BLOB": "5",
+            "DREDGE_CACHE_TTL_REPOSITORY_BLOB": "5",
+            "DREDGE_CACHE_MAX_BYTES_CATALOG_PAGE": "2000",
             "DREDGE_LOG_FORMAT": "  ",
             "PATH": "/bin",
         }
     )
     assert read.storage == {"eu": "s3://bucket/prefix?endpoint=http://minio:9000", "us": "/objects"}
-    assert (read.scan_interval_s, read.quota, read.cache_ttls) == (0.5, False, {"blob": 5.0})
+    assert (read.scan_interval_s, read.quota, read.cache_ttls) == (0.5, False, {"repository_blob": 5.0})
+    assert read.cache_sizes == {"catalog_page": 2000}
     assert (read.policy.referrers, read.policy.referrer_grace_ms) == ("cascade", 60_000)
     assert read.log_format == "text"
 

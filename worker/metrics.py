@@ -40,6 +40,9 @@ class Recorded:
         )
         self.freed = Counter("dredge_freed", "What was removed.", ["what"], registry=here)
         self.events = Counter("dredge_events_published", "Events published.", registry=here)
+        kinds = ["kind", "outcome"]
+        self.cache = Counter("dredge_cache", "What the cache did.", kinds, registry=here)
+        self.cache_seconds = Counter("dredge_cache_seconds", "How long it took.", kinds, registry=here)
 
 
 _recorded: Recorded | None = None
@@ -117,3 +120,13 @@ def published(events: int) -> None:
     """Count events that the relay published."""
     if _recorded is not None:
         _recorded.events.inc(events)
+
+
+class CacheRecorder:
+    """Counts what the data-model cache does, by kind of entry and `model.cache.OUTCOMES`."""
+
+    def record(self, kind: str, outcome: str, seconds: float, count: int = 1) -> None:
+        """`count` times `outcome`, which took `seconds` together."""
+        if _recorded is not None:
+            _recorded.cache.labels(kind, outcome).inc(count)
+            _recorded.cache_seconds.labels(kind, outcome).inc(seconds)

@@ -85,7 +85,10 @@ def _locations(raw: str) -> dict[str, str]:
 _PLAIN = ("redis", "rediss", "unix")
 _REDIS = _url(*_PLAIN)
 _CLUSTERED = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-_CACHE = _url(*_PLAIN, *_CLUSTERED, "memory", "none")
+_CACHE = _url(
+    *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
+    *("redis+cluster", "rediss+cluster", "memory", "none"),
+)
 _DAY_S = 86_400
 
 
@@ -95,6 +98,10 @@ def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: boo
     return field(**made, metadata={"parse": parse, "help": help, "secret": secret})
 
 
+# Fields with one variable for each kind of cache entry, which begins so and ends with the kind.
+_PER_KIND = {"cache_ttls": PREFIX + "CACHE_TTL_", "cache_sizes": PREFIX + "CACHE_MAX_BYTES_"}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every setting; the variable is `DREDGE_` and the field's name in capitals."""
@@ -102,7 +109,7 @@ class Settings:
     database_url: str = setting(
         "",
         _url("postgresql", "postgres"),
-        "PostgreSQL with the registry's tables; empty: embedded server",
+        "PostgreSQL with the registry's tables; empty: embedded",
         secret=True,
     )
     prepared_statements: bool = setting(
@@ -110,10 +117,7 @@ class Settings:
     )
     broker_url: str = setting("", _REDIS, "Redis for Celery and events; empty: embedded server", secret=True)
     cache_url: str = setting(
-        "",
-        _CACHE,
-        "Redis of the data-model cache (default: the broker's); memory:// or none:// also work",
-        secret=True,
+        "", _CACHE, "Redis of the cache (default: the broker's); memory:// or none:// also work", secret=True
     )
     cache_replica_url: str = setting("", _CACHE, "Redis to read cache entries from, if another", secret=True)
     storage: dict[str, str] = setting(
@@ -185,8 +189,9 @@ class Settings:
     clair_psk: str = setting("", _text, "Clair's pre-shared key, base64", secret=True)
 
     cache_prefix: str = setting("", _text, "prefix of this system's cache keys")
-    cache_ttls: dict[str, float] = setting(dict, _text, "per kind, by DREDGE_CACHE_TTL_<KIND> in seconds")
+    cache_ttls: dict[str, float] = setting(dict, _number(0, 1e8, float), "life of one kind, seconds; 0: none")
     cache_max_bytes: int = setting(1_000_000, _number(1, 512_000_000), "a larger value is not cached, bytes")
+    cache_sizes: dict[str, int] = setting(dict, _number(1, 512_000_000), "the same for one kind of entry")
     cache_timeout_s: float = setting(
         0.5, _number(0.01, 60, float), "connect and read timeout of the cache, seconds"
     )
@@ -201,24 +206,23 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Read every `DREDGE_*` variable; raises `SettingsError` with all problems at once."""
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {field: {} for field in _PER_KIND}
         problems: list[str] = []
-        known = {PREFIX + f.name.upper(): f for f in fields(cls) if f.name != "cache_ttls"}
-        ttls: dict[str, float] = {}
+        known = {PREFIX + f.name.upper(): f for f in fields(cls) if f.name not in _PER_KIND}
+        parsers = {f.name: f.metadata["parse"] for f in fields(cls) if f.name in _PER_KIND}
         for name, raw in sorted(environ.items()):
             if not name.startswith(PREFIX) or not raw.strip():
                 continue
             try:
                 if name in known:
                     values[known[name].name] = known[name].metadata["parse"](raw.strip())
-                elif name.startswith(PREFIX + "CACHE_TTL_"):
-                    kind = name.removeprefix(PREFIX + "CACHE_TTL_").lower()
-                    ttls[kind] = _number(0, 365 * _DAY_S, float)(raw.strip())
+                elif field := next((f for f in _PER_KIND if name.startswith(_PER_KIND[f])), ""):
+                    values[field][name.removeprefix(_PER_KIND[field]).lower()] = parsers[field](raw.strip())
                 else:
                     problems.append(f"{name}: no such setting")
             except ValueError as error:
                 problems.append(f"{name}: {error}")
-        settings = cls(**values, cache_ttls=ttls)
+        settings = cls(**values)
         problems += settings._contradictions()
         if problems:
             raise SettingsError(problems)

@@ -10,7 +10,7 @@ from celery import Celery
 from model import database
 from model.cache.base import DataModelCache
 from model.cache.open import open_cache
-from worker import broker
+from worker import broker, metrics
 from worker.jobs.alone import NoDueSet, NoQueue
 from worker.jobs.toolbox import Toolbox
 from worker.queueing import CeleryQueue, RedisDueSet
@@ -66,8 +66,10 @@ def _cache(settings: Settings) -> DataModelCache:
         quay_url=settings.quay_redis_url,
         prefix=settings.cache_prefix,
         ttls=settings.cache_ttls,
+        sizes=settings.cache_sizes,
         max_bytes=settings.cache_max_bytes,
         timeout_s=settings.cache_timeout_s,
+        recorder=metrics.CacheRecorder(),
     )
 
 

@@ -128,10 +128,11 @@ class CachedLookups:
 
         Also when the block fails: a commit whose answer was lost may still have happened.
         """
+        wrong = _keys_of_tags(repository)
         try:
             yield
         finally:
-            self._cache.invalidate(*_keys_of_tags(repository))
+            self._cache.invalidate(*wrong)
 
     def _read(
         self, key: CacheKey | None, load: Callable[[], Any], lifetime: Callable[[Any], float] | None = None

@@ -7,13 +7,16 @@ from typing import Any
 from model import registry
 from model.errors import BadInput
 from model.names import parse_repository
+from model.registry.cached import CachedLookups
 from model.tag import Tag
 from worker.jobs.toolbox import Toolbox
 
 
 def delete_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
     """End a tag; it can be restored until its namespace's window closes.  None where there is no such tag."""
-    ended = registry.delete_tag(full_name(namespace, repository), tag, policy=toolbox.policy)
+    name = full_name(namespace, repository)
+    with CachedLookups(toolbox.cache).changing_tags(name):
+        ended = registry.delete_tag(name, tag, policy=toolbox.policy)
     return described(ended) if ended else None
 
 
@@ -28,22 +31,24 @@ def delete_tag_permanently(
     include_submanifests: bool,
 ) -> list[dict[str, Any]]:
     """Put a tag's past on one manifest beyond restoring, with `is_alive` its present; what was changed."""
-    gone = registry.delete_tag_permanently(
-        full_name(namespace, repository),
-        tag,
-        digest,
-        is_alive=is_alive,
-        include_submanifests=include_submanifests,
-        policy=toolbox.policy,
-    )
+    name = full_name(namespace, repository)
+    with CachedLookups(toolbox.cache).changing_tags(name):
+        gone = registry.delete_tag_permanently(
+            name,
+            tag,
+            digest,
+            is_alive=is_alive,
+            include_submanifests=include_submanifests,
+            policy=toolbox.policy,
+        )
     return [described(each) for each in gone]
 
 
 def restore_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str, digest: str) -> dict[str, Any]:
     """Point a tag at a manifest again that it pointed at inside the recovery window."""
-    return described(
-        registry.restore_tag(full_name(namespace, repository), tag, digest, policy=toolbox.policy)
-    )
+    name = full_name(namespace, repository)
+    with CachedLookups(toolbox.cache).changing_tags(name):
+        return described(registry.restore_tag(name, tag, digest, policy=toolbox.policy))
 
 
 def full_name(namespace: object, repository: object) -> str:
