@@ -87,7 +87,10 @@ def test_the_demonstration_collects_all_garbage_and_nothing_else(
     assert said["tags"] >= said["repositories"] > 5
 
 
-def test_a_demonstration_that_is_interrupted_leaves_nothing(directory: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demonstration_that_is_interrupted_leaves_nothing(
+    directory: Path, number: signal.Signals
+) -> None:
     process = subprocess.Popen(
         [DREDGE, "demo", "--manifests", "2000"],
         env=environment(directory),
@@ -101,6 +104,6 @@ def test_a_demonstration_that_is_interrupted_leaves_nothing(directory: Path) -> 
             if line.startswith("deleting tags"):
                 break
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.stderr.read()
     assert process.returncode not in (0, None)

@@ -19,7 +19,7 @@ from model.clock import now_ms
 from model.gc.status import Totals, read_freed, read_totals
 from worker import wiring
 from worker.cli import output
-from worker.cli.embedded import command_environment, create_tables
+from worker.cli.embedded import command_environment, create_tables, stoppable
 from worker.cli.up import PROCFILE
 from worker.demo.processes import Processes
 from worker.demo.run import Demo, as_json
@@ -58,7 +58,11 @@ def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:
     Leaves nothing behind.
     """
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="dredge-demo-") as name, _servers(Path(name)) as environment:
+    with (
+        stoppable(),
+        tempfile.TemporaryDirectory(prefix="dredge-demo-") as name,
+        _servers(Path(name)) as environment,
+    ):
         directory = Path(name)
         settings = Settings.from_env({k: v for k, v in environment.items() if k.startswith("DREDGE_")})
         database.configure(settings.database_url)

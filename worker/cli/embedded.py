@@ -32,7 +32,7 @@ def command(initialise: bool, directory: Path | None, command_line: tuple[str, .
     The command finds their URLs in DREDGE_DATABASE_URL, DREDGE_BROKER_URL, DREDGE_CACHE_URL and
     DREDGE_STORAGE.  The servers end with it, and the exit code is the command's.
     """
-    with _stoppable(), EmbeddedServers(directory, durable=directory is not None) as servers:
+    with stoppable(), EmbeddedServers(directory, durable=directory is not None) as servers:
         if initialise:
             create_tables(servers.database_url)
         code = run(command_line, servers.environment())
@@ -82,7 +82,7 @@ def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """Outside of the child's life a SIGTERM ends this command as an exception, so that servers stop."""
 
     def leave(number: int, frame: Any) -> None:

@@ -17,7 +17,7 @@ from model.clock import now_ms
 from model.database import connection
 from model.errors import RegistryError
 from model.fsck.census import find_living_tags
-from model.gc.status import Totals, read_waiting
+from model.gc.status import Totals, read_failures, read_waiting
 from worker.demo.images import VERSIONS, make_layout
 from worker.demo.processes import Processes
 from worker.demo.verify import Expectation, Verdict, expect, verify
@@ -127,11 +127,12 @@ class Demo:
 
 
 def _backlog(toolbox: Toolbox) -> int:
-    """How much is left: repositories with garbage, and rows that wait for a later stage."""
+    """How much is left: repositories with garbage or a failure, and rows that wait for a later stage."""
     with connection():
         waiting = read_waiting()
         return (
             len(all_due(toolbox.policy))
+            + len(read_failures(limit=100))
             + waiting.manifest_candidates
             + waiting.blob_candidates
             + waiting.tombstones
