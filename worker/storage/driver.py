@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from model.errors import BadInput, RegistryError
@@ -29,8 +29,7 @@ class NoSuchLocation(RegistryError):
     """This storage location is not configured: add it to DREDGE_STORAGE."""
 
 
-@dataclass(frozen=True)
-class Erased:
+class Erased(NamedTuple):
     """What became of one path of an `erase`.
 
     `existed` is None where the store does not tell.  `unknown`: nobody knows whether the delete

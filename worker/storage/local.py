@@ -43,14 +43,15 @@ class LocalStore:
 
     def erase(self, paths: Sequence[str]) -> list[Erased]:
         """Unlink each file, then the directories that this emptied."""
-        prefix, unlink = self._prefix, os.unlink
+        prefix, unlink, is_path = self._prefix, os.unlink, valid_path
         results: list[Erased] = []
+        folders: set[str] = set()
         missing = False
         for path in paths:
+            if not is_path(path):
+                results.append(Erased(path, None, "not the path of an object"))
+                continue
             try:
-                if not valid_path(path):
-                    results.append(Erased(path, None, "not the path of an object"))
-                    continue
                 unlink(prefix + path)
                 results.append(Erased(path, True))
             except (FileNotFoundError, NotADirectoryError):
@@ -58,20 +59,23 @@ class LocalStore:
                 results.append(Erased(path, False))
             except OSError as error:
                 results.append(Erased(path, None, explain(self.root, error)))
+            folders.add(path.rpartition("/")[0])
         # An unmounted disk must not look like a store whose objects are all gone.
         if missing and not self.root.is_dir():
             return [Erased(r.path, None, "the storage directory is missing") for r in results]
-        self._remove_empty({path.rpartition("/")[0] for path in paths if valid_path(path)})
+        self._remove_empty(folders)
         return results
 
     def _remove_empty(self, folders: set[str]) -> None:
         """Remove empty folders, up to but without the first level below the root.
 
+        Those of a digest's first byte stay, too: they fill again.
+
         Safe beside a write: rmdir refuses a folder with anything in it, and a writer whose folder
         vanished before its rename makes it again.
         """
         for folder in folders:
-            while "/" in folder:
+            while "/" in folder and len(folder) - folder.rindex("/") > 3:
                 try:
                     os.rmdir(self._prefix + folder)  # noqa: PTH106 (this loop is timed)
                 except OSError:
