@@ -64,9 +64,16 @@ class Broken(AssertionError):
 class Arena:
     """One database and one store in memory; use it as a context."""
 
-    def __init__(self, world: World, *, policy: Policy = DEFAULT, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        policy: Policy = DEFAULT,
+        settings: Settings | None = None,
+        store: Any = None,
+    ) -> None:
         self.world, self.url, self.policy = world, world.url, policy
-        self.store = MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.toolbox: Toolbox = make_toolbox({LOCATION: self.store}, policy=policy, settings=settings)
         self._objects: dict[str, bytes] = {}
         self._restore = ""
