@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model import digest as digests
-from model.database import IntArray, execute, fetch, fetch_one, transaction
+from model.database import BigIntArray, execute, fetch, fetch_one, transaction
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
 from model.policy import Policy
 from model.reach import AT, REFERRED, UNTIL
@@ -198,7 +198,7 @@ def let_go(pushes: Iterable[Push], *, now_ms: int) -> None:
         "WITH gone AS (DELETE FROM uploadedblob WHERE id = ANY(%s) RETURNING blob_id, repository_id)"
         " INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)"
         " SELECT blob_id, repository_id, %s FROM gone",
-        (IntArray(push.marker_id for push in pushes), now_ms),
+        (BigIntArray(push.marker_id for push in pushes), now_ms),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
-from model.database import IntArray, db, execute, fetch, fetch_one
+from model.database import BigIntArray, db, execute, fetch, fetch_one
 from model.errors import DatabaseUnavailable
 from model.events import CHANNEL
 
@@ -56,7 +56,7 @@ def mark_published(row_ids: Sequence[int], *, now_ms: int) -> int:
     """Note that these rows were published; how many were not noted before."""
     return execute(
         "UPDATE dredge_event SET published_ms = %s WHERE id = ANY(%s) AND published_ms IS NULL",
-        (now_ms, IntArray(row_ids)),
+        (now_ms, BigIntArray(row_ids)),
     )
 
 
