@@ -43,7 +43,7 @@ def run(options: Options) -> Iterator[Figure]:
         with lab.clone(None) as url:
             rate, lag = isolated(carry, url, broker, options.seconds)
             yield Figure(NAME, "written and relayed at once", rate, "events/s", "above 2,000")
-            yield Figure(NAME, "left when the writer stops", lag, "events", "few")
+            yield Figure(NAME, "left when a writer at full speed stops", lag, "events")
         yield from _latencies(lab, Path(directory))
 
 
