@@ -34,7 +34,8 @@ SELECT NULL, NULL, NULL, max(id), count(*) FROM slice
 """
 
 # Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each
-# by the index that holds just what is due.
+# by the index that holds just what is due.  And failures whose next try has come: one that was
+# recorded after the last batch had committed is forgiven only by another collection.
 _OTHERS = f"""
 SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
     (SELECT u.repository_id, (extract(epoch FROM u.expires_at) * 1000)::bigint AS due_ms FROM uploadedblob u
@@ -47,6 +48,9 @@ SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms)
      ORDER BY b.created LIMIT %(limit)s)
     UNION ALL
     (SELECT c.repository_id, c.created_ms FROM dredge_manifest_candidate c ORDER BY c.id LIMIT %(limit)s)
+    UNION ALL
+    (SELECT f.repository_id, f.retry_ms FROM dredge_failure f
+     WHERE f.retry_ms <= %(now_ms)s ORDER BY f.retry_ms LIMIT %(limit)s)
 ) w
 JOIN repository r ON r.id = w.repository_id AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
 JOIN "user" n ON n.id = r.namespace_user_id AND n.enabled

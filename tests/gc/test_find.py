@@ -101,6 +101,14 @@ def test_case_52_a_failing_repository_is_left_out_until_its_next_try(world: Worl
     assert due_ids(look(world)) == {poison, fine} and set(others(world)) == {poison}
 
 
+def test_a_failure_without_garbage_is_tried_again_too_so_that_it_is_forgiven(world: World) -> None:
+    clean = world.repository()
+    record_failure(clean, "after its last batch had committed")
+    assert not others(world)
+    world.execute("UPDATE dredge_failure SET retry_ms = %s", (world.now_ms - 5,))
+    assert others(world) == {clean: world.now_ms - 5}
+
+
 def test_failures_double_the_wait_from_half_a_minute_to_a_day(world: World) -> None:
     waits = []
     for _ in range(14):

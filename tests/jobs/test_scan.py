@@ -10,7 +10,7 @@ import pytest
 from model.gc.cursor import read_cursor
 from model.gc.failure import record_failure
 from model.policy import HOUR_MS
-from tests.pipeline import Recorded, make_toolbox
+from tests.pipeline import Recorded, make_toolbox, run_to_quiescence
 from tests.world import Row, World
 from worker.jobs.scan import CURSOR, Scanned, scan
 from worker.jobs.toolbox import Toolbox
@@ -130,3 +130,11 @@ def test_a_tag_becomes_due_while_the_registry_is_being_walked(world: World, tmp_
     assert run()[1] == []
     world.tag("late", ended_ms=1)
     assert run()[1] == [world.repository_id]
+
+
+def test_a_repository_that_failed_after_its_last_batch_is_forgiven(world: World, tmp_path: Path) -> None:
+    record_failure(world.repository_id, "the cache was odd")
+    world.execute("UPDATE dredge_failure SET retry_ms = 0")
+    with world.unchanged():
+        run_to_quiescence(make_toolbox(tmp_path))
+    assert not world.rows("SELECT * FROM dredge_failure")
