@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from model.database import db
+from model.database import fetch_one
 
 NOW_MS_SQL = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 
 def now_ms() -> int:
     """Milliseconds since the epoch on the database server, at this statement."""
-    return int(db.execute_sql(f"SELECT {NOW_MS_SQL}").fetchone()[0])
+    return int(fetch_one(f"SELECT {NOW_MS_SQL} AS now_ms").now_ms)

@@ -107,13 +107,26 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def connection() -> Iterator[None]:
-    """Hold one pooled connection for the block; nested blocks share it."""
+    """Hold one pooled connection for the block; nested blocks share it.
+
+    One that the server has ended meanwhile is replaced, unless a transaction was lost with it.
+    """
     with translated():
-        if db.is_closed():
-            with db.connection_context():
-                yield
-        else:
+        if _is_dead():
+            db.close()
+        if not db.is_closed():
             yield
+            return
+        db.connect()
+        try:
+            yield
+        finally:
+            db.close()
+
+
+def _is_dead() -> bool:
+    """Is this thread's connection open for us and closed by the server?  Nobody else would notice."""
+    return not db.is_closed() and not db.in_transaction() and bool(db.connection().closed)
 
 
 @contextmanager
@@ -133,7 +146,7 @@ def in_transaction() -> bool:
 
 def fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Any]:
     """All rows of one statement, as named tuples with the statement's column names."""
-    with translated():
+    with connection():
         cursor = db.execute_sql(sql, params)
         if cursor.description is None:
             return []
@@ -149,7 +162,7 @@ def fetch_one(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None)
 
 def execute(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> int:
     """Run one statement; how many rows it changed."""
-    with translated():
+    with connection():
         return int(db.execute_sql(sql, params).rowcount)
 
 

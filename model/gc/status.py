@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.database import db, fetch, fetch_one
+from model.database import fetch, fetch_one
 
 _WAITING = """
 SELECT (SELECT count(*) FROM dredge_manifest_candidate) AS manifest_candidates,
@@ -30,8 +30,9 @@ WHERE c.finished_ms > %s GROUP BY 1 ORDER BY bytes DESC NULLS LAST, manifests DE
 
 _TOTALS = """
 SELECT count(DISTINCT repository_id) FILTER (WHERE stage = 'collect') AS repositories,
-       coalesce(sum(tags), 0), coalesce(sum(manifests), 0), coalesce(sum(blobs), 0),
-       coalesce(sum(objects), 0), coalesce(sum(bytes) FILTER (WHERE stage = 'erase'), 0)::bigint
+       coalesce(sum(tags), 0) AS tags, coalesce(sum(manifests), 0) AS manifests,
+       coalesce(sum(blobs), 0) AS blobs, coalesce(sum(objects), 0) AS objects,
+       coalesce(sum(bytes) FILTER (WHERE stage = 'erase'), 0)::bigint AS bytes
 FROM dredge_collection WHERE finished_ms > %s
 """
 
@@ -131,8 +132,7 @@ def read_freed(*, since_ms: int, limit: int) -> list[Freed]:
 
 def read_totals(*, since_ms: int) -> Totals:
     """What was freed since then, in all."""
-    row = db.execute_sql(_TOTALS, (since_ms,)).fetchone()
-    return Totals(*row)
+    return Totals(*fetch_one(_TOTALS, (since_ms,)))
 
 
 def read_failures(*, limit: int) -> list[Failing]:
