@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
@@ -38,10 +39,15 @@ class QuayLocks:
         """
         client = redis.Redis.from_url(self._url, socket_timeout=2, socket_connect_timeout=2)
         self._held.callback(client.close)
+        waiting = deque(stones)
         held: list[Stone] = []
         busy: list[Stone] = []
-        for stone in stones:
-            (held if self._try(client, stone) else busy).append(stone)
+        try:
+            while waiting:
+                (held if self._try(client, waiting[0]) else busy).append(waiting[0])
+                waiting.popleft()
+        except (redis.RedisError, OSError):
+            busy += waiting  # asked once: a timeout for each would keep the tombstones locked
         return held, busy
 
     def _try(self, client: redis.Redis, stone: Stone) -> bool:
@@ -50,10 +56,7 @@ class QuayLocks:
         lock = redis_lock.Lock(
             client, f"BLOB_DELETE_{stone.digest}", expire=LEASE_S, auto_renewal=True, strict=False
         )
-        try:
-            if not lock.acquire(blocking=False):
-                return False
-        except (redis.RedisError, OSError):
+        if not lock.acquire(blocking=False):
             return False
         self._locks.append(lock)
         return True

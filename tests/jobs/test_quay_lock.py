@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import redis_lock
 from model.gc.tombstone import Stone
 from tests.jobs.test_erase import Wrapped, Yard
 from tests.world import World
+from worker.embedded import EmbeddedServers
 from worker.jobs import erase as module
 from worker.jobs.erase import Cleared
 from worker.quay_lock import QuayLocks
@@ -60,6 +62,18 @@ def test_case_35_without_redis_nothing_is_erased_and_nothing_lost(yard: Yard, va
     assert len(yard.paths()) == 3 and yard.left() == stones
     yard.world.execute("UPDATE dredge_tombstone SET due_ms = 0")
     assert yard.erase(quay_redis_url=valkey).objects == 3
+
+
+def test_a_redis_that_hangs_is_asked_once_for_all(yard: Yard, valkey: str, servers: EmbeddedServers) -> None:
+    stones = yard.stones(5)
+    assert servers.valkey is not None
+    servers.valkey.freeze()
+    started = time.monotonic()
+    try:
+        assert yard.erase(quay_redis_url=valkey) == Cleared(failed=5)
+    finally:
+        servers.valkey.thaw()
+    assert time.monotonic() - started < 6 and yard.left() == stones
 
 
 def test_without_a_live_quay_no_redis_is_asked(yard: Yard) -> None:
