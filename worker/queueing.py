@@ -21,6 +21,9 @@ CHUNK = 1000
 # However long a queue is, a task is enqueued again after this: harmless, and never lost for ever.
 MARK_TTL_MS = 6 * 3_600_000
 
+# A stage waits so long for more to do: its work is done in thousands, across repositories.
+GATHER_S = 0.5
+
 # A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
 # may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
 _CLAIM = """
@@ -89,11 +92,13 @@ class CeleryQueue:
     def _enqueue_stage(self, task: str, name: str) -> None:
         """The stages run at every tick of the clock anyway: without the broker, that has to do."""
         try:
-            self._enqueue(task, [name], [()])
+            self._enqueue(task, [name], [()], countdown=GATHER_S)
         except BrokerUnavailable as error:
             log.warning("broker.unavailable", task=task, error=str(error))
 
-    def _enqueue(self, task: str, names: list[str], arguments: list[tuple[Any, ...]]) -> int:
+    def _enqueue(
+        self, task: str, names: list[str], arguments: list[tuple[Any, ...]], countdown: float | None = None
+    ) -> int:
         try:
             now, claimed = self._claim(
                 [self._key(name) for name in names],
@@ -103,13 +108,15 @@ class CeleryQueue:
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
         chosen = [n - 1 for n in claimed]
         try:
-            self._publish(task, [arguments[n] for n in chosen], now)
+            self._publish(task, [arguments[n] for n in chosen], now, countdown)
         except OUTAGE as error:
             self._unmark([names[n] for n in chosen])
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
         return len(chosen)
 
-    def _publish(self, task: str, arguments: list[tuple[Any, ...]], now_ms: int) -> None:
+    def _publish(
+        self, task: str, arguments: list[tuple[Any, ...]], now_ms: int, countdown: float | None
+    ) -> None:
         if not arguments:
             return
         headers = {"queued_ms": now_ms}
@@ -122,6 +129,7 @@ class CeleryQueue:
                     task,
                     args,
                     producer=producer,
+                    countdown=countdown,
                     ignore_result=True,
                     add_to_parent=False,
                     headers=dict(headers),

@@ -23,7 +23,7 @@ def _box(started: str | int | None = None) -> Toolbox:
     """The toolbox; a task that says that it has `started` may be enqueued again from now on."""
     box = wiring.toolbox(application)
     if started is not None:
-        wiring.queue(application, box.settings).started(started)
+        wiring.started(box, started)
     return box
 
 

@@ -36,6 +36,12 @@ def toolbox(app: Celery) -> Toolbox:
         return _built
 
 
+def started(box: Toolbox, name: str | int) -> None:
+    """The task `name` of the queue has started: it may be enqueued again from now on."""
+    if isinstance(box.queue, CeleryQueue):
+        box.queue.started(name)
+
+
 def queue(app: Celery, settings: Settings) -> CeleryQueue:
     """The queue on the broker of these settings."""
     return CeleryQueue(
