@@ -22,7 +22,7 @@ CHUNK = 1000
 MARK_TTL_MS = 6 * 3_600_000
 
 # A stage waits so long for more to do: its work is done in thousands, across repositories.
-GATHER_S = 0.5
+GATHER_S = 0.25
 
 # A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
 # may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
