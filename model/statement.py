@@ -17,14 +17,15 @@ from model.database import BigIntArray, IntArray, db, fetch
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
-_TYPES: dict[type, str] = {
-    bool: "boolean",
-    int: "bigint",
-    str: "text",
-    IntArray: "int[]",
-    BigIntArray: "bigint[]",
-    list: "text[]",
-}
+# The first that fits: a bool is an int, a BigIntArray an IntArray.
+_TYPES: tuple[tuple[type, str], ...] = (
+    (bool, "boolean"),
+    (int, "bigint"),
+    (str, "text"),
+    (BigIntArray, "bigint[]"),
+    (IntArray, "int[]"),
+    (list, "text[]"),
+)
 
 
 def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
@@ -36,7 +37,7 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     """
     if not database.may_prepare():
         return fetch(sql, params)
-    types = tuple((name, _TYPES[type(value)]) for name, value in params.items())
+    types = tuple((name, _type_of(value)) for name, value in params.items())
     name, prepare, execute = _texts(sql, types)
     known = _prepared.setdefault(db.connection(), set())
     if name not in known:
@@ -44,6 +45,10 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
             db.execute_sql(prepare)
         known.add(name)
     return fetch(execute, params)
+
+
+def _type_of(value: object) -> str:
+    return next(name for kind, name in _TYPES if isinstance(value, kind))
 
 
 def run_one(sql: str, params: Mapping[str, Any]) -> Any:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 import redis
 import redis_lock
 
 from model.gc.tombstone import Stone
+from worker import logs
+
+log = logs.logger("dredge.quay_lock")
 
 LEASE_S = 120
+RENEW_S = LEASE_S / 4
 
 
 class QuayLocks:
     """Holds `BLOB_DELETE_<digest>` in Quay's Redis for a batch of digests; nothing without a URL.
 
     Quay takes the same lock (python-redis-lock) before it erases and while a push links a blob.
-    The leases are renewed while they are held.
+    One thread renews the leases of all of them while they are held.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,6 +32,7 @@ class QuayLocks:
         self._url = url
         self._held = ExitStack()
         self._locks: list[redis_lock.Lock] = []
+        self._done = threading.Event()
 
     def __enter__(self) -> QuayLocks:
         return self
@@ -39,6 +45,7 @@ class QuayLocks:
         """
         client = redis.Redis.from_url(self._url, socket_timeout=2, socket_connect_timeout=2)
         self._held.callback(client.close)
+        self._keep_renewing()
         waiting = deque(stones)
         held: list[Stone] = []
         busy: list[Stone] = []
@@ -53,13 +60,21 @@ class QuayLocks:
     def _try(self, client: redis.Redis, stone: Stone) -> bool:
         if stone.digest is None:
             return True
-        lock = redis_lock.Lock(
-            client, f"BLOB_DELETE_{stone.digest}", expire=LEASE_S, auto_renewal=True, strict=False
-        )
+        lock = redis_lock.Lock(client, f"BLOB_DELETE_{stone.digest}", expire=LEASE_S, strict=False)
         if not lock.acquire(blocking=False):
             return False
         self._locks.append(lock)
         return True
+
+    def _keep_renewing(self) -> None:
+        renewer = threading.Thread(target=self._renew, name="dredge-quay-locks", daemon=True)
+        renewer.start()
+        self._held.callback(renewer.join)
+        self._held.callback(self._done.set)
+
+    def _renew(self) -> None:
+        while not self._done.wait(RENEW_S):
+            self._each("extend")
 
     def __exit__(
         self,
@@ -67,9 +82,15 @@ class QuayLocks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for lock in self._locks:
-            try:
-                lock.release()
-            except (redis_lock.NotAcquired, redis.RedisError, OSError):
-                continue  # its lease ends by itself
+        self._done.set()
+        self._each("release")
         self._held.close()
+
+    def _each(self, method: str) -> None:
+        """Call it on every lock until Redis does not answer: what it does not hear ends with its lease."""
+        try:
+            for lock in self._locks:
+                with suppress(redis_lock.NotAcquired):
+                    getattr(lock, method)()
+        except (redis.RedisError, OSError) as error:
+            log.warning("quay_lock.unheard", error=str(error))

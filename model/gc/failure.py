@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from model.clock import now_ms
 from model.database import execute, transaction
+from model.tables import RepositoryState
 
+_MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * 3_600_000
 
@@ -26,6 +28,14 @@ def record_failure(repository_id: int, error: str) -> None:
                 "error": error[:500],
             },
         )
+
+
+def forget_gone() -> int:
+    """Delete the failures of repositories that are gone or marked for deletion; how many."""
+    return execute(
+        "DELETE FROM dredge_failure f WHERE NOT EXISTS"
+        f" (SELECT FROM repository r WHERE r.id = f.repository_id AND r.state <> {_MARKED})"
+    )
 
 
 def forgive(repository_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Keep the outbox and the history bounded."""
+"""Keep the outbox, the history and the failures bounded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from model import outbox
 from model.clock import now_ms
 from model.database import connection
+from model.gc.failure import forget_gone
 from model.gc.history import prune_history
 from worker.jobs.pace import Budget
 from worker.jobs.toolbox import Toolbox
@@ -25,7 +26,8 @@ class Pruned:
 
 
 def prune(toolbox: Toolbox, *, budget_s: float) -> Pruned:
-    """Delete published events past their retention and history past its age, in bounded batches.
+    """Delete published events past their retention and history past its age, in bounded batches,
+    and failures of repositories that are gone.
 
     Again, or twice at once, deletes what is left.
     """
@@ -33,6 +35,7 @@ def prune(toolbox: Toolbox, *, budget_s: float) -> Pruned:
     budget = Budget(budget_s)
     with connection():
         moment = now_ms()
+        forget_gone()
         published_before = moment - settings.event_retention_s * 1000
         finished_before = moment - settings.history_days * DAY_MS
         events = collections = 0
