@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -102,19 +103,24 @@ def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITO
             database.db.close_all()
 
 
-def soak(seconds: float, seed: int, *, roles: Mapping[str, int] = ROLES) -> Soaked:
-    """Soak for so long, then audit."""
+def soak(seconds: float, seed: int, *, logs: Path | None = None) -> Soaked:
+    """Soak for so long, then audit; `logs` is where the processes' logs and journals are kept."""
     with stage() as where:
         lines = parse_procfile((ROOT / "Procfile").read_text()).processes
         lines["worker2"] = lines["worker"] + " -n second@%h"
         names = ("worker", "worker2")
         with Workers(lines, where.environment, where.directory) as workers:
-            actors = Actors(roles, where.repositories, TAGS, where.environment, where.directory, seed)
+            actors = Actors(ROLES, where.repositories, TAGS, where.environment, where.directory, seed)
             with actors:
                 chaos = Chaos(random.Random(seed), where.servers, workers, names, actors)
                 chaos.run(seconds, PAUSE_S)
                 crashed = actors.stop()
-            return audit(where, workers, crashed, chaos)
+            done = audit(where, workers, crashed, chaos)
+        if logs is not None:
+            logs.mkdir(parents=True, exist_ok=True)
+            for path in (*where.directory.glob("*.log"), *where.directory.glob("*.journal")):
+                shutil.copy(path, logs)
+        return done
 
 
 def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos | None = None) -> Soaked:
@@ -125,7 +131,9 @@ def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos |
     left = come_to_rest(policy, patience_s=PATIENCE_S)
     rest = Verdict()
     rest.add("client crashed", crashed)
-    rest.add("worker ended by itself", [name for name in [workers.ended()] if name])
+    rest.add(
+        "worker ended by itself", [f"{name}: {workers.tail(name, 60)}" for name in [workers.ended()] if name]
+    )
     rest.add("no rest", [f"{left}\n{workers.tail('worker')}"] if left else [])
     rest.counts["seconds to rest"] = round(time.monotonic() - began)
     entries = read_journals(where.directory)
@@ -137,10 +145,11 @@ def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos |
 @click.command()
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(1, 86_400))
 @click.option("--seed", default=1, show_default=True)
+@click.option("--logs", type=click.Path(file_okay=False, path_type=Path), help="Keep the logs and journals.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
-def main(seconds: float, seed: int, as_json: bool) -> None:
+def main(seconds: float, seed: int, logs: Path | None, as_json: bool) -> None:
     """Soak a registry, then hold what was promised against what is there."""
-    done = soak(seconds, seed)
+    done = soak(seconds, seed, logs=logs)
     if as_json:
         facts = {"seconds": seconds, "seed": seed, "operations": len(done.entries)}
         click.echo(json.dumps({**facts, "counts": done.counts, "wrong": done.wrong}))

@@ -14,7 +14,7 @@ from model.fsck.census import find_living_tags, take_census
 from model.gc.status import read_waiting
 from model.policy import Policy
 from tests.soaking.images import Lost, pull
-from tests.soaking.journal import UNAVAILABLE, Entry
+from tests.soaking.journal import Entry
 from worker.jobs.fsck import check_registry
 from worker.jobs.plan import all_due
 from worker.storage.driver import Stores
@@ -116,7 +116,7 @@ def audit_journals(entries: Sequence[Entry], outages: Sequence[tuple[float, floa
     for entry in entries:
         answer = "no answer" if entry.end is None else entry.error or "yes"
         verdict.counts[f"{entry.op} / {answer}"] += 1
-        if entry.error and not _explained(entry, outages, ttl_s):
+        if entry.error and not _explained(entry, entries, outages, ttl_s):
             verdict.add("unexplained failure", [_shown(entry)])
     with connection():
         verdict.add("lost promise", _broken_promises(entries, verdict.counts))
@@ -124,18 +124,32 @@ def audit_journals(entries: Sequence[Entry], outages: Sequence[tuple[float, floa
     return verdict
 
 
-def _explained(entry: Entry, outages: Sequence[tuple[float, float]], ttl_s: float) -> bool:
+def _explained(
+    entry: Entry, entries: Sequence[Entry], outages: Sequence[tuple[float, float]], ttl_s: float
+) -> bool:
     assert entry.end is not None
-    if entry.error in UNAVAILABLE:
-        return any(begin < entry.end and entry.begin < end + MARGIN_S for begin, end in outages)
-    if entry.error == "NotRestorable":
-        return entry.op == "restore"
-    if entry.error == "ManifestGone":
-        # Between a look and a move, or between a push and its tag when the hold was shorter than that.
-        return entry.op == "move" or entry.end - entry.begin > ttl_s
-    if entry.error == "NoSuchBlob":
-        return entry.op == "mount" or entry.end - entry.begin > ttl_s
+    slow = entry.end - entry.begin > ttl_s  # its holds may have run out
+    match entry.error:
+        case "DatabaseUnavailable":
+            return any(begin < entry.end and entry.begin < end + MARGIN_S for begin, end in outages)
+        case "NotRestorable":
+            return entry.op == "restore"
+        case "ManifestGone" | "NoSuchManifest":
+            return entry.op == "move" or slow or _protection_ended(entry, entries)
+        case "NoSuchBlob":
+            return entry.op == "mount" or slow
     return False
+
+
+def _protection_ended(entry: Entry, entries: Sequence[Entry]) -> bool:
+    """Did somebody end every tag of the manifest meanwhile, the push's hidden one too?"""
+    return any(
+        rival.op in ("delete of manifest", "delete for good")
+        and rival.repository == entry.repository
+        and rival.begin <= (entry.end or 0)
+        and (rival.end is None or rival.end >= entry.begin)
+        for rival in entries
+    )
 
 
 def _shown(entry: Entry) -> str:

@@ -14,9 +14,7 @@ from model.errors import RegistryError
 from tests.soaking.images import Lost
 
 # What an answer may be, and say by that that nothing was changed.
-REFUSED = frozenset({"NotRestorable", "ManifestGone", "NoSuchBlob"})
-# What may go away by itself: allowed while a server was away, or (a busy digest) whenever it is bounded.
-UNAVAILABLE = frozenset({"DatabaseUnavailable", "BrokerUnavailable", "StoreUnavailable"})
+REFUSED = frozenset({"NotRestorable", "ManifestGone", "NoSuchManifest", "NoSuchBlob"})
 
 
 @dataclass

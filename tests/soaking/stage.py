@@ -129,7 +129,21 @@ class Chaos:
             if time.monotonic() < deadline:
                 name = bag.pop()
                 things[name]()
-                self.done[name] = self.done.get(name, 0) + 1
+                self._count(name)
+            self._supervise()
+
+    def _count(self, name: str) -> None:
+        self.done[name] = self.done.get(name, 0) + 1
+
+    def _supervise(self) -> None:
+        """A child that is killed while the pool starts takes its worker along: Celery's way.
+
+        Whoever runs a worker starts it again; a worker that ends for any other reason is a fault.
+        """
+        name = self.workers.ended()
+        if name and "Could not start worker processes" in self.workers.tail(name):
+            self.workers.start(name)
+            self._count("worker ended at its start, and started again")
 
     def _things(self) -> dict[str, Callable[[], None]]:
         return {
