@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def main(sizes: str, seconds: float, data: Path, draw_only: bool) -> None:
 
 def _throughput(sizes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    contenders = (
+    contenders: tuple[Callable[[str], Run], ...] = (
         run_collector,
         partial(run_floor, per_repository=True),
         partial(run_baseline, budget_s=seconds),
