@@ -163,7 +163,8 @@ def test_foreign_keys_hold_though_they_were_not_checked_while_loading(filled: Fi
 
 def fingerprint() -> list[Any]:
     return fetch(
-        "SELECT u.username, r.name AS repository, t.name, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id"
+        "SELECT u.username, r.name AS repository, t.name, m.digest"
+        " FROM tag t JOIN manifest m ON m.id = t.manifest_id"
         ' JOIN repository r ON r.id = t.repository_id JOIN "user" u ON u.id = r.namespace_user_id'
         " ORDER BY 1, 2, 3, 4"
     )
