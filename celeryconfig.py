@@ -78,4 +78,5 @@ beat_schedule = {
     "erase": _every(settings.scan_interval_s, routes.ERASE),
     "reports": _every(max(5.0, settings.scan_interval_s), routes.REPORTS),
     "prune": _every(60.0, routes.PRUNE),
+    "sweep": _every(settings.sweep_interval_s, routes.SWEEP),
 }

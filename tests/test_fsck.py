@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from model import blob
+from model import objects as paths
 from model.fsck import objects
 from model.policy import DEFAULT, Policy
 from tests.world import World
@@ -206,9 +207,9 @@ def test_what_a_trace_remembers_is_pending_and_no_violation(healthy: World, stor
     healthy.tag("expired", ended_ms=1)
     healthy.uploaded(loose, expires_ms=1)
     healthy.upload(created_ms=1)
-    store.write("sha256/ab/ab12", [b"waits"])
+    store.write("sha256/ab/ab" + "1" * 62, [b"waits"])
     healthy.insert(
-        "dredge_tombstone", path="sha256/ab/ab12", location=LOCATION, size=1, created_ms=1, due_ms=1
+        "dredge_tombstone", path="sha256/ab/ab" + "1" * 62, location=LOCATION, size=1, created_ms=1, due_ms=1
     )
     report = look(healthy, store)
     assert report, report.violations
@@ -238,8 +239,9 @@ def test_objects_and_rows_are_compared_both_ways(healthy: World, store: LocalSto
     base, layer, _ = (blob.object_path(row[0], True, "") for row in _digests(healthy))
     store.erase([base])
     store.write(layer, [b"longer than its row"])
-    store.write("sha256/ff/ff00", [b"unknown"])
+    store.write("sha256/ff/ff" + "0" * 62, [b"unknown"])
     store.write("uploads/0123", [b"unknown chunk"])
+    store.write("userfiles/log", [b"none of ours"])
     store.write(blob.object_path(blob.EMPTY_LAYER, True, ""), [b"for ever"])
     assert names(look(healthy, store)) == {
         "object-missing": 1,
@@ -297,8 +299,8 @@ def test_paths_are_the_same_in_sql_and_in_python(world: World) -> None:
     said = {row.path for row in objects.stream_expected(LOCATION)}
     assert said == {blob.object_path(row.digest, row.cas_path, row.uuid) for row in made}
     for path in said:
-        assert objects.find_known([path, "sha256/no/such"], LOCATION) == {path}
-        assert objects.find_known([path], "elsewhere") == set()
+        assert paths.find_known([path, "sha256/no/such"], LOCATION) == {path}
+        assert paths.find_known([path], "elsewhere") == set()
 
 
 def test_the_command_says_what_is_wrong_and_exits_1(

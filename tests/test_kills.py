@@ -175,7 +175,7 @@ def test_a_push_is_killed_at_every_step(scene: Scene, sweep: Callable[..., int])
 
 @pytest.mark.parametrize("which", range(1, 9))
 def test_case_41_the_outcome_of_a_commit_is_unknown(scene: Scene, which: int) -> None:
-    """The server commits, the answer is lost: the next run finds the work done, and does it no second time."""
+    """The server commits, the answer is lost: the next run finds the work done and does not repeat it."""
     scene.arena.reset()
     restore = cut_commits(which)
     try:

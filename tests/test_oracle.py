@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -280,8 +281,8 @@ def agree(databases: Databases, plan: Plan, policy: Policy, batch: int) -> None:
 
 
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
-QUICK = settings(max_examples=50, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
-LONG = settings(QUICK, max_examples=600, print_blob=True)
+QUICK = settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+LONG = settings(QUICK, max_examples=int(os.environ.get("EXAMPLES", "250")), print_blob=True)
 
 
 @QUICK

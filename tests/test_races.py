@@ -25,6 +25,7 @@ from model.errors import (
     NoSuchManifest,
     NotRestorable,
 )
+from model.gc.unknown import sight_objects
 from model.policy import DEFAULT, HOUR_MS, Policy
 from tests.arena import Arena, BlobClaim, Broken
 from tests.explorer import Explorer, Race, Report
@@ -35,7 +36,7 @@ from tests.world import World, digest_of
 
 CASCADE = replace(DEFAULT, referrers="cascade")
 SEED = int(os.environ.get("SEED", "1"))
-QUICK, DEEP = 10, int(os.environ.get("DEPTH", "600"))
+QUICK, DEEP = 10, int(os.environ.get("DEPTH", "60"))
 Explore = Callable[..., Report]
 
 
@@ -370,6 +371,17 @@ def test_case_43_the_cleaner_meets_an_upload_that_is_resumed(cast: Cast, explore
             assert path in cast.arena.store.objects
 
     explore(resume=resume, collect=cast.collect(), erase=cast.erase, check=whole, errors=(BlobGone,))
+
+
+def test_case_44_a_push_meets_the_sweep_that_condemns_its_object(cast: Cast, explore: Explore) -> None:
+    path = blob.object_path(digest_of("unknown"), True, "")
+    cast.arena.store.objects[path] = b"unknown"
+    cast.world.execute("INSERT INTO dredge_sighting VALUES ('object', %s, 1)", (f"{LOCATION}:{path}",))
+
+    def sweep() -> None:
+        sight_objects(LOCATION, path.rpartition("/")[0], [(path, 7)], now_ms=now_ms(), delay_ms=0)
+
+    explore(push=cast.push_blob("unknown"), sweep=sweep, erase=cast.erase)
 
 
 def test_case_49_quota_of_a_blob_that_two_repositories_drop_and_one_takes(

@@ -18,6 +18,7 @@ REVIEW = "worker.tasks.review_blobs"
 ERASE = "worker.tasks.erase_objects"
 REPORTS = "worker.tasks.deliver_reports"
 PRUNE = "worker.tasks.prune"
+SWEEP = "worker.tasks.sweep_untraced"
 DELETE_TAG = "worker.tasks.delete_tag"
 DELETE_TAG_PERMANENTLY = "worker.tasks.delete_tag_permanently"
 RESTORE_TAG = "worker.tasks.restore_tag"
@@ -25,6 +26,7 @@ RESTORE_TAG = "worker.tasks.restore_tag"
 QUEUE_OF = {
     FIND: UPKEEP_QUEUE,
     PRUNE: UPKEEP_QUEUE,
+    SWEEP: UPKEEP_QUEUE,
     COLLECT: COLLECT_QUEUE,
     REVIEW: OBJECTS_QUEUE,
     ERASE: OBJECTS_QUEUE,

@@ -11,9 +11,13 @@ from worker.app import application
 from worker.broker import BrokerUnavailable
 from worker.jobs import collect, due, erase, reports, review, scan, tags
 from worker.jobs import prune as pruning
+from worker.jobs import sweep as sweeping
 from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.tasks")
+
+# A sweep pauses between its turns: whatever else waits goes first.
+PAUSE_S = 1
 
 hooks.install()
 reactor.install(application)
@@ -83,6 +87,14 @@ def prune() -> None:
     """Keep the outbox and the history bounded; what is left goes at the next tick."""
     box = _box()
     pruning.prune(box, budget_s=box.settings.task_budget_s)
+
+
+@application.task(name=routes.SWEEP)
+def sweep_untraced() -> None:
+    """Look for garbage that nothing leads to; a pass that is not over goes on in another turn."""
+    box = _box()
+    if any(kind.has_more for kind in sweeping.sweep(box, budget_s=box.settings.task_budget_s)):
+        sweep_untraced.apply_async(countdown=PAUSE_S)
 
 
 @application.task(name=routes.DELETE_TAG, ignore_result=False)

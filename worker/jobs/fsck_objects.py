@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from model import blob
+from model import objects as paths
 from model.fsck import objects
 from model.fsck.check import EXAMPLES, Check, Finding, found
 from worker.storage.driver import NoSuchObject, ObjectInfo, Store, StoreUnavailable
@@ -132,7 +133,7 @@ class Location:
             self.tally.add(CORRUPT, shown)
 
     def _is_whole(self, path: str) -> bool:
-        algorithm, _, wanted = (objects.digest_of(path) or "").partition(":")
+        algorithm, _, wanted = (paths.digest_of(path) or "").partition(":")
         if algorithm not in hashlib.algorithms_available:
             return True
         digest = hashlib.new(algorithm)
@@ -150,11 +151,11 @@ class Location:
                 self.tally.add(MISSING, f"{self.name}:{said.path} (blob {said.blob_id})")
 
     def _confirm_unknown(self, unknown: Sequence[ObjectInfo]) -> None:
-        paths = [seen.path for seen in unknown]
-        known = objects.find_known(paths, self.name) | {EMPTY_LAYER_PATH}
-        sighted = objects.find_sighted([f"{self.name}:{path}" for path in paths], SIGHTED)
+        names = [seen.path for seen in unknown if paths.is_ours(seen.path)]
+        known = paths.find_known(names, self.name) | {EMPTY_LAYER_PATH}
+        sighted = paths.find_sighted([f"{self.name}:{name}" for name in names], SIGHTED)
         for seen in unknown:
-            if seen.path in known or self.store.size(seen.path) is None:
+            if seen.path in known or not paths.is_ours(seen.path) or self.store.size(seen.path) is None:
                 continue
             waiting = seen.modified_ms > self.young_from_ms or f"{self.name}:{seen.path}" in sighted
             self.tally.add(WAITING if waiting else UNKNOWN, f"{self.name}:{seen.path} ({seen.size} bytes)")

@@ -1,0 +1,47 @@
+"""`dredge sweep`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from worker import wiring
+from worker.cli import output
+from worker.jobs.sweep import Swept, sweep
+
+PASS_S = 10.0**9
+
+
+@click.command(name="sweep")
+@click.option("--dry-run", is_flag=True, help="Only count; remember and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per kind.")
+def command(dry_run: bool, as_json: bool) -> None:
+    """Find garbage without a trace: what crashes of other software left behind.
+
+    Manifests that no tag leads to, blob rows and labels that nothing refers to, pull statistics of
+    what is gone, and objects that no row knows.  The first sighting is only remembered; a second
+    one, at least DREDGE_SWEEP_DELAY_S later, hands it to the stage that judges it.  One whole pass,
+    from where the last one was interrupted; workers do the same by themselves.
+    """
+    settings = output.settings()
+    output.require(settings, "storage")
+    with output.connected(settings), output.progress("sweeping"):
+        found = sweep(wiring.alone(settings), budget_s=PASS_S, dry_run=dry_run)
+    if as_json:
+        for swept in found:
+            output.emit_json(asdict(swept))
+    else:
+        _print(found, dry_run)
+    sys.exit(1 if any(swept.error for swept in found) else 0)
+
+
+def _print(found: tuple[Swept, ...], dry_run: bool) -> None:
+    columns = ("kind", "looked at", "suspect", "seen twice")
+    output.table(columns, [(s.kind, s.looked, s.suspects, s.condemned) for s in found])
+    for swept in found:
+        if swept.error:
+            click.echo(f"dredge: {swept.kind}: {swept.error}", err=True)
+    if dry_run:
+        click.echo("Nothing was changed.")
