@@ -12,7 +12,7 @@ from celery import signals
 from model.database import connection
 from model.errors import RegistryError
 from model.gc.failure import record_failure
-from worker import logs, metrics, routes, wiring
+from worker import logs, metrics, reconnecting, routes, wiring
 from worker.app import application
 from worker.settings import Settings
 
@@ -21,6 +21,7 @@ log = logs.logger("dredge.worker")
 
 def install() -> None:
     """Connect the handlers; again changes nothing."""
+    reconnecting.install()
     signals.setup_logging.connect(_log)
     signals.worker_process_init.connect(_forked)
     signals.task_failure.connect(_failed)
