@@ -33,11 +33,12 @@ class Batch:
     uploads: int = 0
     rows: int = 0
     reports: bool = False
+    reached_ms: int = 0
     has_more: bool = False
 
 
-def collect_batch(repository_id: int, *, policy: Policy, limit: int) -> Batch:
-    """Remove at most `limit` unrecoverable tags and all that dies with them.
+def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: int = 0) -> Batch:
+    """Remove at most `limit` unrecoverable tags (ended at `from_ms` or later) and all that dies with them.
 
     One transaction and a constant number of statements: tags, then the manifests nothing uses any
     more, then every row that follows them; their blobs become candidates.  A crash at any
@@ -48,7 +49,7 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int) -> Batch:
         scope = enter(repository_id)
         if scope is None:
             return Batch()
-        expired = expire_tags(scope, policy=policy, limit=limit)
+        expired = expire_tags(scope, policy=policy, limit=limit, from_ms=from_ms)
         uploads = expire_uploads(scope, policy=policy, limit=limit) if scope.has_uploads else ExpiredUploads()
         purged, unjudged = _purge_dead(scope, expired, policy=policy)
         if unjudged:
@@ -89,6 +90,7 @@ def _batch(
         lost_blobs=len(purged.blob_ids) + uploads.markers,
         uploads=uploads.uploads,
         rows=expired.rows + uploads.markers + uploads.uploads + purged.rows,
+        reached_ms=expired.reached_ms,
         reports=policy.security_reports and bool(purged.manifests),
         has_more=expired.has_more or uploads.has_more or (expired.truncated and bool(purged.manifests)),
     )

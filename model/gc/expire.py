@@ -54,8 +54,8 @@ CLOSURE = """
 # alone and never waited for.
 _EXPIRE = f"""
 WITH RECURSIVE doomed AS MATERIALIZED (
-    SELECT t.id, t.name, t.manifest_id FROM tag t
-    WHERE {UNRECOVERABLE}
+    SELECT t.id, t.name, t.manifest_id, t.lifetime_end_ms FROM tag t
+    WHERE {UNRECOVERABLE} AND t.lifetime_end_ms >= %(from_ms)s
     ORDER BY t.lifetime_end_ms, t.id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), notified AS (
@@ -90,6 +90,7 @@ WITH RECURSIVE doomed AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM doomed) AS tags,
+       (SELECT coalesce(max(lifetime_end_ms), %(from_ms)s) FROM doomed) AS reached_ms,
        (SELECT count(*) FROM taken) AS candidates,
        (SELECT count(*) FROM notified) + (SELECT count(*) FROM gone)
            + (SELECT count(*) FROM unpulled) AS rows,
@@ -104,6 +105,7 @@ class Expired:
     """The outcome of one `expire_tags`."""
 
     tags: int
+    reached_ms: int
     rows: int
     has_more: bool
     truncated: bool
@@ -111,12 +113,15 @@ class Expired:
     unjudged: tuple[int, ...]
 
 
-def expire_tags(scope: Scope, *, policy: Policy, limit: int) -> Expired:
+def expire_tags(scope: Scope, *, policy: Policy, limit: int, from_ms: int = 0) -> Expired:
     """Delete at most `limit` unrecoverable tags, oldest end first, and lock what may die with them.
 
     Also takes up to `limit` recorded candidates.  `locked` are the manifests to judge, at most four
     times the limit; `unjudged` those that are in somebody's hands or out of reach, to be recorded
     again in this transaction.  A second run finds other tags or none.
+
+    Only tags that ended at `from_ms` or later are looked at: a batch that goes on where the last one
+    ended (`reached_ms`) does not step over the index entries of all that went before.
     """
     reach = 4 * limit
     found = run_one(
@@ -126,10 +131,12 @@ def expire_tags(scope: Scope, *, policy: Policy, limit: int) -> Expired:
             "cascade": policy.referrers == "cascade",
             "limit": limit,
             "reach": reach,
+            "from_ms": from_ms,
         },
     )
     return Expired(
         tags=found.tags,
+        reached_ms=found.reached_ms,
         rows=found.rows,
         has_more=found.tags == limit or found.candidates == limit,
         truncated=found.bounded == reach,

@@ -14,13 +14,14 @@ from model.statement import run_one
 # row; what is skipped stays a candidate.
 _TAKE = """
 WITH taken AS MATERIALIZED (
-    SELECT c.id, c.blob_id FROM dredge_blob_candidate c
+    SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
     ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
     SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT DISTINCT blob_id FROM taken))
     FOR UPDATE SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM taken) AS taken,
+       (SELECT coalesce(max(id), %(after_id)s) FROM taken) AS last_id,
        ARRAY(SELECT id FROM locked) AS locked,
        ARRAY(SELECT t.id FROM taken t
              WHERE t.blob_id IN (SELECT id FROM locked)
@@ -79,20 +80,21 @@ class Reviewed:
     bytes: int = 0
     tombstones: int = 0
     rows: int = 0
+    last_id: int = 0
     has_more: bool = False
 
 
-def review_batch(*, policy: Policy, limit: int) -> Reviewed:
-    """Judge at most `limit` blob candidates, oldest first, across all repositories.
+def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
+    """Judge at most `limit` blob candidates after `after_id`, oldest first, across all repositories.
 
     A blob that no manifest and no push refers to loses its rows and gets a tombstone for each of
     its places; one that is used only stops being a candidate; one that somebody holds stays one.
     Two reviews at once take different candidates.  A second run finds others or none.
     """
     with transaction():
-        taken = run_one(_TAKE, {"limit": limit})
+        taken = run_one(_TAKE, {"limit": limit, "after_id": after_id})
         if not taken.judged:
-            return Reviewed()
+            return Reviewed(last_id=taken.last_id, has_more=taken.taken == limit)
         found = run_one(
             _RETIRE,
             {
@@ -109,5 +111,6 @@ def review_batch(*, policy: Policy, limit: int) -> Reviewed:
             bytes=found.bytes,
             tombstones=found.tombstones,
             rows=found.rows,
+            last_id=taken.last_id,
             has_more=taken.taken == limit,
         )

@@ -60,8 +60,10 @@ def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
     settings = toolbox.settings
     sizes = BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms).timed()
     total = Collected()
+    from_ms = 0
     for size in sizes:
-        batch = _attempt(toolbox, repository_id, size)
+        batch = _attempt(toolbox, repository_id, size, from_ms)
+        from_ms = batch.reached_ms
         total = _add(total, batch)
         _forget(toolbox, batch)
         if batch.reports:
@@ -75,13 +77,13 @@ def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
     return total
 
 
-def _attempt(toolbox: Toolbox, repository_id: int, size: int) -> Batch:
+def _attempt(toolbox: Toolbox, repository_id: int, size: int, from_ms: int) -> Batch:
     for _ in range(ATTEMPTS - 1):
         try:
-            return collect_batch(repository_id, policy=toolbox.policy, limit=size)
+            return collect_batch(repository_id, policy=toolbox.policy, limit=size, from_ms=from_ms)
         except Contended:
             log.info("batch.contended", repository_id=repository_id)
-    return collect_batch(repository_id, policy=toolbox.policy, limit=size)
+    return collect_batch(repository_id, policy=toolbox.policy, limit=size, from_ms=from_ms)
 
 
 def _forget(toolbox: Toolbox, batch: Batch) -> None:

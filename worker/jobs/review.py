@@ -32,8 +32,10 @@ def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
     settings = toolbox.settings
     budget = Budget(budget_s)
     total = Retired()
+    last_id = 0
     for size in BatchSize(most=settings.review_batch, target_ms=settings.transaction_target_ms).timed():
-        batch = review_batch(policy=toolbox.policy, limit=size)
+        batch = review_batch(policy=toolbox.policy, limit=size, after_id=last_id)
+        last_id = batch.last_id
         total = Retired(
             candidates=total.candidates + batch.candidates,
             blobs=total.blobs + batch.blobs,
