@@ -1,0 +1,101 @@
+"""Pushes against the review and the eraser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from model import blob
+from model.clock import now_ms
+from model.errors import (
+    BlobGone,
+    NoSuchBlob,
+)
+from tests.arena import BlobClaim
+from tests.explorer import Report
+from tests.explorer_steps import Outcome
+from tests.pipeline import LOCATION
+from tests.races import Cast, gone_tag
+from tests.world import digest_of
+
+Explore = Callable[..., Report]
+
+
+def test_case_01_a_push_finds_the_object_and_the_eraser_takes_it(cast: Cast, explore: Explore) -> None:
+    dying = cast.layer("dying")
+    cast.world.insert("dredge_blob_candidate", blob_id=dying, created_ms=1)
+    explore(push=cast.push_blob("dying"), review=cast.review, erase=cast.erase)
+
+
+def test_case_01_a_push_meets_the_tombstone_of_its_digest(cast: Cast, explore: Explore) -> None:
+    path = blob.object_path(digest_of("dead"), True, "")
+    cast.arena.store.objects[path] = b"dead"
+    stone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
+    cast.world.insert("dredge_tombstone", **stone, created_ms=1, due_ms=1)
+    explore(push=cast.push_blob("dead"), erase=cast.erase, again=cast.erase)
+
+
+def test_case_02_a_new_blob_between_its_row_and_its_marker(cast: Cast, explore: Explore) -> None:
+    cast.world.upload(created_ms=1)
+    explore(push=cast.push_blob("new"), collect=cast.collect(), review=cast.review)
+
+
+def test_case_03_a_manifest_that_needs_a_blob_whose_last_user_dies(cast: Cast, explore: Explore) -> None:
+    shared = cast.layer("shared")
+    gone_tag(cast.world, cast.have(cast.image(shared, note="old")))
+    report = explore(
+        push=cast.push_image(cast.image(shared, note="new")),
+        collect=cast.collect(),
+        review=cast.review,
+        errors=(NoSuchBlob,),
+    )
+    assert len(report.outcomes) == 2
+
+
+def test_case_04_a_mount_while_the_last_user_is_collected(cast: Cast, explore: Explore) -> None:
+    shared = cast.layer("shared")
+    gone_tag(cast.world, cast.have(cast.image(shared)))
+    other = cast.world.repository()
+    image = cast.image(shared, note="mounted")
+    explore(
+        mount=cast.mount(shared.digest, cast.world.repository_id, other, image),
+        collect=cast.collect(),
+        review=cast.review,
+        errors=(NoSuchBlob,),
+    )
+
+
+def test_case_05_a_push_links_one_blob_of_a_batch(cast: Cast, explore: Explore) -> None:
+    layers = [cast.layer(f"layer {n}") for n in range(3)]
+    for layer in layers:
+        cast.world.insert("dredge_blob_candidate", blob_id=layer, created_ms=1)
+    cast.world.uploaded(layers[1])
+
+    def others_died(outcomes: Mapping[str, Outcome]) -> None:
+        left = cast.world.rows("SELECT content_checksum FROM imagestorage")
+        assert (layers[0].digest,) not in left and (layers[2].digest,) not in left
+
+    explore(push=cast.push_image(cast.image(layers[1])), review=cast.review, check=others_died)
+
+
+def test_case_06_an_upload_that_outlasts_its_marker(cast: Cast, explore: Explore) -> None:
+    slow = replace(cast.policy, push_ttl_ms=-1)
+
+    def push() -> BlobClaim:
+        begun = blob.begin_push(
+            cast.world.repository_id, digest_of("slow"), 4, location=LOCATION, policy=slow, now_ms=now_ms()
+        )
+        cast.arena.store.write(begun.path, [b"slow"])
+        blob.finish_push(begun, 4, policy=cast.policy, now_ms=now_ms())
+        return BlobClaim(digest_of("slow"))
+
+    explore(push=push, collect=cast.collect(), review=cast.review, errors=(BlobGone,))
+
+
+def test_case_07_two_pushes_of_one_new_digest(cast: Cast, explore: Explore) -> None:
+    def one_row(outcomes: Mapping[str, Outcome]) -> None:
+        count = "SELECT count(*) FROM imagestorage WHERE content_checksum = %s"
+        assert cast.world.value(count, (digest_of("new"),)) == 1
+
+    other = cast.world.repository()
+    explore(first=cast.push_blob("new"), second=cast.push_blob("new", other), check=one_row)
