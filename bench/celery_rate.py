@@ -19,7 +19,7 @@ from model.database import fetch_one
 from model.errors import RegistryError
 from model.policy import DEFAULT
 from worker import routes
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 from worker.queueing import CeleryQueue
 from worker.sample.shape import registry
 

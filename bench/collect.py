@@ -16,7 +16,7 @@ from model.cache.open import open_cache
 from model.policy import DEFAULT
 from worker.jobs.alone import NoDueSet, NoQueue
 from worker.jobs.everything import collect_to_the_end, erase_to_the_end, review_to_the_end
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 from worker.jobs.toolbox import Toolbox
 from worker.sample import SHAPES, Shape
 from worker.sample.shape import registry

@@ -14,7 +14,7 @@ from bench.lab import Lab, configured
 from model.database import fetch_one
 from model.policy import DEFAULT
 from worker.jobs.everything import collect_to_the_end, review_to_the_end
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 from worker.sample.shape import registry
 
 NAME = "concurrent"

@@ -12,7 +12,7 @@ from bench.lab import Lab, configured
 from model.clock import now_ms
 from model.database import fetch
 from model.policy import DEFAULT
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 from worker.sample import SHAPES
 from worker.sample.shape import DAY_S
 

@@ -15,7 +15,7 @@ from bench.lab import Lab, configured
 from bench.system import environment, rss_mb, worker
 from model.database import fetch_one
 from model.policy import DEFAULT
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 from worker.sample.shape import registry
 
 NAME = "memory"

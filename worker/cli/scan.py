@@ -8,8 +8,8 @@ from model import repository
 from model.clock import now_ms
 from model.gc.find import Due, rank
 from worker.cli import output
+from worker.jobs.find import find_due
 from worker.jobs.plan import SLICE
-from worker.jobs.scan import find_due
 
 
 @click.command(name="scan")

@@ -10,7 +10,7 @@ from model.clock import now_ms
 from model.gc.find import rank
 from model.gc.status import Failing, Freed, Waiting, read_failures, read_freed, read_waiting
 from worker.cli import output
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 
 LOOK = 5_000
 

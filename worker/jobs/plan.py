@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from model.gc.find import rank
 from model.gc.plan import Plan, plan_blobs, plan_repository
 from model.policy import Policy
-from worker.jobs.scan import find_due
+from worker.jobs.find import find_due
 
 SLICE = 100_000
 MOST = 10_000_000

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.clock import now_ms
 from model.database import connection
 from model.gc.cursor import move_cursor, read_cursor
-from model.gc.find import Due, find_in_slice, find_others, rank
-from model.policy import Policy
+from model.gc.find import rank
 from worker import logs
-from worker.jobs.pace import Budget
+from worker.jobs.find import find_due
 from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.scan")
 
 CURSOR = "find"
-SLICE = 5_000
-SLICE_BUDGET_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,23 +44,3 @@ def scan(toolbox: Toolbox) -> Scanned:
     if found:
         log.info("scan.found", looked=looked, due=len(found), enqueued=sent)
     return Scanned(looked, len(found), sent)
-
-
-def find_due(policy: Policy, *, after: int, slice: int, limit: int) -> tuple[list[Due], int, int]:
-    """Repositories with garbage among the `slice` after an id, and where to go on; only reads.
-
-    In steps, each a short statement; ends early with `limit` found, at the end of the registry
-    (then the next position is 0), or after five seconds.
-    """
-    moment = now_ms()
-    found = list(find_others(policy=policy, now_ms=moment, limit=limit))
-    budget = Budget(SLICE_BUDGET_S)
-    position, looked = after, 0
-    while looked < slice and len(found) < limit and budget:
-        step = find_in_slice(after=position, slice=min(SLICE, slice - looked), policy=policy, now_ms=moment)
-        found += step.due
-        looked += step.looked
-        position = step.last
-        if not position:
-            break
-    return found, position, looked
