@@ -112,6 +112,7 @@ class Arena:
         )
         self._restore = f"BEGIN; SET LOCAL session_replication_role = replica; {back} {numbers} COMMIT;"
         self._objects = dict(self.store.objects)
+        self.world.execute("DEALLOCATE ALL")
         self.world.execute("PREPARE violations AS " + _query(self.policy, "violation"))
         self.world.execute("PREPARE pending AS " + _query(self.policy, "pending"))
 

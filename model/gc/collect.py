@@ -9,7 +9,14 @@ from model.database import transaction
 from model.errors import Contended
 from model.gc.account import settle_blobs
 from model.gc.dead import judge, look
-from model.gc.expire import Expired, ExpiredUploads, expire_tags, expire_uploads, record_manifest_candidates
+from model.gc.expire import (
+    BEGINNING_MS,
+    Expired,
+    ExpiredUploads,
+    expire_tags,
+    expire_uploads,
+    record_manifest_candidates,
+)
 from model.gc.history import record_collection
 from model.gc.purge import Purged, find_neighbours, purge_manifests
 from model.gc.scope import Scope, enter
@@ -33,11 +40,11 @@ class Batch:
     uploads: int = 0
     rows: int = 0
     reports: bool = False
-    reached_ms: int = 0
+    reached_ms: int = BEGINNING_MS
     has_more: bool = False
 
 
-def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: int = 0) -> Batch:
+def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Batch:
     """Remove at most `limit` unrecoverable tags (ended at `from_ms` or later) and all that dies with them.
 
     One transaction and a constant number of statements: tags, then the manifests nothing uses any

@@ -10,6 +10,9 @@ from model.policy import Policy
 from model.statement import run_one
 from model.upload import METADATA
 
+# Before every tag's end: a window of centuries puts the end of a tag deleted for good before 1970.
+BEGINNING_MS = -(2**62)
+
 # A tag row `t` that nobody can restore any more.  The window is read again in this very statement.
 UNRECOVERABLE = """
     t.repository_id = %(repository_id)s
@@ -113,7 +116,7 @@ class Expired:
     unjudged: tuple[int, ...]
 
 
-def expire_tags(scope: Scope, *, policy: Policy, limit: int, from_ms: int = 0) -> Expired:
+def expire_tags(scope: Scope, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Expired:
     """Delete at most `limit` unrecoverable tags, oldest end first, and lock what may die with them.
 
     Also takes up to `limit` recorded candidates.  `locked` are the manifests to judge, at most four

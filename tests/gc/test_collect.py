@@ -363,3 +363,12 @@ def test_case_20_a_manifest_that_somebody_is_adopting_is_judged_later(world: Wor
     assert not world.rows("SELECT FROM tag WHERE id = %s", (int(gone),))
     with world.only_removes(manifest=child):
         collect(world)
+
+
+def test_a_tag_that_ended_before_1970_goes_too(world: World) -> None:
+    """A window of centuries puts the end of a tag that is deleted for good before the epoch."""
+    owner = world.namespace(window_s=10**10)
+    repository = world.repository(namespace=owner)
+    tag = world.tag("old", manifest=world.manifest(repository), ended_ms=world.now_ms - 10**13 - 1)
+    with world.only_removes(tag=tag, manifest=tag.manifest):
+        collect_batch(repository, policy=DEFAULT, limit=10)

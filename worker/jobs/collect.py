@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from model.cache import invalidation
 from model.errors import Contended, NoSuchRepository, RegistryError
 from model.gc.collect import Batch, collect_batch
+from model.gc.expire import BEGINNING_MS
 from model.gc.failure import forgive, record_failure
 from worker import logs
 from worker.jobs.pace import BatchSize, Budget
@@ -60,7 +61,7 @@ def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
     settings = toolbox.settings
     sizes = BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms).timed()
     total = Collected()
-    from_ms = 0
+    from_ms = BEGINNING_MS
     for size in sizes:
         batch = _attempt(toolbox, repository_id, size, from_ms)
         from_ms = batch.reached_ms
