@@ -17,6 +17,8 @@ if not settings.broker_url:
 broker_url = routes.kombu_url(settings.broker_url)
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A broker that answers and refuses (read-only after a failover, or full) is one that is away.
+broker_channel_error_retry = True
 # A task gives up its turn after its budget; one that takes ten times as long hangs, and is ended before its
 # message is given to another worker.
 task_time_limit = max(600, 10 * settings.task_budget_s)

@@ -33,7 +33,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         except redis.exceptions.LockError as error:
             log.warning("beat.lock_lost", error=str(error))
             self.lock = None
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+        except (redis.exceptions.RedisError, OSError) as error:
+            # Also one that answers and refuses: read-only after a failover, or full.
             log.warning("beat.redis_unavailable", error=str(error))
             time.sleep(RETRY_S)
         return 0.1

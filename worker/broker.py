@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import redis
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from model.errors import RegistryError
 
-OUTAGE = (redis.RedisError, OperationalError, OSError)
+OUTAGE = (redis.RedisError, OperationalError, BatchPublishError, OSError)
 
 
 class BrokerUnavailable(RegistryError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from model.clock import now_ms
@@ -64,19 +64,18 @@ def backlog(policy: Policy) -> dict[str, int]:
     return {name: count for name, count in left.items() if count}
 
 
-def come_to_rest(policy: Policy, *, patience_s: float, alive: Callable[[], object] = lambda: None) -> str:
+def come_to_rest(policy: Policy, *, patience_s: float, calm_s: float = CALM_S) -> str:
     """Wait until nothing is left to do for a while; what is left when the patience is at its end."""
     deadline = time.monotonic() + patience_s
     left: dict[str, int] = {"not looked": 1}
     calm = None
     while time.monotonic() < deadline:
-        alive()
         try:
             left = backlog(policy)
         except DatabaseUnavailable:
             left = {"database unavailable": 1}
         calm = None if left else calm or time.monotonic()
-        if calm and time.monotonic() - calm > CALM_S:
+        if calm and time.monotonic() - calm > calm_s:
             return ""
         time.sleep(0.25)
     return f"{left}"

@@ -1,0 +1,1 @@
+"""What the whole system lives through: real servers and real processes that are ill-treated."""

@@ -1,0 +1,30 @@
+"""The application with a store that is slow: `celery -A tests.outages.apps`.
+
+`ERASE_FLAG` names a file that is made when an erase begins; it takes `ERASE_S` before and after.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from worker.storage.driver import Erased
+from worker.storage.local import LocalStore
+from worker.tasks import application
+
+__all__ = ["application"]
+
+_erase = LocalStore.erase
+
+
+def _slowly(store: LocalStore, paths: Sequence[str]) -> list[Erased]:
+    Path(os.environ["ERASE_FLAG"]).touch()
+    time.sleep(float(os.environ["ERASE_S"]))
+    erased = _erase(store, paths)
+    time.sleep(float(os.environ["ERASE_S"]))
+    return erased
+
+
+LocalStore.erase = _slowly  # type: ignore[method-assign]

@@ -1,0 +1,64 @@
+"""An eraser that freezes in the middle, and one whose store is slow, while a push wants the digest back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from model.errors import DigestBusy
+from tests.celery.running import Process, eventually
+from tests.outages.conftest import Ground
+
+pytestmark = pytest.mark.slow
+APP = "tests.outages.apps"
+
+
+def signal_all(running: Process, number: int) -> None:
+    """To the worker, then to the children of its pool."""
+    pid = running.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for each in (pid, *map(int, children)):
+        os.kill(each, number)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+def test_a_frozen_eraser_keeps_a_push_waiting_and_loses_nothing(ground: Ground, tmp_path: Path) -> None:
+    flag = tmp_path / "erasing"
+    ground.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "1"}
+    ground.push("again", 1, 2)
+    ground.push("kept", 3)
+    with ground.system(app=APP) as running, ThreadPoolExecutor(1) as pool:
+        ground.delete("again")
+        eventually(flag.exists, 20, running)
+        signal_all(running, signal.SIGSTOP)
+        try:
+            pushed = pool.submit(ground.push, "again", 1, 2)
+            time.sleep(3)
+            assert not pushed.done() or isinstance(pushed.exception(), DigestBusy)
+        finally:
+            signal_all(running, signal.SIGCONT)
+        pushed.result(30)
+        ground.pull("again")
+        ground.settle(running)
+        ground.pull("again")
+        ground.pull("kept")
+
+
+def test_an_eraser_killed_in_the_middle_leaves_the_way_free(ground: Ground, tmp_path: Path) -> None:
+    flag = tmp_path / "erasing"
+    ground.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "60"}
+    ground.push("again", 1, 2)
+    with ground.system(app=APP, beat=False) as running:
+        ground.delete("again")
+        eventually(flag.exists, 20, running)
+        signal_all(running, signal.SIGKILL)
+        ground.push("again", 1, 2)
+    ground.pull("again")
+    with ground.system() as running:
+        ground.settle(running)
+        ground.pull("again")
