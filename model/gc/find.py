@@ -33,28 +33,37 @@ UNION ALL
 SELECT NULL, NULL, NULL, max(id), count(*) FROM slice
 """
 
+# Whose garbage may be collected now.  Asked before the limit: rows of a namespace that is disabled, or
+# of a repository that fails, must not stand in the way of all others.
+_COLLECTABLE = f"""
+     JOIN repository r ON r.id = w.repository_id AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
+     JOIN "user" n ON n.id = r.namespace_user_id AND n.enabled
+     WHERE NOT EXISTS (SELECT FROM dredge_failure f
+                       WHERE f.repository_id = w.repository_id AND f.retry_ms > %(now_ms)s)
+"""
+
 # Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each
 # by the index that holds just what is due.  And failures whose next try has come: one that was
 # recorded after the last batch had committed is forgiven only by another collection.
 _OTHERS = f"""
 SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
-    (SELECT u.repository_id, (extract(epoch FROM u.expires_at) * 1000)::bigint AS due_ms FROM uploadedblob u
-     WHERE u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
-     ORDER BY u.expires_at LIMIT %(limit)s)
+    (SELECT w.repository_id, (extract(epoch FROM w.expires_at) * 1000)::bigint AS due_ms
+     FROM uploadedblob w {_COLLECTABLE}
+     AND w.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+     ORDER BY w.expires_at LIMIT %(limit)s)
     UNION ALL
-    (SELECT b.repository_id, (extract(epoch FROM b.created) * 1000)::bigint + %(upload_ttl_ms)s
-     FROM blobupload b
-     WHERE b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
-     ORDER BY b.created LIMIT %(limit)s)
+    (SELECT w.repository_id, (extract(epoch FROM w.created) * 1000)::bigint + %(upload_ttl_ms)s
+     FROM blobupload w {_COLLECTABLE}
+     AND w.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+     ORDER BY w.created LIMIT %(limit)s)
     UNION ALL
-    (SELECT c.repository_id, c.created_ms FROM dredge_manifest_candidate c ORDER BY c.id LIMIT %(limit)s)
+    (SELECT w.repository_id, w.created_ms FROM dredge_manifest_candidate w {_COLLECTABLE}
+     ORDER BY w.id LIMIT %(limit)s)
     UNION ALL
-    (SELECT f.repository_id, f.retry_ms FROM dredge_failure f
-     WHERE f.retry_ms <= %(now_ms)s ORDER BY f.retry_ms LIMIT %(limit)s)
+    (SELECT w.repository_id, w.retry_ms FROM dredge_failure w {_COLLECTABLE}
+     ORDER BY w.retry_ms LIMIT %(limit)s)
 ) w
-JOIN repository r ON r.id = w.repository_id AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
-JOIN "user" n ON n.id = r.namespace_user_id AND n.enabled
-WHERE NOT EXISTS (SELECT FROM dredge_failure f WHERE f.repository_id = r.id AND f.retry_ms > %(now_ms)s)
+JOIN repository r ON r.id = w.repository_id
 GROUP BY 1, 2
 """
 

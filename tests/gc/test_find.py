@@ -233,3 +233,23 @@ def _candidate(world: World, repository: int) -> None:
         "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms) VALUES (%s, 1, 1)",
         (int(repository),),
     )
+
+
+@pytest.mark.parametrize("hindrance", ["disabled", "marked", "failing"])
+def test_case_52_garbage_that_may_not_be_collected_hides_none_that_may(world: World, hindrance: str) -> None:
+    """The oldest rows of each kind belong to somebody who is not collected now."""
+    owner = world.namespace(enabled=hindrance != "disabled")
+    stuck = world.repository(namespace=owner, state=3 if hindrance == "marked" else 0)
+    if hindrance == "failing":
+        later_ms = world.now_ms + HOUR_MS
+        world.execute("INSERT INTO dredge_failure VALUES (%s, 1, %s, 'poison')", (int(stuck), later_ms))
+    free = [world.repository() for _ in range(3)]
+    for n in range(5):
+        world.uploaded(world.blob(), repository=stuck, expires_ms=1 + n)
+        world.upload(repository=stuck, created_ms=1 + n)
+        world.insert("dredge_manifest_candidate", repository_id=int(stuck), manifest_id=n, created_ms=1)
+    world.uploaded(world.blob(), repository=free[0], expires_ms=1_000)
+    world.upload(repository=free[1], created_ms=1_000)
+    world.insert("dredge_manifest_candidate", repository_id=int(free[2]), manifest_id=1, created_ms=2)
+    found = find_others(policy=DEFAULT, now_ms=world.now_ms, limit=2)
+    assert {due.repository_id for due in found} == {int(repository) for repository in free}
