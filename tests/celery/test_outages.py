@@ -72,7 +72,7 @@ def test_deletions_while_the_broker_is_away_are_collected_when_it_is_back(
         assert running.stop() == 0
 
 
-def test_a_flushed_broker_forgets_nothing_that_matters(
+def test_case_39_a_flushed_broker_forgets_nothing_that_matters(
     own: EmbeddedServers, where: dict[str, str], tmp_path: Path
 ) -> None:
     prompt_tags(own, "first", "second")
@@ -150,7 +150,7 @@ def test_the_beat_goes_on_after_a_flush_and_a_restart_of_its_redis(
         assert running.stop() == 0
 
 
-def test_of_two_beats_one_sends_and_the_other_takes_over(
+def test_case_40_of_two_beats_one_sends_and_the_other_takes_over(
     own: EmbeddedServers, where: dict[str, str], tmp_path: Path
 ) -> None:
     quick = {**where, "DREDGE_SCAN_INTERVAL_S": "0.3"}

@@ -96,7 +96,7 @@ def test_a_server_without_bulk_deletes_gets_single_ones(store: S3Store, unruly: 
     assert left(store) == set()
 
 
-def test_a_slow_down_is_an_error_and_lowers_the_rate(store: S3Store, unruly: Unruly) -> None:
+def test_case_54_a_slow_down_is_an_error_and_lowers_the_rate(store: S3Store, unruly: Unruly) -> None:
     paths = filled(store, 5)
     fast = store._eraser.pace.rate
     unruly.answer = lambda method, path, _body: (
