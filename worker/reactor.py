@@ -6,6 +6,7 @@ none can take the worker down.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ log = logs.logger("dredge.reactor")
 
 POLL_S = 1.0
 TICK_S = 0.2
+GATHER_S = 0.01
+# Celery dispatches tasks in this process: it must not wait the default 5 ms for its turn.
+SWITCH_S = 0.0005
 CLOCK_AGE_S = 30.0
 LONGEST_PAUSE_S = 10.0
 STOP_S = 8.0
@@ -116,8 +120,10 @@ class Reactor:
             self._listener.close()
 
     def _hear(self) -> None:
+        """Wait for a commit, and a moment longer: commits come in flocks, and are published as one."""
         try:
-            self._listener.wait(POLL_S)
+            if self._listener.wait(POLL_S):
+                self._stop.wait(GATHER_S)
         except RegistryError as error:
             log.warning("reactor.deaf", error=str(error))
             self._stop.wait(POLL_S)
@@ -144,6 +150,7 @@ class ReactorStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, parent: Any) -> None:
         """Called in the worker's main process."""
+        sys.setswitchinterval(SWITCH_S)
         self._reactor = Reactor(toolbox(parent.app))
         self._reactor.start()
 
