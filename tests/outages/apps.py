@@ -12,9 +12,7 @@ from pathlib import Path
 
 from worker.storage.driver import Erased
 from worker.storage.local import LocalStore
-from worker.tasks import application
-
-__all__ = ["application"]
+from worker.tasks import application as application
 
 _erase = LocalStore.erase
 
@@ -27,4 +25,4 @@ def _slowly(store: LocalStore, paths: Sequence[str]) -> list[Erased]:
     return erased
 
 
-LocalStore.erase = _slowly  # type: ignore[method-assign]
+LocalStore.erase = _slowly  # type: ignore[method-assign,assignment]

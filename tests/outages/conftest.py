@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ class Ground:
     def settings(self) -> Settings:
         return Settings.from_env(self.environment)
 
-    @property
+    @cached_property
     def stores(self) -> Stores:
+        """Opened once: opening makes the directory."""
         return open_stores(self.settings.storage)
 
     @property
@@ -97,6 +99,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
             **servers.environment(),
             "DREDGE_STORAGE": f"local_us=file://{storage}?fsync=off",
             "DREDGE_SCAN_INTERVAL_S": "0.5",
+            "DREDGE_PUSH_TTL_S": "5",
         }
         database.configure(servers.database_url)
         schema.create()

@@ -52,7 +52,7 @@ def record(ground: Ground, broker: redis.Redis) -> list[bytes]:
     taken = broker.lrange("recorded:" + routes.COLLECT_QUEUE, 0, -1)
     broker.delete("recorded:" + routes.COLLECT_QUEUE)
     assert len(taken) == 3
-    return list(taken)
+    return [bytes(each) for each in taken]  # type: ignore[arg-type]
 
 
 def erased(ground: Ground) -> int:

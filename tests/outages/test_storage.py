@@ -60,7 +60,7 @@ def test_what_cannot_be_erased_waits_and_what_cannot_be_written_is_refused(
                 failing(ground, running)
                 with pytest.raises(StoreUnavailable):
                     ground.push("refused", 5, 6)
-                assert ground.count("dredge_tombstone", "last_error LIKE 'Storage directory%%'")
+                assert ground.count("dredge_tombstone", "last_error ILIKE '%%storage directory%%'")
             ground.gone(images[broken.__name__], running)
         ground.settle(running)
         ground.pull("kept")
@@ -87,8 +87,8 @@ def test_a_full_disk_refuses_pushes_whole_and_is_emptied(ground: Ground, tmp_pat
         with ground.system() as running:
             ground.delete(*pushed[1:])
             ground.settle(running)
-            ground.push("fits again", 200)
-            ground.pull("fits again")
+            ground.push("fits-again", 200)
+            ground.pull("fits-again")
             ground.pull(pushed[0])
             ground.settle(running)
     finally:

@@ -88,7 +88,8 @@ class LocalStore:
         with self._translated():
             self._sweep_temporary()
             temporary = self.root / _TEMPORARY / uuid.uuid4().hex
-            temporary.parent.mkdir(parents=True, exist_ok=True)
+            # Without its parents: where the disk went away, nothing may be written in its place.
+            temporary.parent.mkdir(exist_ok=True)
         try:
             written = self._fill(temporary, chunks)
             with self._translated():
