@@ -64,7 +64,7 @@ def configure(
             connect_timeout=5,
             keepalives_idle=30,
             options=f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c jit=off"
-            " -c plan_cache_mode=force_generic_plan",
+            " -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off",
         )
     )
 

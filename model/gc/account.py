@@ -21,11 +21,13 @@ SELECT (SELECT id FROM quotarepositorysize WHERE repository_id = %(repository_id
 # A base layer has a hundred thousand references: a few of them are looked at first, and only where
 # that does not decide is every repository of the namespace asked, each by one index probe.
 _LEFT = """
-WITH left_repository AS MATERIALIZED (
-    SELECT b.id, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size
-    FROM unnest(%(blobs)s) AS lost (id) JOIN imagestorage b ON b.id = lost.id
+WITH unused AS MATERIALIZED (
+    SELECT lost.id FROM unnest(%(blobs)s) AS lost (id)
     WHERE NOT EXISTS (SELECT FROM manifestblob o
-                      WHERE o.repository_id = %(repository_id)s AND o.blob_id = b.id OFFSET 0)
+                      WHERE o.repository_id = %(repository_id)s AND o.blob_id = lost.id OFFSET 0)
+), left_repository AS MATERIALIZED (
+    SELECT b.id, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size
+    FROM unused u JOIN imagestorage b ON b.id = u.id
 ), left_namespace AS MATERIALIZED (
     SELECT l.id, l.size FROM left_repository l
     WHERE %(has_quota)s
