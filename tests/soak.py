@@ -45,6 +45,9 @@ CHOICES = {
     "DREDGE_SCAN_INTERVAL_S": "0.5",
     "DREDGE_TASK_BUDGET_S": "3",
     "DREDGE_BATCH_MANIFESTS": "20",
+    # Referrers whose subject was collected before they came are found by the sweep alone.
+    "DREDGE_SWEEP_INTERVAL_S": "2",
+    "DREDGE_SWEEP_DELAY_S": "1",
 }
 PAUSE_S = 2.0
 PATIENCE_S = 90.0

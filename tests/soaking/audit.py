@@ -48,8 +48,12 @@ def backlog(policy: Policy) -> dict[str, int]:
             "SELECT (SELECT count(*) FROM uploadedblob) AS holds, (SELECT count(*) FROM tag"
             " WHERE hidden AND lifetime_end_ms > %(now)s) AS temporary, (SELECT count(*) FROM tag t"
             ' JOIN repository r ON r.id = t.repository_id JOIN "user" n ON n.id = r.namespace_user_id'
-            " WHERE t.lifetime_end_ms + n.removed_tag_expiration_s * 1000 < %(now)s + 60000) AS closing",
-            {"now": now_ms()},
+            " WHERE t.lifetime_end_ms + n.removed_tag_expiration_s * 1000 < %(now)s + 60000) AS closing,"
+            " (SELECT count(*) FROM manifest m WHERE %(cascade)s AND m.subject IS NOT NULL"
+            " AND NOT EXISTS (SELECT FROM manifest s WHERE s.repository_id = m.repository_id"
+            "  AND s.digest = m.subject)"
+            " AND NOT EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND NOT t.hidden)) AS orphans",
+            {"now": now_ms(), "cascade": policy.referrers == "cascade"},
         )
         left = {
             "repositories due": len(all_due(policy)),
@@ -60,6 +64,7 @@ def backlog(policy: Policy) -> dict[str, int]:
             "holds": holds.holds,
             "temporary tags": holds.temporary,
             "closing windows": holds.closing,
+            "referrers without subject": holds.orphans,
         }
     return {name: count for name, count in left.items() if count}
 
