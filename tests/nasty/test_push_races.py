@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+
+import pytest
 
 from model import blob
 from model.clock import now_ms
-from model.errors import (
-    BlobGone,
-    NoSuchBlob,
-)
+from model.errors import BlobGone, DigestBusy, NoSuchBlob
 from tests.arena import BlobClaim
 from tests.explorer import Report
-from tests.explorer_steps import Outcome
-from tests.pipeline import LOCATION
+from tests.explorer_steps import Outcome, Step, stop_before
+from tests.memory_store import STORE, MemoryStore
+from tests.pipeline import LOCATION, make_toolbox
 from tests.races import Cast, gone_tag
 from tests.world import digest_of
+from worker.storage.driver import Erased
 
 Explore = Callable[..., Report]
 
@@ -99,3 +100,62 @@ def test_case_07_two_pushes_of_one_new_digest(cast: Cast, explore: Explore) -> N
 
     other = cast.world.repository()
     explore(first=cast.push_blob("new"), second=cast.push_blob("new", other), check=one_row)
+
+
+class SlowNetwork(MemoryStore):
+    """A store whose first delete gets no answer and is carried out later, or never."""
+
+    lingers_ms = 60_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] | None = None
+
+    def erase(self, paths: Sequence[str]) -> list[Erased]:
+        if self.sent is not None:
+            return super().erase(paths)
+        stop_before(Step("send the delete", STORE, True))
+        self.sent = list(paths)
+        return [Erased(path, None, "no answer", unknown=True) for path in paths]
+
+    def land(self) -> None:
+        """The delete that was sent is carried out."""
+        stop_before(Step("the delete lands", STORE, True))
+        for path in self.sent or ():
+            self.objects.pop(path, None)
+
+
+def test_case_08_a_delete_without_an_answer_lands_after_the_push(
+    cast: Cast, explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SlowNetwork()
+    store.objects.update(cast.arena.store.objects)
+    monkeypatch.setattr(cast.arena, "store", store)
+    monkeypatch.setattr(cast.arena, "toolbox", make_toolbox({LOCATION: store}))
+    cast.world.insert("dredge_blob_candidate", blob_id=cast.layer("dead"), created_ms=1)
+    reset = cast.arena.reset
+
+    def fresh() -> None:
+        reset()
+        store.sent = None
+
+    def time_passes(outcomes: Mapping[str, Outcome]) -> None:
+        """Whatever was sent has landed by the end of its fence; tombstones are due again."""
+        if store.sent is not None and not outcomes["push"].ok:
+            store.land()
+        store.sent = []
+        cast.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL")
+
+    monkeypatch.setattr(cast.arena, "reset", fresh)
+
+    def collected_and_erased() -> None:
+        cast.review()
+        cast.erase()
+
+    explore(
+        erase=collected_and_erased,
+        push=cast.push_blob("dead"),
+        network=store.land,
+        check=time_passes,
+        errors=(DigestBusy,),
+    )
