@@ -148,12 +148,21 @@ def sweep_slice(
         bounds = {"above": after, "upto": page.last}
         suspects = [row.id for row in fetch(kind.suspects, _parameters(policy, now_ms) | bounds)]
         position = page.last if page.looked == kind.per_slice else 0
+        looked = page.looked if kind is not MANIFESTS else _count_manifests(bounds)
         if dry_run:
-            return Look(page.looked, len(suspects), 0, position)
+            return Look(looked, len(suspects), 0, position)
         condemned = _sight(kind, suspects, bounds, now_ms=now_ms, delay_ms=delay_ms)
         if condemned:
             kind.hand_over(condemned, now_ms)
-        return Look(page.looked, len(suspects), len(condemned), position)
+        return Look(looked, len(suspects), len(condemned), position)
+
+
+def _count_manifests(bounds: dict[str, int]) -> int:
+    row = fetch_one(
+        "SELECT count(*) AS n FROM manifest WHERE repository_id > %(above)s AND repository_id <= %(upto)s",
+        bounds,
+    )
+    return int(row.n)
 
 
 def _sight(
