@@ -81,7 +81,7 @@ WITH RECURSIVE doomed AS MATERIALIZED (
     -- Safe: judged below, in this transaction; what is not judged is recorded again.
     DELETE FROM dredge_manifest_candidate k WHERE k.id = ANY(ARRAY(
         SELECT id FROM dredge_manifest_candidate
-        WHERE repository_id = %(repository_id)s ORDER BY id LIMIT %(limit)s))
+        WHERE repository_id = %(repository_id)s AND due_ms <= %(now_ms)s ORDER BY id LIMIT %(limit)s))
     RETURNING k.manifest_id
 ), seeds (id) AS (
     SELECT manifest_id FROM doomed UNION SELECT manifest_id FROM taken

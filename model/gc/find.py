@@ -57,8 +57,9 @@ SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms)
      AND w.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
      ORDER BY w.created LIMIT %(limit)s)
     UNION ALL
-    (SELECT w.repository_id, w.created_ms FROM dredge_manifest_candidate w {_COLLECTABLE}
-     ORDER BY w.id LIMIT %(limit)s)
+    (SELECT w.repository_id, greatest(w.created_ms, w.due_ms)
+     FROM dredge_manifest_candidate w {_COLLECTABLE} AND w.due_ms <= %(now_ms)s
+     ORDER BY w.due_ms, w.id LIMIT %(limit)s)
     UNION ALL
     (SELECT w.repository_id, w.retry_ms FROM dredge_failure w {_COLLECTABLE}
      ORDER BY w.retry_ms LIMIT %(limit)s)

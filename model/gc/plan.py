@@ -15,7 +15,8 @@ from model.policy import Policy
 _REACH = f"""
 WITH RECURSIVE seeds (id) AS (
     SELECT t.manifest_id FROM tag t WHERE {UNRECOVERABLE}
-    UNION SELECT manifest_id FROM dredge_manifest_candidate WHERE repository_id = %(repository_id)s
+    UNION SELECT manifest_id FROM dredge_manifest_candidate
+    WHERE repository_id = %(repository_id)s AND due_ms <= %(now_ms)s
 ), {CLOSURE}
 SELECT c.id FROM closure c JOIN manifest m ON m.id = c.id AND m.repository_id = %(repository_id)s
 """

@@ -51,7 +51,7 @@ def create_manifest(
     """
     document = content if isinstance(content, Document) else oci.parse(content, media_type=media_type)
     with transaction():
-        children = _lock_children(repository_id, document, allow_missing_children)
+        children, subject_known = _lock_children(repository_id, document, allow_missing_children)
         manifest_id, new = _find_or_insert(repository_id, document)
         if new:
             blobs = lock_blobs(repository_id, document, now_ms)
@@ -59,14 +59,16 @@ def create_manifest(
             link_blobs(repository_id, manifest_id, blobs)
             add_labels(repository_id, manifest_id, labels or {})
         link_children(repository_id, manifest_id, children)
+        if new and not subject_known and policy.referrers == "cascade":
+            _judge_after_grace(repository_id, manifest_id, policy, now_ms)
         if protect or document.subject:
             _protect(repository_id, manifest_id, document, policy, now_ms)
     subject = document.subject.digest if document.subject else None
     return Created(manifest_id, document.digest, document.media_type, subject, new)
 
 
-def _lock_children(repository_id: int, document: Document, allow_missing: bool) -> Sequence[int]:
-    """Children, and the subject, are locked before they are referred to; the children's ids.
+def _lock_children(repository_id: int, document: Document, allow_missing: bool) -> tuple[Sequence[int], bool]:
+    """Lock children and subject before they are referred to: the children's ids, and is the subject there?
 
     One that a collection has just judged is waited for, and is gone then or stays.  A subject that
     is held is skipped by the collection, which meets it again with its new referrer.
@@ -74,18 +76,32 @@ def _lock_children(repository_id: int, document: Document, allow_missing: bool) 
     wanted = list(dict.fromkeys(child.digest for child in document.children))
     held = [*wanted, document.subject.digest] if document.subject else wanted
     if not held:
-        return ()
+        return (), True
     rows = fetch(
         "SELECT id, digest FROM manifest WHERE repository_id = %s AND digest = ANY(%s)"
         " ORDER BY id FOR KEY SHARE",
         (repository_id, held),
     )
-    missing = set(wanted) - {row.digest for row in rows}
+    found = {row.digest for row in rows}
+    missing = set(wanted) - found
     if missing and not allow_missing:
         first = next(digest for digest in wanted if digest in missing)
         raise NoSuchManifest("The index lists a manifest that is not in the repository", digest=first)
     children = set(wanted)
-    return [row.id for row in rows if row.digest in children]
+    subject_known = document.subject is None or document.subject.digest in found
+    return [row.id for row in rows if row.digest in children], subject_known
+
+
+def _judge_after_grace(repository_id: int, manifest_id: int, policy: Policy, now_ms: int) -> None:
+    """Have the collector look at a referrer whose subject is not there when its waiting is over.
+
+    No tag would lead there: the referrer's own never ends.
+    """
+    execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
+        " VALUES (%s, %s, %s, %s)",
+        (repository_id, manifest_id, now_ms, now_ms + policy.referrer_grace_ms),
+    )
 
 
 def _find_or_insert(repository_id: int, document: Document) -> tuple[int, bool]:

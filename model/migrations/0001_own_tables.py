@@ -25,9 +25,11 @@ CREATE TABLE dredge_manifest_candidate (
     id bigserial PRIMARY KEY,
     repository_id integer NOT NULL,
     manifest_id integer NOT NULL,
-    created_ms bigint NOT NULL
+    created_ms bigint NOT NULL,
+    due_ms bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX dredge_manifest_candidate_repository ON dredge_manifest_candidate (repository_id, id);
+CREATE INDEX dredge_manifest_candidate_due ON dredge_manifest_candidate (due_ms);
 
 CREATE TABLE dredge_blob_candidate (
     id bigserial PRIMARY KEY,

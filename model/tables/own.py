@@ -30,12 +30,13 @@ class Event(BaseModel):
 
 
 class ManifestCandidate(BaseModel):
-    """A manifest to judge at its repository's next collection."""
+    """A manifest to judge at its repository's next collection from `due_ms` on."""
 
     id = BigAutoField()
     repository_id = IntegerField()
     manifest_id = IntegerField()
     created_ms = BigIntegerField()
+    due_ms = BigIntegerField(default=0)
 
     class Meta:
         table_name = "dredge_manifest_candidate"

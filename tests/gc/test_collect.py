@@ -340,16 +340,6 @@ def test_case_13_a_window_that_is_lengthened_wins_over_a_running_batch(
     assert execute("SELECT 1")
 
 
-def test_a_candidate_whose_manifest_is_gone_is_forgotten(world: World) -> None:
-    world.execute(
-        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms) VALUES (%s, 999, 0)",
-        (world.repository_id,),
-    )
-    with world.unchanged():
-        collect(world)
-    assert not world.rows("SELECT * FROM dredge_manifest_candidate")
-
-
 def test_case_20_a_manifest_that_somebody_is_adopting_is_judged_later(world: World) -> None:
     child = world.manifest(blobs=[world.blob()])
     gone = world.tag("old", manifest=child, ended_ms=long_ago(world))
