@@ -27,7 +27,7 @@ from worker.jobs.toolbox import Toolbox
 from worker.settings import Settings
 
 # Work that is not the collector's, and may be left when it has come to rest.
-NOT_OURS = {"event-unpublished", "report-debt", "blob-downloading"}
+NOT_OURS = {"event-unpublished", "report-debt", "blob-downloading", "manifest-candidate-later"}
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,15 @@ CHECKS = (
         "a manifest waiting to be judged",
         "The next collection of its repository judges it.",
         "SELECT 'repository ' || k.repository_id || ' manifest ' || k.manifest_id"
-        " FROM dredge_manifest_candidate k",
+        " FROM dredge_manifest_candidate k WHERE k.due_ms <= %(now_ms)s",
+    ),
+    Check(
+        "manifest-candidate-later",
+        "pending",
+        "a referrer that waits for its subject, to be judged when its grace is over",
+        "None: its repository's collection judges it then.",
+        "SELECT 'repository ' || k.repository_id || ' manifest ' || k.manifest_id"
+        " FROM dredge_manifest_candidate k WHERE k.due_ms > %(now_ms)s",
     ),
     Check(
         "repository-marked",
