@@ -60,7 +60,7 @@ def _local(directory: Path, paths: list[str]) -> Iterator[Figure]:
     yield Figure(NAME, "os.unlink in a loop", plain, "objects/s")
 
     _write_files(directory / "store", paths)
-    store = open_store(f"file://{directory}/store")
+    store = open_store(f"file://{directory}/store", create=True)
     started = time.perf_counter()
     for start in range(0, len(paths), 1_000):
         store.erase(paths[start : start + 1_000])
@@ -69,7 +69,7 @@ def _local(directory: Path, paths: list[str]) -> Iterator[Figure]:
     yield Figure(NAME, "local store against os.unlink", rate / plain, "times")
 
     _write_files(directory / "stones", paths)
-    seconds = _with_tombstones(open_store(f"file://{directory}/stones"), paths)
+    seconds = _with_tombstones(open_store(f"file://{directory}/stones", create=True), paths)
     if any(p for p in (directory / "stones").rglob("*") if p.is_file()):
         raise NotErased("tombstones were settled and their objects are there")
     yield Figure(NAME, "local store with tombstones", len(paths) / seconds, "objects/s")

@@ -40,6 +40,7 @@ REPOSITORY = parse_repository("acme/shop")
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Stores:
+    (tmp_path / "objects").mkdir(exist_ok=True)
     return open_stores({"local_us": f"file://{tmp_path}/objects?fsync=off"})
 
 

@@ -16,6 +16,7 @@ from worker.embedded import EmbeddedServers
 @pytest.fixture
 def environment(servers: EmbeddedServers, database: str, valkey: str, tmp_path: Path) -> dict[str, str]:
     """The `DREDGE_*` variables of a worker on this test's database and a flushed Valkey."""
+    (tmp_path / "storage").mkdir(exist_ok=True)
     return {
         "DREDGE_DATABASE_URL": database,
         "DREDGE_BROKER_URL": valkey,

@@ -16,6 +16,7 @@ from worker.cli import main as run_dredge
 
 @pytest.fixture
 def environment(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    (tmp_path / "objects").mkdir()
     found = {"DREDGE_DATABASE_URL": database, "DREDGE_STORAGE": f"file://{tmp_path}/objects?fsync=off"}
     for name, value in found.items():
         monkeypatch.setenv(name, value)

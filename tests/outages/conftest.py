@@ -95,6 +95,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
     """Fresh servers; PostgreSQL is durable, since it may be killed."""
     with EmbeddedServers(temporary_in=memory()) as servers:
         storage = tmp_path / "storage"
+        storage.mkdir(exist_ok=True)
         environment = {
             **servers.environment(),
             "DREDGE_STORAGE": f"local_us=file://{storage}?fsync=off",

@@ -37,5 +37,5 @@ def bucket_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
-        return open_store(f"file://{tmp_path}/blobs")
+        return open_store(f"file://{tmp_path}/blobs", create=True)
     return open_store(request.getfixturevalue("bucket_url"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from model.errors import BadInput
-from worker.storage.driver import NoSuchLocation, StoreUnavailable, open_store, open_stores
+from worker.storage.driver import NoSuchLocation, StoreUnavailable, open_store, open_stores, prepare_stores
 from worker.storage.local import LocalStore
 
 
@@ -30,8 +30,11 @@ def fail_with(number: int) -> Any:
 
 
 def test_a_url_names_its_store(tmp_path: Path) -> None:
-    stores = open_stores({"a": str(tmp_path), "b": f"file://{tmp_path}/with%20space?fsync=off"}, upload="b")
+    locations = {"a": str(tmp_path), "b": f"file://{tmp_path}/with%20space?fsync=off"}
+    stores = open_stores(locations, upload="b")
     assert (list(stores), stores.upload, "c" in stores) == (["a", "b"], "b", False)
+    assert not (tmp_path / "with space").exists()
+    prepare_stores(locations)
     assert (tmp_path / "with space").is_dir()
     with pytest.raises(NoSuchLocation, match="DREDGE_STORAGE"):
         stores["c"]

@@ -6,6 +6,7 @@ import click
 
 from model import schema, triggers
 from worker.cli import output
+from worker.storage.driver import prepare_stores
 
 
 @click.command("init")
@@ -17,12 +18,14 @@ from worker.cli import output
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(with_triggers: bool | None, as_json: bool) -> None:
-    """Create missing tables.
+    """Create missing tables, and missing directories of local storage.
 
     On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
     other table is touched.  Running it again changes nothing.
     """
-    with output.connected(output.settings()):
+    settings = output.settings()
+    with output.connected(settings):
+        prepare_stores(settings.storage)
         prepared = schema.create()
         if with_triggers is not None:
             _set_triggers(with_triggers)

@@ -115,14 +115,20 @@ def open_stores(locations: Mapping[str, str], *, upload: str = "local_us") -> St
     return Stores({name: open_store(url) for name, url in locations.items()}, upload)
 
 
-def open_store(url: str) -> Store:
+def prepare_stores(locations: Mapping[str, str]) -> None:
+    """Make the directories of local stores where they are missing; again changes nothing."""
+    for url in locations.values():
+        open_store(url, create=True)
+
+
+def open_store(url: str, *, create: bool = False) -> Store:
     """The driver for `/path`, `file:///path[?fsync=off]` or `s3://bucket/prefix[?endpoint=…&region=…]`."""
     if "://" not in url:
-        return _local(url, {})
+        return _local(url, {}, create)
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     if parts.scheme == "file":
-        return _local(unquote(parts.path), options)
+        return _local(unquote(parts.path), options, create)
     if parts.scheme == "s3":
         return _s3(parts, options)
     raise BadInput("A storage URL starts with file:// or s3://", url=url)
@@ -140,10 +146,11 @@ def checked(path: str) -> str:
     return path
 
 
-def _local(root: str, options: Mapping[str, str]) -> Store:
+def _local(root: str, options: Mapping[str, str], create: bool) -> Store:
     from worker.storage.local import LocalStore
 
-    return LocalStore(root, fsync=options.get("fsync", "on") not in ("off", "0", "false", "no"))
+    synced = options.get("fsync", "on") not in ("off", "0", "false", "no")
+    return LocalStore(root, fsync=synced, create=create)
 
 
 def _s3(parts: SplitResult, options: Mapping[str, str]) -> Store:

@@ -28,18 +28,22 @@ _RENAME_TRIES = 10
 
 
 class LocalStore:
-    """A directory store; writes appear whole or not at all, also after a power cut with `fsync`."""
+    """A directory store; writes appear whole or not at all, also after a power cut with `fsync`.
+
+    `create` makes a missing root.  Whoever opens a configured store leaves it to `dredge init`: a
+    root that is missing is a disk that went away, not an empty store.
+    """
 
     lingers_ms = 0
 
-    def __init__(self, root: str | Path, *, fsync: bool = True) -> None:
+    def __init__(self, root: str | Path, *, fsync: bool = True, create: bool = True) -> None:
         self.root = Path(root).absolute()
         self._prefix = f"{self.root}{os.sep}"
         self._fsync = fsync
         self._swept = False
-        # A root that is missing later on is a disk that went away, not an empty store.
-        with suppress(OSError):
-            self.root.mkdir(parents=True, exist_ok=True)
+        if create:
+            with suppress(OSError):
+                self.root.mkdir(parents=True, exist_ok=True)
 
     def erase(self, paths: Sequence[str]) -> list[Erased]:
         """Unlink each file, then the directories that this emptied."""
