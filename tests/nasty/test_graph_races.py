@@ -17,7 +17,8 @@ from tests.explorer_steps import Outcome
 from tests.races import Cast, gone_tag
 from tests.world import digest_of
 
-CASCADE = replace(DEFAULT, referrers="cascade")
+# A referrer waits for no time worth mentioning: what outlives its subject unseen would be garbage at once.
+CASCADE = replace(DEFAULT, referrers="cascade", referrer_grace_ms=1)
 Explore = Callable[..., Report]
 
 
