@@ -88,9 +88,7 @@ def test_the_demonstration_collects_all_garbage_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demonstration_that_is_interrupted_leaves_nothing(
-    directory: Path, number: signal.Signals
-) -> None:
+def test_a_demonstration_that_is_interrupted_leaves_nothing(directory: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [DREDGE, "demo", "--manifests", "2000"],
         env=environment(directory),
