@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from model import database
+from model.cache import open_cache
+from model.registry.cached import CachedLookups
+from model.repository import by_name
 from tests.layouts import index_of, plain_layout, rich_layout
 from worker.cli import dredge
 from worker.cli import main as run_dredge
@@ -78,3 +82,19 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert said in message
     assert message.count("\n") == 1
     assert message.startswith("dredge: ")
+
+
+def test_readers_with_a_cache_see_an_import_at_once(
+    environment: dict[str, str], tmp_path: Path, valkey: str
+) -> None:
+    environment["DREDGE_CACHE_URL"] = valkey
+    layout = plain_layout(tmp_path / "layout")
+    assert _run(environment, "import", layout, "new/repo", "--tag", "one").exit_code == 0
+    cached = CachedLookups(open_cache(valkey))
+    database.configure(environment["DREDGE_DATABASE_URL"])
+    found = by_name("new", "repo")
+    assert found is not None
+    assert [tag["name"] for tag in cached.active_tags(found.id)["tags"]] == ["one"]
+    assert _run(environment, "import", layout, "new/repo", "--tag", "two").exit_code == 0
+    database.configure(environment["DREDGE_DATABASE_URL"])
+    assert [tag["name"] for tag in cached.active_tags(found.id)["tags"]] == ["one", "two"]

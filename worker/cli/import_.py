@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from model.names import RepositoryName, parse_repository
+from worker import wiring
 from worker.cli import output
 from worker.jobs.layout import BadLayout, Layout, read_layout
-from worker.jobs.layout_import import Imported, checked_tag, import_layout
+from worker.jobs.layout_import import Imported, checked_tag, import_layout, stale_after_import
 from worker.settings import Settings
-from worker.storage.driver import open_stores
 
 
 @click.command("import")
@@ -54,11 +54,13 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
 
 
 def _push(read: Settings, layout: Layout, name: RepositoryName, tags: dict[str, str] | None) -> Imported:
-    stores = open_stores(read.storage, upload=read.upload_location)
+    toolbox = wiring.alone(read)
     with output.progress("storing", total=sum(layout.blobs.values())) as advance:
-        return import_layout(
-            stores, layout, name, policy=read.policy, tags=tags, advance=lambda size: advance(size)
+        done = import_layout(
+            toolbox.stores, layout, name, policy=read.policy, tags=tags, advance=lambda size: advance(size)
         )
+    toolbox.cache.invalidate(*stale_after_import(layout, name))
+    return done
 
 
 def _only_image(layout: Layout) -> str:

@@ -11,6 +11,8 @@ from model import namespace as namespaces
 from model import registry
 from model import repository as repositories
 from model.blob import Push, let_go
+from model.cache import invalidation
+from model.cache.keys import CacheKey
 from model.clock import now_ms
 from model.database import connection, transaction
 from model.errors import Contended, DigestBusy, NoSuchBlob
@@ -79,6 +81,25 @@ def import_layout(
         ),
         skipped=layout.skipped,
     )
+
+
+def stale_after_import(layout: Layout, name: RepositoryName) -> list[CacheKey]:
+    """What caches may hold that an import of the layout has made wrong; only reads."""
+    with connection():
+        repository = repositories.by_name(name.namespace, name.name)
+    if repository is None:
+        return []
+    stale = list(invalidation.after_repository_change(name.namespace, name.name, repository.id))
+    for document in layout.documents:
+        stale += invalidation.after_manifest_created(
+            name.namespace,
+            name.name,
+            repository.id,
+            document.digest,
+            document.subject.digest if document.subject else None,
+            list(document.blobs),
+        )
+    return stale
 
 
 def checked_tag(name: str) -> str:
