@@ -29,10 +29,10 @@ INVISIBLE = re.compile(
 )
 READS = re.compile(r"^\s*(SELECT|WITH|FETCH)\b", re.I)
 CHANGES = re.compile(
-    r"\b(INSERT|UPDATE|DELETE|FOR\s+(NO KEY )?(UPDATE|SHARE)|FOR KEY SHARE|advisory)\b", re.I
+    r"\b(INSERT|UPDATE|DELETE|FOR\s+(NO KEY )?(UPDATE|SHARE)|FOR KEY SHARE)\b|advisory", re.I
 )
 NAMES = {model._meta.table_name for model in (*REGISTRY_TABLES, *OWN_TABLES)}  # type: ignore[attr-defined]
-TABLE = re.compile(r'\b("user"|' + "|".join(sorted(NAMES - {"user"}, key=len, reverse=True)) + r")\b")
+TABLE = re.compile(r'"user"|\b(?:' + "|".join(sorted(NAMES - {"user"}, key=len, reverse=True)) + r")\b")
 # A row that refers to another locks it: whoever writes the first meets whoever writes the second.
 REFERS = {
     model._meta.table_name: {f.rel_model._meta.table_name for f in model._meta.refs}  # type: ignore[attr-defined]

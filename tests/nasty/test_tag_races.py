@@ -79,7 +79,7 @@ def test_case_13_the_window_is_lengthened_while_a_batch_runs(cast: Cast, explore
     report = explore(
         lengthen=lengthen_and_restore, collect=cast.collect(), errors=(NotRestorable, ManifestGone, Contended)
     )
-    assert any(endings[0] == "yes" for endings in report.outcomes)
+    assert {endings[0] for endings in report.outcomes} >= {"yes", "NotRestorable"}
 
 
 def test_case_18_two_rows_of_a_name_want_the_same_end(cast: Cast, explore: Explore) -> None:
