@@ -199,6 +199,8 @@ def cut_commits(which: int) -> Callable[[], None]:
             return commit()
         connection = target.connection()
         _send_commit(connection)
+        # An answer that came before the socket was shut must not be read after all.
+        connection.close()
         return commit()
 
     target.commit = commit_and_lose
