@@ -155,7 +155,7 @@ def test_without_leases_there_is_an_order_that_serves_it(valkey: str) -> None:
 @pytest.mark.slow
 def test_three_loaders_and_a_writer(backend: RedisBackend) -> None:
     """A sample: there are too many orders of three loaders to try them all."""
-    for _ in sample(Race(backend, MANIFEST, loaders=3).scenario, 10_000, seed=3):
+    for _ in sample(Race(backend, MANIFEST, loaders=3).scenario, 2_000, seed=3):
         pass
 
 
