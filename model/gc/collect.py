@@ -16,6 +16,7 @@ from model.gc.expire import (
     expire_tags,
     expire_uploads,
     record_manifest_candidates,
+    record_waiting,
 )
 from model.gc.history import record_collection
 from model.gc.purge import Purged, find_neighbours, purge_manifests
@@ -74,7 +75,16 @@ def _purge_dead(scope: Scope, expired: Expired, *, policy: Policy) -> tuple[Purg
     """Judge what is locked, purge the dead; and which manifests the next batch must look at."""
     if not expired.locked:
         return Purged(), expired.unjudged
-    dead = judge(look(scope, expired.locked, policy=policy))
+    sights = look(scope, expired.locked, policy=policy)
+    dead = judge(sights)
+    # No tag would lead back to a referrer that only waits for its subject: its own never ends.
+    waiting = {
+        sight.id: sight.waits_until_ms
+        for sight in sights
+        if sight.id not in dead and sight.waits_until_ms and sight.waits_until_ms > scope.now_ms
+    }
+    if waiting:
+        record_waiting(scope, waiting)
     if not dead:
         return Purged(), expired.unjudged
     beyond = find_neighbours(dead) if expired.truncated else ()

@@ -31,18 +31,27 @@ SELECT m.id,
                        WHERE s.repository_id = m.repository_id AND s.digest = m.subject)
             ELSE ARRAY(SELECT r.id FROM manifest r
                        WHERE r.repository_id = m.repository_id AND r.subject = m.digest)
-       END AS kin
+       END AS kin,
+       CASE WHEN %(cascade)s AND m.subject IS NOT NULL AND NOT EXISTS (
+                SELECT FROM manifest s WHERE s.repository_id = m.repository_id AND s.digest = m.subject)
+            THEN (SELECT max(t.lifetime_start_ms) + %(grace_ms)s FROM tag t
+                  WHERE t.manifest_id = m.id AND t.hidden AND t.lifetime_end_ms IS NULL)
+       END AS waits_until_ms
 FROM manifest m WHERE m.id = ANY(%(ids)s)
 """
 
 
 @dataclass(frozen=True)
 class Sight:
-    """A manifest as seen under its lock: has it a tag that counts, and which manifests keep it?"""
+    """A manifest as seen under its lock: has it a tag that counts, and which manifests keep it?
+
+    `waits_until_ms`: a referrer whose subject is not there is kept by its hidden tag until then.
+    """
 
     id: int
     tagged: bool
     keepers: tuple[int, ...]
+    waits_until_ms: int | None = None
 
 
 def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: bool = False) -> list[Sight]:
@@ -61,7 +70,7 @@ def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: 
             **unrecoverable_params(scope, policy),
         },
     )
-    return [Sight(row.id, row.tagged, (*row.parents, *row.kin)) for row in rows]
+    return [Sight(row.id, row.tagged, (*row.parents, *row.kin), row.waits_until_ms) for row in rows]
 
 
 def judge(sights: Iterable[Sight]) -> frozenset[int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.database import IntArray, execute
+from model.database import BigIntArray, IntArray, execute
 from model.gc.scope import Scope
 from model.policy import Policy
 from model.statement import run_one
@@ -214,6 +215,15 @@ def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUpload
     )
     has_more = limit in (found.markers, found.uploads)
     return ExpiredUploads(found.markers, found.uploads, tuple(found.blobs), has_more)
+
+
+def record_waiting(scope: Scope, due: Mapping[int, int]) -> None:
+    """Remember to judge manifests from an instant on, as {id: milliseconds}; duplicates are harmless."""
+    execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
+        " SELECT %s, w.id, %s, w.due_ms FROM unnest(%s, %s) AS w (id, due_ms)",
+        (scope.repository_id, scope.now_ms, IntArray(due), BigIntArray(due.values())),
+    )
 
 
 def record_manifest_candidates(scope: Scope, manifest_ids: tuple[int, ...]) -> None:

@@ -47,3 +47,28 @@ def test_a_referrer_without_its_subject_is_judged_when_its_grace_is_over(world: 
     assert [
         digest for digest, _ in collect_batch(world.repository_id, policy=policy, limit=10).manifests
     ] == [early.digest]
+
+
+def test_a_referrer_that_outlasts_its_subject_is_judged_again_when_its_grace_is_over(world: World) -> None:
+    """Its own tags go in two batches, the subject with the first: it waits, and is not forgotten."""
+    policy = replace(DEFAULT, referrers="cascade")
+    image = world.manifest()
+    signature = world.manifest(subject=image.digest)
+    hidden = world.tag("$temp-1", manifest=signature, hidden=True)
+    for n in range(2):
+        world.tag("named", manifest=signature, ended_ms=1000 + n)
+    world.execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms) VALUES (%s, %s, 0)",
+        (world.repository_id, int(image)),
+    )
+    while collect_batch(world.repository_id, policy=policy, limit=1).has_more:
+        pass
+    start_ms = world.value("SELECT lifetime_start_ms FROM tag WHERE id = %s", (int(hidden),))
+    assert world.rows("SELECT manifest_id, due_ms FROM dredge_manifest_candidate") == [
+        (signature, start_ms + policy.referrer_grace_ms)
+    ]
+    world.execute("UPDATE dredge_manifest_candidate SET due_ms = 0")
+    world.execute("UPDATE tag SET lifetime_start_ms = 0 WHERE hidden")
+    with world.only_removes(manifest=signature, tag=hidden):
+        collect_batch(world.repository_id, policy=policy, limit=10)
+    assert not world.rows("SELECT * FROM dredge_manifest_candidate")
