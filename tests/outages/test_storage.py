@@ -73,7 +73,6 @@ def failing(ground: Ground, running: Process) -> None:
 
 def test_a_full_disk_refuses_pushes_whole_and_is_emptied(ground: Ground, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    storage.mkdir()
     if not mounted("-t", "tmpfs", "-o", "size=300k", "none", str(storage)):
         pytest.skip("nothing may be mounted here")
     try:
