@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +56,41 @@ def command_environment(more: Mapping[str, str]) -> dict[str, str]:
 
 def run(command_line: Sequence[str], more: Mapping[str, str]) -> int:
     """Run the command to its end, passing SIGTERM on; its exit code, 128 + n after a signal."""
-    try:
-        child = subprocess.Popen(command_line, env=command_environment(more))
-    except OSError as error:
-        output.fail(f"{command_line[0]}: {error.strerror}")
-    with _passing_on(child):
+    with _passing_on() as follow:
+        try:
+            child = subprocess.Popen(command_line, env=command_environment(more))
+        except OSError as error:
+            output.fail(f"{command_line[0]}: {error.strerror}")
+        follow(child)
         code = child.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
-def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """A terminal's Ctrl-C reaches the child by itself; a SIGTERM is for the child to answer."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
+def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """A terminal's Ctrl-C reaches the child by itself; a SIGTERM is for the child to answer.
+
+    The handler is there before the child is, and keeps a signal that comes in between.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
-        child.send_signal(number)
+        if children:
+            children[0].send_signal(number)
+        else:
+            early.append(number)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    def follow(child: subprocess.Popen[bytes]) -> None:
+        # Not before: a child inherits what is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        children.append(child)
+        for number in early:
+            child.send_signal(number)
+
+    before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, pass_on)
     try:
-        yield
+        yield follow
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
