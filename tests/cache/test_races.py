@@ -8,6 +8,7 @@ would see it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,7 +142,10 @@ def test_nor_with_a_generation_or_a_value_there_before(
 @pytest.mark.slow
 @RACES
 def test_in_no_order_of_any_kind(key: CacheKey, warm: bool, backend: RedisBackend) -> None:
-    for _ in explore(Race(backend, key, warm).scenario):
+    """Every order; of a cold page of tags, which has most, a sample unless EXHAUSTIVE is set."""
+    scenario = Race(backend, key, warm).scenario
+    many = key is PAGE and not warm and "EXHAUSTIVE" not in os.environ
+    for _ in sample(scenario, 3_000, seed=21) if many else explore(scenario):
         pass
 
 
