@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 ARGS ?=
 SOAK_SECONDS ?= 60
 
@@ -16,7 +17,7 @@ export PIP_NO_INPUT := 1
 .PHONY: help install demo run test fast slow lint types layers format bench soak docs constraints clean
 
 help: ## this list
-	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, and PYTHON=python3.12 for install'
+	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, WORKERS=4 for the tests, and PYTHON=python3.12 for install'
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 

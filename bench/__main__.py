@@ -21,6 +21,7 @@ BENCHES: tuple[str, ...] = (
     "erase",
     "pushes",
     "celery_rate",
+    "fairness",
     "memory",
     "cache",
     "events",

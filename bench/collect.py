@@ -109,7 +109,7 @@ def _figures(collector: Run, floor: Run, once: Run) -> Iterator[Figure]:
     yield Figure(NAME, "rows per second", collector.rows / collector.seconds, "rows/s")
     statements = collector.statements / max(collector.manifests, 1)
     yield Figure(NAME, "statements per manifest", statements, "statements", "at most 1")
-    yield Figure(NAME, "longest statement", collector.longest_s, "s", "under 1")
+    yield Figure(NAME, "longest transaction", collector.longest_s, "s", "under 1")
     yield Figure(NAME, "peak memory", collector.rss_mb, "MB")
     yield Figure(NAME, "memory growth", collector.rss_growth_mb, "MB", "flat")
     yield Figure(NAME, "floor per repository", floor.seconds, "s")

@@ -32,7 +32,7 @@ TABLES = (
 
 @dataclass
 class Count:
-    """Statements sent, the longest of them, and what the whole block took."""
+    """Statements sent, the longest transaction, and what the whole block took."""
 
     statements: int = 0
     longest_s: float = 0.0
@@ -42,27 +42,38 @@ class Count:
 
 @contextmanager
 def counted() -> Iterator[Count]:
-    """Count the statements of this block that go through `model.database`."""
+    """Count the statements of this block that go through `model.database`, and time its transactions."""
     count = Count()
-    inner = db.obj.execute_sql
+    execute_sql, begin, commit = db.obj.execute_sql, db.obj.begin, db.obj.commit
+    began = 0.0
     backend = Path(f"/proc/{fetch_one('SELECT pg_backend_pid() AS pid').pid}/stat")
 
-    def execute_sql(*args: Any, **kwargs: Any) -> Any:
+    def counting(*args: Any, **kwargs: Any) -> Any:
         count.statements += 1
         started = time.perf_counter()
         try:
-            return inner(*args, **kwargs)
-        finally:
-            count.longest_s = max(count.longest_s, time.perf_counter() - started)
+            return execute_sql(*args, **kwargs)
+        finally:  # outside of a transaction a statement is one of its own
+            if not db.obj.in_transaction():
+                count.longest_s = max(count.longest_s, time.perf_counter() - started)
 
-    db.obj.execute_sql = execute_sql
+    def beginning(*args: Any, **kwargs: Any) -> None:
+        nonlocal began
+        began = time.perf_counter()
+        begin(*args, **kwargs)
+
+    def committing() -> None:
+        commit()
+        count.longest_s = max(count.longest_s, time.perf_counter() - began)
+
+    db.obj.execute_sql, db.obj.begin, db.obj.commit = counting, beginning, committing
     started, cpu_before = time.perf_counter(), _cpu_s(backend)
     try:
         yield count
     finally:
         count.seconds = time.perf_counter() - started
         count.cpu_s = _cpu_s(backend) - cpu_before
-        del db.obj.execute_sql
+        del db.obj.execute_sql, db.obj.begin, db.obj.commit
 
 
 def _cpu_s(backend: Path) -> float:

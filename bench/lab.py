@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 import psycopg2
 
 from bench.bulk import without_indexes
+from bench.wide import Wide
 from model import database, schema
 from worker.embedded import EmbeddedServers
 from worker.sample import Shape, fill
 
 Result = TypeVar("Result")
+# What a template holds: samples one after another, or a wide registry.
+Content = Shape | tuple[Shape, ...] | Wide | None
 
 # The server must not clean up behind one contender and not behind another.
 _SETTINGS = ("autovacuum = off", "checkpoint_timeout = '1h'", "max_wal_size = '8GB'")
@@ -33,7 +36,7 @@ class Lab:
     def __init__(self, *, valkey: bool = False, autovacuum: bool = False) -> None:
         self.servers = EmbeddedServers(valkey=valkey)
         self._autovacuum = autovacuum
-        self._templates: dict[Shape | None, str] = {}
+        self._templates: dict[Content, str] = {}
         self._clones = 0
 
     def __enter__(self) -> Lab:
@@ -54,22 +57,20 @@ class Lab:
         with self._admin.cursor() as cursor:
             cursor.execute(sql)
 
-    def template(self, shape: Shape | None) -> str:
+    def template(self, shape: Content) -> str:
         """A database filled once with that shape (None: no sample), vacuumed and analysed."""
         if shape not in self._templates:
             name = f"template_{len(self._templates)}"
             self._do(f"CREATE DATABASE {name}")
             with configured(f"{self.server}/{name}"):
                 schema.create()
-                if shape is not None:
-                    with without_indexes() if shape.manifests >= _MANY else nullcontext():
-                        fill(shape)
+                _load(shape)
             vacuum(f"{self.server}/{name}")
             self._templates[shape] = name
         return self._templates[shape]
 
     @contextmanager
-    def clone(self, shape: Shape | None) -> Iterator[str]:
+    def clone(self, shape: Content) -> Iterator[str]:
         """URL of a fresh copy of the template, dropped at the end; nothing dirty waits for the disk."""
         template = self.template(shape)
         self._clones += 1
@@ -80,6 +81,16 @@ class Lab:
             yield f"{self.server}/{name}"
         finally:
             self._do(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _load(shape: Content) -> None:
+    if isinstance(shape, Wide):
+        shape.load()
+        return
+    shapes = (shape,) if isinstance(shape, Shape) else shape or ()
+    with without_indexes() if any(part.manifests >= _MANY for part in shapes) else nullcontext():
+        for part in shapes:
+            fill(part)
 
 
 def vacuum(url: str) -> None:

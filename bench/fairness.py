@@ -1,0 +1,80 @@
+"""One giant repository and a thousand small ones of other tenants: how long do the small ones wait?"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import redis
+
+from bench.celery_rate import Unfinished, new_queue
+from bench.figure import Figure, Options
+from bench.giant import giant
+from bench.lab import Lab, configured
+from bench.system import environment, worker
+from model.database import fetch, fetch_one
+from model.policy import DEFAULT
+from worker.jobs.find import find_due
+from worker.sample import Shape
+from worker.sample.shape import registry
+
+NAME = "fairness"
+PROCESSES = 2
+SMALL = 1_000
+PATIENCE_S = 600
+_FINISHED = """
+SELECT repository_id, max(finished_ms) AS finished_ms FROM dredge_collection
+WHERE stage = 'collect' AND repository_id = ANY(%s) GROUP BY 1
+"""
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Waiting times with the giant first in the queue, against those without it."""
+    large = replace(giant(options.manifests), seed=2)
+    small = replace(registry(SMALL * 10), repositories=SMALL)
+    with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
+        alone = _waits(lab, (small, large), Path(directory), beside_giant=False)
+        beside = _waits(lab, (small, large), Path(directory), beside_giant=True)
+    for name, waits in (("alone", alone), ("beside a giant", beside)):
+        yield Figure(NAME, f"{len(waits):,} small {name}: median wait", statistics.median(waits), "s")
+        yield Figure(NAME, f"{len(waits):,} small {name}: longest wait", max(waits), "s")
+    ratio = statistics.median(beside) / statistics.median(alone)
+    yield Figure(NAME, "median wait beside a giant against alone", ratio, "times", f"at most {PROCESSES}")
+    ratio = max(beside) / max(alone)
+    yield Figure(NAME, "longest wait beside a giant against alone", ratio, "times", f"at most {PROCESSES}")
+
+
+def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant: bool) -> list[float]:
+    """Seconds from enqueueing to the end of each small repository's collection."""
+    (directory / "objects").mkdir(exist_ok=True)
+    redis.Redis.from_url(lab.servers.broker_url).flushall()
+    with lab.clone(shapes) as url:
+        with configured(url):
+            due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
+            large = fetch_one("SELECT repository_id AS id FROM tag GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
+        small = sorted({found.repository_id for found in due} - {large.id})
+        queue = new_queue(lab.servers.broker_url)
+        env = environment(lab, url, directory / "objects")
+        with worker(env, directory / "worker.log", concurrency=PROCESSES), configured(url):
+            if beside_giant:
+                queue.collect([large.id])
+                time.sleep(1)  # it is being collected when the others come
+            started_ms = time.time() * 1000
+            queue.collect(small)
+            finished = _finished(small)
+        return sorted((ended_ms - started_ms) / 1000 for ended_ms in finished)
+
+
+def _finished(small: Sequence[int]) -> list[int]:
+    """When each was collected, once all are."""
+    given_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < given_up:
+        rows = fetch(_FINISHED, (list(small),))
+        if len(rows) == len(small):
+            return [row.finished_ms for row in rows]
+        time.sleep(0.2)
+    raise Unfinished(collected=len(rows), repositories=len(small))
