@@ -65,7 +65,7 @@ def main(manifests: int, shape: str, top: int, python_path: str | None) -> None:
 
 def _show(run: Run, rows: list[tuple[int, float, float, int, str]]) -> None:
     shown = [
-        (f"{ms:,.0f}", f"{plan:,.0f}", calls, f"{ms / calls:.2f}", _short(query))
+        (f"{ms:,.0f}", f"{plan:,.0f}", calls, f"{ms / max(calls, 1):.2f}", _short(query))
         for calls, ms, plan, _, query in rows
     ]
     table(("ms", "planning", "calls", "ms each", "statement"), shown)

@@ -36,16 +36,31 @@ class NewEvent:
     data: Mapping[str, Any]
 
 
-_RECORD = f"""
-WITH made AS (
+# For `WITH`, with the parameters that `parameters` gives; then select `WAKE` from it.
+MADE = """
+made AS (
     INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
     SELECT id, type, nullif(%(repository_id)s, 0), subject, data, %(now_ms)s
     FROM unnest(%(ids)s, %(types)s, %(subjects)s, %(datas)s) WITH ORDINALITY
         AS e (id, type, subject, data, n) ORDER BY n
     RETURNING 1
 )
-SELECT count(pg_notify('{CHANNEL}', '')) FROM made
 """
+WAKE = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM made)"
+
+
+def parameters(
+    events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None
+) -> dict[str, Any]:
+    """The parameters of `MADE`: rows for the outbox, in this order."""
+    return {
+        "ids": [str(uuid.uuid4()) for _ in events],
+        "types": [event.type for event in events],
+        "subjects": [event.subject for event in events],
+        "datas": [json.dumps(event.data) for event in events],
+        "repository_id": repository_id or 0,
+        "now_ms": now_ms,
+    }
 
 
 def record_all(events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None) -> None:
@@ -53,17 +68,7 @@ def record_all(events: Sequence[NewEvent], *, now_ms: int, repository_id: int | 
 
     Call it inside the transaction that makes the change: a rollback takes the events with it.
     """
-    run(
-        _RECORD,
-        {
-            "ids": [str(uuid.uuid4()) for _ in events],
-            "types": [event.type for event in events],
-            "subjects": [event.subject for event in events],
-            "datas": [json.dumps(event.data) for event in events],
-            "repository_id": repository_id or 0,
-            "now_ms": now_ms,
-        },
-    )
+    run(f"WITH {MADE} SELECT {WAKE}", parameters(events, now_ms=now_ms, repository_id=repository_id))
 
 
 def record(

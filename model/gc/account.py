@@ -30,13 +30,12 @@ WITH unused AS MATERIALIZED (
     FROM unused u JOIN imagestorage b ON b.id = u.id
 ), left_namespace AS MATERIALIZED (
     SELECT l.id, l.size FROM left_repository l
-    WHERE %(has_quota)s
-      AND NOT EXISTS (
-          SELECT FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 64) near
-          JOIN repository r ON r.id = near.repository_id
-          WHERE r.namespace_user_id = %(namespace_id)s OFFSET 0)
-      AND ((SELECT count(*) FROM (SELECT FROM manifestblob o WHERE o.blob_id = l.id LIMIT 64) near) < 64
-           OR NOT EXISTS (
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS looked, count(r.id) AS ours
+        FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 8) o
+        LEFT JOIN repository r ON r.id = o.repository_id AND r.namespace_user_id = %(namespace_id)s) near
+    WHERE %(has_quota)s AND near.ours = 0
+      AND (near.looked < 8 OR NOT EXISTS (
           SELECT FROM repository r CROSS JOIN LATERAL (
               SELECT FROM manifestblob o
               WHERE o.repository_id = r.id AND o.blob_id = l.id LIMIT 1) used

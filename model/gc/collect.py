@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from model import events
 from model.database import transaction
 from model.errors import Contended
+from model.gc import history
 from model.gc.account import settle_blobs
 from model.gc.dead import judge, look
 from model.gc.expire import (
@@ -15,12 +16,10 @@ from model.gc.expire import (
     ExpiredUploads,
     expire_tags,
     expire_uploads,
-    record_manifest_candidates,
-    record_waiting,
 )
-from model.gc.history import record_collection
 from model.gc.purge import Purged, find_neighbours, purge_manifests
 from model.gc.scope import Scope, enter
+from model.manifest.candidate import judge_later, judge_next
 from model.policy import Policy
 from model.statement import run_one
 
@@ -61,13 +60,11 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: in
         uploads = expire_uploads(scope, policy=policy, limit=limit) if scope.has_uploads else ExpiredUploads()
         purged, unjudged = _purge_dead(scope, expired, policy=policy)
         if unjudged:
-            record_manifest_candidates(scope, unjudged)
+            judge_next(unjudged, now_ms=scope.now_ms)
         blobs = settle_blobs(scope, purged.blob_ids) if purged.blob_ids else ()
         batch = _batch(scope, expired, uploads, purged, blobs, policy)
         if batch.rows:
-            _record(batch)
-        if expired.tags:
-            _confirm_window(scope)
+            _close(scope, batch)
         return batch
 
 
@@ -84,7 +81,7 @@ def _purge_dead(scope: Scope, expired: Expired, *, policy: Policy) -> tuple[Purg
         if sight.id not in dead and sight.waits_until_ms and sight.waits_until_ms > scope.now_ms
     }
     if waiting:
-        record_waiting(scope, waiting)
+        judge_later(scope.repository_id, waiting, now_ms=scope.now_ms)
     if not dead:
         return Purged(), expired.unjudged
     beyond = find_neighbours(dead) if expired.truncated else ()
@@ -113,30 +110,44 @@ def _batch(
     )
 
 
-def _record(batch: Batch) -> None:
-    """History and events, in the batch's own transaction."""
-    scope = batch.scope
-    assert scope is not None
+# FOR SHARE, and the last statement before the commit: somebody who lengthens the window either
+# committed before, is seen here, and this batch is rolled back; or waits the instant until it has committed.
+_CLOSE = f"""
+WITH {events.MADE}, noted AS ({history.INSERT})
+SELECT n.removed_tag_expiration_s * 1000 AS window_ms, {events.WAKE} AS woken
+FROM "user" n WHERE n.id = %(namespace_id)s FOR SHARE
+"""
+
+
+def _close(scope: Scope, batch: Batch) -> None:
+    """History and events, in the batch's own transaction, if its recovery window is still the same."""
+    row = run_one(
+        _CLOSE,
+        {
+            "namespace_id": scope.namespace_id,
+            **events.parameters(_told(scope, batch), repository_id=scope.repository_id, now_ms=scope.now_ms),
+            **history.parameters(
+                "collect",
+                started_ms=scope.now_ms,
+                repository_id=scope.repository_id,
+                tags=batch.tags,
+                manifests=len(batch.manifests),
+                rows=batch.rows,
+            ),
+        },
+    )
+    if row is None or row.window_ms > scope.window_ms:
+        raise Contended("The recovery window was lengthened while a batch ran.", repository=scope.full_name)
+
+
+def _told(scope: Scope, batch: Batch) -> list[events.NewEvent]:
     about = {
         "namespace": scope.namespace,
         "repository": scope.repository,
         "repository_id": scope.repository_id,
     }
-    record_collection(
-        "collect",
-        started_ms=scope.now_ms,
-        repository_id=scope.repository_id,
-        tags=batch.tags,
-        manifests=len(batch.manifests),
-        rows=batch.rows,
-    )
-    told = [
-        events.NewEvent(
-            events.REPOSITORY_COLLECTED,
-            scope.full_name,
-            {**about, "tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows},
-        )
-    ]
+    counts = {"tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows}
+    told = [events.NewEvent(events.REPOSITORY_COLLECTED, scope.full_name, {**about, **counts})]
     if batch.manifests:
         items = [
             {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
@@ -144,18 +155,4 @@ def _record(batch: Batch) -> None:
         ]
         data = {**about, "blobs": batch.blobs, "items": items}
         told.insert(0, events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data))
-    events.record_all(told, repository_id=scope.repository_id, now_ms=scope.now_ms)
-
-
-def _confirm_window(scope: Scope) -> None:
-    """Make sure that the recovery window is still the one the tags were judged by.
-
-    FOR SHARE, just before the commit: somebody who lengthens the window either committed before,
-    and this batch is rolled back, or waits the instant until it has committed.
-    """
-    row = run_one(
-        'SELECT removed_tag_expiration_s * 1000 AS window_ms FROM "user" WHERE id = %(id)s FOR SHARE',
-        {"id": scope.namespace_id},
-    )
-    if row is None or row.window_ms > scope.window_ms:
-        raise Contended("The recovery window was lengthened while a batch ran.", repository=scope.full_name)
+    return told

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.database import BigIntArray, IntArray, execute
 from model.gc.scope import Scope
 from model.policy import Policy
 from model.statement import run_one
@@ -215,21 +213,3 @@ def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUpload
     )
     has_more = limit in (found.markers, found.uploads)
     return ExpiredUploads(found.markers, found.uploads, tuple(found.blobs), has_more)
-
-
-def record_waiting(scope: Scope, due: Mapping[int, int]) -> None:
-    """Remember to judge manifests from an instant on, as {id: milliseconds}; duplicates are harmless."""
-    execute(
-        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
-        " SELECT %s, w.id, %s, w.due_ms FROM unnest(%s, %s) AS w (id, due_ms)",
-        (scope.repository_id, scope.now_ms, IntArray(due), BigIntArray(due.values())),
-    )
-
-
-def record_manifest_candidates(scope: Scope, manifest_ids: tuple[int, ...]) -> None:
-    """Remember manifests to judge at the next collection; duplicates are harmless, the gone forgotten."""
-    execute(
-        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)"
-        " SELECT m.repository_id, m.id, %s FROM manifest m WHERE m.id = ANY(%s)",
-        (scope.now_ms, IntArray(manifest_ids)),
-    )

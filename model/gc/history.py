@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from model.clock import NOW_MS_SQL
 from model.database import execute
 from model.statement import run
 
+# One row, with the parameters that `parameters` gives.
+INSERT = f"""
+INSERT INTO dredge_collection
+    (stage, repository_id, started_ms, finished_ms, tags, manifests, objects, rows, bytes)
+VALUES (%(stage)s, nullif(%(repository_id)s, 0), %(started_ms)s, {NOW_MS_SQL},
+        %(tags)s, %(manifests)s, %(objects)s, %(rows)s, %(bytes)s)
+"""
 
-def record_collection(
+
+def parameters(
     stage: str,
     *,
     started_ms: int,
@@ -17,23 +27,23 @@ def record_collection(
     objects: int = 0,
     rows: int = 0,
     bytes: int = 0,
-) -> None:
-    """Add one row to the history, in the transaction of the step it tells of."""
-    run(
-        "INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests,"
-        " objects, rows, bytes) VALUES (%(stage)s, nullif(%(repository_id)s, 0), %(started_ms)s,"
-        f" {NOW_MS_SQL}, %(tags)s, %(manifests)s, %(objects)s, %(rows)s, %(bytes)s)",
-        {
-            "stage": stage,
-            "repository_id": repository_id or 0,
-            "started_ms": started_ms,
-            "tags": tags,
-            "manifests": manifests,
-            "objects": objects,
-            "rows": rows,
-            "bytes": bytes,
-        },
-    )
+) -> dict[str, Any]:
+    """The parameters of `INSERT`."""
+    return {
+        "stage": stage,
+        "repository_id": repository_id or 0,
+        "started_ms": started_ms,
+        "tags": tags,
+        "manifests": manifests,
+        "objects": objects,
+        "rows": rows,
+        "bytes": bytes,
+    }
+
+
+def record_erasing(*, started_ms: int, objects: int, bytes: int) -> None:
+    """Tell of erased objects, in the transaction that settles their tombstones."""
+    run(INSERT, parameters("erase", started_ms=started_ms, objects=objects, bytes=bytes))
 
 
 def prune_history(*, before_ms: int, limit: int) -> int:

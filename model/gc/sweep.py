@@ -13,6 +13,7 @@ from typing import Any
 from model.database import IntArray, execute, fetch, fetch_one, transaction
 from model.fsck.manifests import USED
 from model.gc.sighting import Slice, enter, sight
+from model.manifest.candidate import judge_next
 from model.policy import Policy
 
 
@@ -41,11 +42,7 @@ class Kind:
 
 
 def _to_collector(ids: Sequence[int], now_ms: int) -> None:
-    execute(
-        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)"
-        " SELECT repository_id, id, %s FROM manifest WHERE id = ANY(%s)",
-        (now_ms, IntArray(ids)),
-    )
+    judge_next(ids, now_ms=now_ms)
 
 
 def _to_review(ids: Sequence[int], now_ms: int) -> None:

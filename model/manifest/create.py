@@ -10,6 +10,7 @@ from typing import Any
 from model import oci
 from model.database import execute, fetch, fetch_one, transaction
 from model.errors import Contended, NoSuchManifest, NoSuchRepository, SchemaMismatch
+from model.manifest.candidate import judge_later
 from model.manifest.links import add_labels, add_to_quota, link_blobs, link_children, lock_blobs
 from model.oci import Document
 from model.policy import Policy
@@ -60,7 +61,8 @@ def create_manifest(
             add_labels(repository_id, manifest_id, labels or {})
         link_children(repository_id, manifest_id, children)
         if new and not subject_known and policy.referrers == "cascade":
-            _judge_after_grace(repository_id, manifest_id, policy, now_ms)
+            # No tag would lead a collection there: the referrer's own never ends.
+            judge_later(repository_id, {manifest_id: now_ms + policy.referrer_grace_ms}, now_ms=now_ms)
         if protect or document.subject:
             _protect(repository_id, manifest_id, document, policy, now_ms)
     subject = document.subject.digest if document.subject else None
@@ -90,18 +92,6 @@ def _lock_children(repository_id: int, document: Document, allow_missing: bool) 
     children = set(wanted)
     subject_known = document.subject is None or document.subject.digest in found
     return [row.id for row in rows if row.digest in children], subject_known
-
-
-def _judge_after_grace(repository_id: int, manifest_id: int, policy: Policy, now_ms: int) -> None:
-    """Have the collector look at a referrer whose subject is not there when its waiting is over.
-
-    No tag would lead there: the referrer's own never ends.
-    """
-    execute(
-        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
-        " VALUES (%s, %s, %s, %s)",
-        (repository_id, manifest_id, now_ms, now_ms + policy.referrer_grace_ms),
-    )
 
 
 def _find_or_insert(repository_id: int, document: Document) -> tuple[int, bool]:

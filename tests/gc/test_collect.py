@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -328,13 +329,13 @@ def test_case_13_a_window_that_is_lengthened_wins_over_a_running_batch(
     from model.gc import collect as module
 
     world.tag("old", ended_ms=world.now_ms - 20 * 24 * HOUR_MS)
-    real = module._confirm_window
+    real = module._close
 
-    def lengthen(scope: object) -> None:
+    def lengthen(*arguments: Any) -> None:
         world.execute('UPDATE "user" SET removed_tag_expiration_s = 28 * 86400')
-        real(scope)  # type: ignore[arg-type]
+        real(*arguments)
 
-    monkeypatch.setattr(module, "_confirm_window", lengthen)
+    monkeypatch.setattr(module, "_close", lengthen)
     with world.only_removes(may_change=["user"]), pytest.raises(Contended):
         collect(world)
     assert execute("SELECT 1")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from model import events
 from model.clock import now_ms
 from model.database import connection, execute, transaction
-from model.gc.history import record_collection
+from model.gc.history import record_erasing
 from model.gc.tombstone import (
     Stone,
     claim_tombstones,
@@ -174,12 +174,8 @@ def _record(erased: list[Stone], missing: list[Stone], started_ms: int) -> None:
     One of those may have been erased by somebody who died before the commit: nobody else told of it.
     """
     if erased:
-        record_collection(
-            "erase",
-            started_ms=started_ms,
-            objects=len(erased),
-            bytes=sum(stone.size for stone in erased),
-        )
+        size = sum(stone.size for stone in erased)
+        record_erasing(started_ms=started_ms, objects=len(erased), bytes=size)
     items = [
         {
             "subject": stone.digest or stone.path,

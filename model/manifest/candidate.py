@@ -1,0 +1,25 @@
+"""Manifests that a collection must judge although no tag leads to them: a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from model.database import BigIntArray, IntArray, execute
+
+
+def judge_next(manifest_ids: Iterable[int], *, now_ms: int) -> None:
+    """Have the next collection of their repositories judge manifests; duplicates are harmless."""
+    execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)"
+        " SELECT m.repository_id, m.id, %s FROM manifest m WHERE m.id = ANY(%s)",
+        (now_ms, IntArray(manifest_ids)),
+    )
+
+
+def judge_later(repository_id: int, due: Mapping[int, int], *, now_ms: int) -> None:
+    """Have manifests judged from an instant on, as {id: milliseconds}; duplicates are harmless."""
+    execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
+        " SELECT %s, w.id, %s, w.due_ms FROM unnest(%s, %s) AS w (id, due_ms)",
+        (repository_id, now_ms, IntArray(due), BigIntArray(due.values())),
+    )
