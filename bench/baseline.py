@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.contest import Run
 from bench.count import counted, row_counts
-from bench.lab import configured, peak_rss_mb
+from bench.lab import configured, peak_rss_mb, plain_planner
 from model.clock import now_ms
 from model.database import execute, fetch, fetch_one, transaction
 
@@ -22,6 +22,7 @@ _HOUR_MS = 3_600_000
 def run_baseline(url: str, budget_s: float) -> Run:
     """Collect repository after repository until done or out of time; what was done counts."""
     with configured(url):
+        plain_planner()
         before = row_counts()
         base_mb = peak_rss_mb()
         deadline = time.perf_counter() + budget_s

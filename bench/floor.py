@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.contest import Run
 from bench.count import counted, row_counts
-from bench.lab import configured, peak_rss_mb
+from bench.lab import configured, peak_rss_mb, plain_planner
 from model.clock import now_ms
 from model.database import execute, fetch, fetch_one, transaction
 
@@ -88,6 +88,7 @@ _ORDER = (
 def run_floor(url: str, per_repository: bool) -> Run:
     """Delete all garbage rows, in one transaction per repository or in one altogether."""
     with configured(url):
+        plain_planner()
         before = row_counts()
         execute("SET work_mem = '256MB'")
         execute(_PREPARE, {"now_ms": now_ms()})

@@ -114,6 +114,13 @@ def configured(url: str) -> Iterator[None]:
         database.db.close_all()
 
 
+def plain_planner() -> None:
+    """For contenders that are not Dredge: the server plans their statements as it always does."""
+    for scan in ("seqscan", "bitmapscan"):
+        database.execute(f"SET enable_{scan} = on")
+    database.execute("SET plan_cache_mode = auto")
+
+
 def isolated(function: Callable[..., Result], *args: Any) -> Result:
     """Run it in a fresh process: memory and caches of its own."""
     context = multiprocessing.get_context("spawn")

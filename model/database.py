@@ -54,6 +54,8 @@ def configure(
     )
     if db.obj is not None:
         db.close_all()
+    # Scans off: every statement of a collection is an index probe for each id that it is given,
+    # also where statistics are stale or were never gathered; see `whole_tables`.
     db.initialize(
         connect_url(
             pooled,
@@ -64,7 +66,7 @@ def configure(
             connect_timeout=5,
             keepalives_idle=30,
             options=f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c jit=off"
-            " -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off",
+            " -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",
         )
     )
 
@@ -136,6 +138,15 @@ def transaction() -> Iterator[None]:
     Raises `Contended` (try again) or `DatabaseUnavailable`; every other error rolls back and passes.
     """
     with connection(), db.atomic():
+        yield
+
+
+@contextmanager
+def whole_tables() -> Iterator[None]:
+    """A transaction that reads whole tables: the server may scan them, and not only their indexes."""
+    with transaction():
+        execute("SET LOCAL enable_seqscan = on")
+        execute("SET LOCAL enable_bitmapscan = on")
         yield
 
 

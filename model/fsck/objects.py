@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from model.database import connection, execute, fetch
+from model.database import connection, execute, fetch, whole_tables
 
 PAGE = 5_000
 _names = itertools.count(1)
@@ -61,7 +61,8 @@ def stream_expected(location: str) -> Iterator[Expected]:
     """
     name = f"dredge_fsck_{next(_names)}"
     with connection():
-        execute(f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {_EXPECTED}", {"location": location})
+        with whole_tables():
+            execute(f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {_EXPECTED}", {"location": location})
         try:
             while rows := fetch(f"FETCH {PAGE} FROM {name}"):
                 for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from model.database import connection, db, execute
+from model.database import connection, db, execute, whole_tables
 
 
 @contextmanager
@@ -16,4 +16,5 @@ def snapshot() -> Iterator[None]:
     """
     with connection(), db.atomic(isolation_level="REPEATABLE READ"):
         execute("SET TRANSACTION READ ONLY")
-        yield
+        with whole_tables():
+            yield

@@ -10,7 +10,7 @@ from model.tables import RepositoryState
 
 # One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, so the cost is
 # bounded by the slice, whatever the registry holds: tags still inside their window are never read.
-_SLICE = f"""
+IN_SLICE = f"""
 WITH slice AS MATERIALIZED (
     SELECT r.id, r.namespace_user_id, r.state FROM repository r
     WHERE r.id > %(after)s ORDER BY r.id LIMIT %(slice)s
@@ -87,20 +87,22 @@ class Slice:
     looked: int
 
 
+def slice_params(*, after: int, slice: int, policy: Policy, now_ms: int) -> dict[str, int | bool]:
+    """The parameters of `IN_SLICE`."""
+    return {
+        "after": after,
+        "slice": slice,
+        "now_ms": now_ms,
+        "protects_immutable": policy.protects_immutable,
+    }
+
+
 def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> Slice:
     """Repositories with unrecoverable tags among the `slice` that follow id `after`; only reads.
 
     Repositories that fail are left out until their next try.
     """
-    rows = fetch(
-        _SLICE,
-        {
-            "after": after,
-            "slice": slice,
-            "now_ms": now_ms,
-            "protects_immutable": policy.protects_immutable,
-        },
-    )
+    rows = fetch(IN_SLICE, slice_params(after=after, slice=slice, policy=policy, now_ms=now_ms))
     summary = rows.pop()
     due = tuple(Due(row.id, row.namespace_id, row.due_ms) for row in rows)
     ended = summary.looked < slice

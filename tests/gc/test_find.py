@@ -222,7 +222,7 @@ def _pages(world: World) -> int:
     from model.gc import find
 
     plan = world.value(
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {find._SLICE}",
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {find.IN_SLICE}",
         {"after": 0, "slice": 1000, "now_ms": world.now_ms, "protects_immutable": True},
     )
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
