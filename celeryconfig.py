@@ -61,7 +61,7 @@ worker_prefetch_multiplier = 4
 worker_hijack_root_logger = False
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_send_task_events = False
-worker_soft_shutdown_timeout = settings.task_budget_s
+worker_soft_shutdown_timeout = settings.task_budget_s + 15
 
 beat_scheduler = "worker.beat:Scheduler"
 beat_max_loop_interval = min(5.0, settings.scan_interval_s)

@@ -35,7 +35,7 @@ WHERE stage = 'collect' AND repository_id = ANY(%s) GROUP BY 1
 def run(options: Options) -> Iterator[Figure]:
     """Waiting times with the giant first in the queue, against those without it."""
     large = replace(giant(options.manifests), seed=2)
-    small = replace(registry(SMALL * 10), repositories=SMALL)
+    small = replace(registry(SMALL * 14), repositories=SMALL * 7 // 5)
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
         alone = _waits(lab, (small, large), Path(directory), beside_giant=False)
         beside = _waits(lab, (small, large), Path(directory), beside_giant=True)
@@ -56,7 +56,7 @@ def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant
         with configured(url):
             due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
             large = fetch_one("SELECT repository_id AS id FROM tag GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
-        small = sorted({found.repository_id for found in due} - {large.id})
+        small = sorted({found.repository_id for found in due} - {large.id})[:SMALL]
         queue = new_queue(lab.servers.broker_url)
         env = environment(lab, url, directory / "objects")
         with worker(env, directory / "worker.log", concurrency=PROCESSES), configured(url):

@@ -161,7 +161,7 @@ class Settings:
         700, _number(10, 60_000), "a batch shrinks when its transaction takes longer, milliseconds"
     )
     task_budget_s: float = setting(
-        20.0, _number(0.1, 3600, float), "a task gives up its turn after this long, seconds"
+        5.0, _number(0.1, 3600, float), "a task gives up its turn after this long, seconds"
     )
     review_batch: int = setting(5_000, _number(1, 100_000), "blob candidates judged in one transaction")
     erase_batch: int = setting(1_000, _number(1, 10_000), "objects erased under one lock")
