@@ -14,15 +14,18 @@ CREATE TEMP TABLE dead_tag AS
     SELECT t.repository_id, t.id, t.name FROM tag t JOIN repository r ON r.id = t.repository_id
     JOIN "user" n ON n.id = r.namespace_user_id
     WHERE t.lifetime_end_ms <= %(now_ms)s - n.removed_tag_expiration_s * 1000 AND NOT t.immutable;
+ANALYZE dead_tag;
 CREATE TEMP TABLE dead_manifest AS
     WITH RECURSIVE used (id) AS (
-        SELECT manifest_id FROM tag WHERE id NOT IN (SELECT id FROM dead_tag)
+        SELECT manifest_id FROM tag t WHERE NOT EXISTS (SELECT FROM dead_tag d WHERE d.id = t.id)
         UNION
         SELECT x.id FROM used JOIN manifest m ON m.id = used.id CROSS JOIN LATERAL (
             SELECT child_manifest_id FROM manifestchild WHERE manifest_id = m.id
             UNION ALL SELECT s.id FROM manifest s
             WHERE s.repository_id = m.repository_id AND s.digest = m.subject) x (id)
-    ) SELECT repository_id, id, digest FROM manifest WHERE id NOT IN (SELECT id FROM used);
+    ) SELECT repository_id, id, digest FROM manifest m
+    WHERE NOT EXISTS (SELECT FROM used WHERE used.id = m.id);
+ANALYZE dead_manifest;
 CREATE TEMP TABLE dead_tagnotificationsuccess AS
     SELECT d.repository_id, s.id FROM tagnotificationsuccess s JOIN dead_tag d ON d.id = s.tag_id;
 CREATE TEMP TABLE dead_tagpullstatistics AS
@@ -34,9 +37,11 @@ CREATE TEMP TABLE dead_manifestlabel AS
     SELECT l.repository_id, l.id, l.label_id FROM manifestlabel l
     WHERE l.manifest_id IN (SELECT id FROM dead_manifest);
 CREATE TEMP TABLE dead_label AS
+    WITH held AS (
+        SELECT label_id FROM manifestlabel o
+        WHERE NOT EXISTS (SELECT FROM dead_manifest d WHERE d.id = o.manifest_id))
     SELECT DISTINCT ON (label_id) repository_id, label_id AS id FROM dead_manifestlabel d
-    WHERE NOT EXISTS (SELECT FROM manifestlabel o WHERE o.label_id = d.label_id
-                      AND o.manifest_id NOT IN (SELECT id FROM dead_manifest));
+    WHERE NOT EXISTS (SELECT FROM held WHERE held.label_id = d.label_id);
 CREATE TEMP TABLE dead_manifestchild AS
     SELECT repository_id, id FROM manifestchild WHERE manifest_id IN (SELECT id FROM dead_manifest);
 CREATE TEMP TABLE dead_manifestblob AS
@@ -55,14 +60,15 @@ CREATE TEMP TABLE dead_blobupload AS
     WHERE created <= to_timestamp(%(now_ms)s / 1000.0 - 172800) AT TIME ZONE 'UTC';
 -- A blob goes with the last repository that lets go of it; repositories are visited by id.
 CREATE TEMP TABLE dead_imagestorage AS
+    WITH held AS (
+        SELECT blob_id FROM manifestblob o
+        WHERE NOT EXISTS (SELECT FROM dead_manifest d WHERE d.id = o.manifest_id)
+        UNION SELECT blob_id FROM uploadedblob o
+        WHERE NOT EXISTS (SELECT FROM dead_uploadedblob d WHERE d.id = o.id))
     SELECT max(d.repository_id) AS repository_id, d.blob_id AS id FROM (
         SELECT repository_id, blob_id FROM dead_manifestblob
         UNION ALL SELECT repository_id, blob_id FROM dead_uploadedblob) d
-    WHERE NOT EXISTS (SELECT FROM manifestblob o WHERE o.blob_id = d.blob_id
-                      AND o.id NOT IN (SELECT id FROM dead_manifestblob))
-      AND NOT EXISTS (SELECT FROM uploadedblob o WHERE o.blob_id = d.blob_id
-                      AND o.id NOT IN (SELECT id FROM dead_uploadedblob))
-    GROUP BY d.blob_id;
+    WHERE NOT EXISTS (SELECT FROM held WHERE held.blob_id = d.blob_id) GROUP BY d.blob_id;
 CREATE TEMP TABLE dead_imagestorageplacement AS
     SELECT d.repository_id, p.id FROM imagestorageplacement p JOIN dead_imagestorage d ON d.id = p.storage_id;
 """
