@@ -157,12 +157,18 @@ def in_transaction() -> bool:
 
 def fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Any]:
     """All rows of one statement, as named tuples with the statement's column names."""
+    if db.in_transaction():  # whoever began it holds the connection
+        return _fetch(sql, params)
     with connection():
-        cursor = db.execute_sql(sql, params)
-        if cursor.description is None:
-            return []
-        row = _row_type(tuple(column[0] for column in cursor.description))
-        return [row._make(values) for values in cursor.fetchall()]
+        return _fetch(sql, params)
+
+
+def _fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Any]:
+    cursor = db.execute_sql(sql, params)
+    if cursor.description is None:
+        return []
+    row = _row_type(tuple([column[0] for column in cursor.description]))
+    return list(map(row._make, cursor.fetchall()))
 
 
 def fetch_one(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
@@ -191,7 +197,7 @@ class IntArray:
     type = "int"
 
     def __init__(self, values: Iterable[int]) -> None:
-        self.literal = "'{" + ",".join(str(int(value)) for value in values) + f"}}'::{self.type}[]"
+        self.literal = "'{" + ",".join(map(int.__repr__, values)) + f"}}'::{self.type}[]"
 
     def getquoted(self) -> bytes:
         """psycopg2's hook for client-side parameters."""

@@ -17,15 +17,14 @@ from model.database import BigIntArray, IntArray, db, fetch
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
-# The first that fits: a bool is an int, a BigIntArray an IntArray.
-_TYPES: tuple[tuple[type, str], ...] = (
-    (bool, "boolean"),
-    (int, "bigint"),
-    (str, "text"),
-    (BigIntArray, "bigint[]"),
-    (IntArray, "int[]"),
-    (list, "text[]"),
-)
+_TYPES: dict[type, str] = {
+    bool: "boolean",
+    int: "bigint",
+    str: "text",
+    BigIntArray: "bigint[]",
+    IntArray: "int[]",
+    list: "text[]",
+}
 
 
 def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
@@ -37,7 +36,7 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     """
     if not database.may_prepare():
         return fetch(sql, params)
-    types = tuple((name, _type_of(value)) for name, value in params.items())
+    types = tuple([(name, _TYPES.get(type(value)) or _type_of(value)) for name, value in params.items()])
     name, prepare, execute = _texts(sql, types)
     known = _prepared.setdefault(db.connection(), set())
     if name not in known:
@@ -48,7 +47,8 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
 
 
 def _type_of(value: object) -> str:
-    return next(name for kind, name in _TYPES if isinstance(value, kind))
+    """For a subclass: the type of the nearest base that has one."""
+    return next(_TYPES[kind] for kind in type(value).__mro__ if kind in _TYPES)
 
 
 def run_one(sql: str, params: Mapping[str, Any]) -> Any:

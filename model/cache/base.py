@@ -13,6 +13,7 @@ import json
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -101,16 +102,14 @@ class DataModelCache:
         this cache serves anything again; whoever relays events should deliver them again too.
         """
         started = self._clock()
-        names = list(dict.fromkeys(name for key in keys for name in key.forgets))
+        names = list(dict.fromkeys([name for key in keys for name in key.forgets]))
         if not names:
             return True
         delivered = self._backend.forget(names)
         if self._neighbour is not None:
             delivered = self._neighbour.forget_keys(keys) and delivered
         self._generations.drop(names)
-        counts: dict[str, int] = {}
-        for key in keys:
-            counts[key.kind] = counts.get(key.kind, 0) + 1
+        counts = Counter([key.kind for key in keys])
         each = (self._clock() - started) / len(keys)
         for kind, count in counts.items():
             self._record(kind, "invalidate" if delivered else "undelivered", each * count, count)

@@ -8,6 +8,7 @@ was never cached: it is left out, and is no reason for a collection to stop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import ParamSpec
 
 from model.cache import keys
@@ -25,7 +26,7 @@ def after_tag_change(
     return (
         *_one(keys.active_tags, repository_id),
         *_one(keys.repository_lookup, namespace, repository),
-        *_each(lambda digest: keys.repository_manifest(repository_id, digest), digests),
+        *_each(partial(keys.repository_manifest, repository_id), digests),
     )
 
 
@@ -40,7 +41,7 @@ def after_manifest_created(
     """A manifest was pushed: negative answers about it, its subject's referrers and its blobs end."""
     return (
         *_one(keys.repository_manifest, repository_id, digest),
-        *_each(lambda one: keys.manifest_referrers(repository_id, one), [subject] if subject else []),
+        *_each(partial(keys.manifest_referrers, repository_id), [subject] if subject else []),
         *_one(keys.repository_lookup, namespace, repository),
         *after_blobs_linked(namespace, repository, blobs),
     )
@@ -48,7 +49,7 @@ def after_manifest_created(
 
 def after_blobs_linked(namespace: str, repository: str, digests: Iterable[str]) -> Keys:
     """Blobs were pushed to or mounted into a repository, or left it."""
-    return (*_each(lambda digest: keys.repository_blob(namespace, repository, digest), digests),)
+    return (*_each(partial(keys.repository_blob, namespace, repository), digests),)
 
 
 def after_collection(
@@ -65,9 +66,9 @@ def after_collection(
     return (
         *_one(keys.active_tags, repository_id),
         *_one(keys.repository_lookup, namespace, repository),
-        *_each(lambda digest: keys.repository_manifest(repository_id, digest), gone),
+        *_each(partial(keys.repository_manifest, repository_id), gone),
         *_each(keys.security_report, gone),
-        *_each(lambda digest: keys.manifest_referrers(repository_id, digest), referred),
+        *_each(partial(keys.manifest_referrers, repository_id), referred),
         *after_blobs_linked(namespace, repository, blobs),
     )
 
@@ -103,6 +104,11 @@ def _one(build: Callable[P, CacheKey], *parts: P.args, **named: P.kwargs) -> Ite
         return
 
 
-def _each(build: Callable[[str], CacheKey], values: Iterable[str]) -> Iterator[CacheKey]:
+def _each(build: Callable[[str], CacheKey], values: Iterable[str]) -> list[CacheKey]:
+    found = []
     for value in dict.fromkeys(values):
-        yield from _one(build, value)
+        try:
+            found.append(build(value))
+        except BadInput:
+            continue
+    return found

@@ -67,7 +67,8 @@ class CacheKey(NamedTuple):
         """The names to delete so that this entry is never served again."""
         if self.kind == REPOSITORY_BLOB and self.header:
             # Only as this repository sees it: its generation is shared by all repositories.
-            return tuple(self.name[:-1] + str(version) for version in BLOB_VERSIONS)
+            stem = self.name[:-1]
+            return tuple([f"{stem}{version}" for version in BLOB_VERSIONS])
         return (self.group or self.name,)
 
 
