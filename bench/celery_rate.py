@@ -10,7 +10,7 @@ from pathlib import Path
 import redis
 from celery import Celery
 
-from bench.collect import run_collector
+from bench.collect import ROUNDS, run_collector
 from bench.count import row_counts
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured, isolated, peak_rss_mb
@@ -21,6 +21,7 @@ from model.policy import DEFAULT
 from worker import routes
 from worker.jobs.find import find_due
 from worker.queueing import CeleryQueue
+from worker.sample import Shape
 from worker.sample.shape import registry
 
 NAME = "celery_rate"
@@ -37,21 +38,30 @@ class Unfinished(RegistryError):
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Direct, one worker process, two; each from an identical clone."""
+    """Direct, one worker process, two; each from an identical clone, the best of several rounds in turns."""
     shape = registry(options.manifests)
-    rates: dict[int, float] = {}
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
-        lab.template(shape)
-        with lab.clone(shape) as url:
-            direct = isolated(run_collector, url).manifests_per_s
-        yield Figure(NAME, "direct", direct, "manifests/s")
-        for concurrency in (1, 2):
-            with lab.clone(shape) as url:
-                rates[concurrency] = _through_worker(lab, url, Path(directory), concurrency)
-            yield Figure(NAME, f"worker with {concurrency}", rates[concurrency], "manifests/s")
-        yield Figure(NAME, "worker with 2 against direct", rates[2] / direct, "times", "at least 0.8")
+        rounds = [_round(lab, shape, Path(directory)) for _ in range(ROUNDS)]
+        rates = {processes: max(found[processes] for found in rounds) for processes in rounds[0]}
+        yield Figure(NAME, "direct", rates[0], "manifests/s")
+        for processes in (1, 2):
+            yield Figure(NAME, f"worker with {processes}", rates[processes], "manifests/s")
+        yield Figure(NAME, "worker with 2 against direct", rates[2] / rates[0], "times", "at least 0.8")
         yield Figure(NAME, "worker with 2 against 1", rates[2] / rates[1], "times")
         yield from _fan_out(lab.servers.broker_url, options)
+
+
+def _round(lab: Lab, shape: Shape, directory: Path) -> dict[int, float]:
+    """Manifests per second by number of worker processes; 0 is one process that does everything itself."""
+    rates: dict[int, float] = {}
+    for processes in (0, 1, 2):
+        with lab.clone(shape) as url:
+            rates[processes] = (
+                _through_worker(lab, url, directory, processes)
+                if processes
+                else isolated(run_collector, url).manifests_per_s
+            )
+    return rates
 
 
 def _through_worker(lab: Lab, url: str, directory: Path, concurrency: int) -> float:

@@ -6,6 +6,7 @@ All of it can be lost: the periodic scan finds again in PostgreSQL whatever was 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ CHUNK = 1000
 MARK_TTL_MS = 6 * 3_600_000
 
 # A stage waits so long for more to do: its work is done in thousands, across repositories.
-GATHER_S = 0.25
+GATHER_S = 0.1
 
 # A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
 # may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
@@ -56,6 +57,7 @@ class CeleryQueue:
         self._prefix = prefix
         self._believed_ms = believed_ms
         self._claim = client.register_script(_CLAIM)
+        self._gathering: dict[str, float] = {}
 
     def collect(self, repository_ids: Sequence[int]) -> int:
         """Enqueue a collection of each, in this order; how many were sent.
@@ -90,9 +92,16 @@ class CeleryQueue:
             log.warning("broker.unavailable", error=str(error))
 
     def _enqueue_stage(self, task: str, name: str) -> None:
-        """The stages run at every tick of the clock anyway: without the broker, that has to do."""
+        """The stages run at every tick of the clock anyway: without the broker, that has to do.
+
+        While a stage that was enqueued from here still gathers, it need not be asked for again.
+        """
+        if time.monotonic() < self._gathering.get(name, 0.0):
+            return
+        asked = time.monotonic()
         try:
-            self._enqueue(task, [name], [()], countdown=GATHER_S)
+            if self._enqueue(task, [name], [()], countdown=GATHER_S):
+                self._gathering[name] = asked + GATHER_S
         except BrokerUnavailable as error:
             log.warning("broker.unavailable", task=task, error=str(error))
 

@@ -32,7 +32,11 @@ log = logs.logger("dredge.reactor")
 
 POLL_S = 1.0
 TICK_S = 0.2
+# Commits come in flocks, and a flock is published as one: after its first the relay waits for others,
+# and the longer, the more the last flock brought a moment ago.
 GATHER_S = 0.01
+LONGEST_GATHER_S = 0.1
+BUSY_S = 0.2
 # Celery dispatches tasks in this process: it must not wait the default 5 ms for its turn.
 SWITCH_S = 0.0005
 CLOCK_AGE_S = 30.0
@@ -109,21 +113,35 @@ class Reactor:
 
     def _relay(self) -> None:
         """Publish whenever something was committed, and look each second whether anything was missed."""
+        healed_s = published_s = float("-inf")
+        rows = 0
         try:
             while not self._stop.is_set():
                 with connection():
-                    heal(self._publisher)
-                    while not self._stop.is_set() and relay(self._publisher).has_more:
-                        pass
-                self._hear()
+                    if time.monotonic() - healed_s >= POLL_S:
+                        heal(self._publisher)
+                        healed_s = time.monotonic()
+                    if found := self._publish():
+                        rows, published_s = found, time.monotonic()
+                flock = rows if time.monotonic() - published_s < BUSY_S else 1
+                self._hear(min(GATHER_S * flock, LONGEST_GATHER_S))
         finally:
             self._listener.close()
 
-    def _hear(self) -> None:
-        """Wait for a commit, and a moment longer: commits come in flocks, and are published as one."""
+    def _publish(self) -> int:
+        """Publish what there is; how many rows."""
+        step = relay(self._publisher)
+        rows = step.rows
+        while step.has_more and not self._stop.is_set():
+            step = relay(self._publisher)
+            rows += step.rows
+        return rows
+
+    def _hear(self, gather_s: float) -> None:
+        """Wait for a commit, and then `gather_s` for others."""
         try:
             if self._listener.wait(POLL_S):
-                self._stop.wait(GATHER_S)
+                self._stop.wait(gather_s)
         except RegistryError as error:
             log.warning("reactor.deaf", error=str(error))
             self._stop.wait(POLL_S)

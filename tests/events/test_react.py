@@ -96,8 +96,8 @@ def test_the_next_instant_is_that_of_the_first_tag_that_is_still_recoverable(wor
     owner = world.namespace("hourly", window_s=3600)
     repository = world.repository(namespace=owner)
     now = world.now_ms
-    assert find_next_due_ms(int(repository), now_ms=now) is None
+    assert find_next_due_ms(int(repository)) is None
     for ended_ms in (None, now - HOUR_MS, now - 1000, now - 5000, now + 5):
         world.tag(repository=repository, ended_ms=ended_ms)
-    assert find_next_due_ms(int(repository), now_ms=now) == now - 5000 + HOUR_MS
-    assert find_next_due_ms(2**31 - 1, now_ms=now) is None
+    assert find_next_due_ms(int(repository)) == now - 5000 + HOUR_MS
+    assert find_next_due_ms(2**31 - 1) is None

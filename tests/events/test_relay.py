@@ -44,8 +44,10 @@ def record(*names: str, repository_id: int = 1) -> None:
 
 
 def relay_all(publisher: Publisher) -> int:
-    sent = 0
-    while (step := relay(publisher)).has_more:
+    step = relay(publisher)
+    sent = step.events
+    while step.has_more:
+        step = relay(publisher)
         sent += step.events
     return sent
 

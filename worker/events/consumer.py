@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from kombu import Connection, Consumer
 from kombu.message import Message
@@ -37,7 +38,7 @@ class EventConsumer:
         self._prefix = key_prefix
         self._handle = handle
         self._redis = connect(url)
-        self._waiting: list[tuple[CloudEvent, Message]] = []
+        self._waiting: list[tuple[list[CloudEvent], Message]] = []
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop`.
@@ -65,7 +66,7 @@ class EventConsumer:
                 link.release()
 
     def _drain(self, link: Connection) -> None:
-        """Wait for one event, then take those that are there already, up to a batch."""
+        """Wait for one message, then take those that are there already, up to a batch."""
         timeout = IDLE_S
         with suppress(socket.timeout):
             while len(self._waiting) < BATCH:
@@ -75,15 +76,17 @@ class EventConsumer:
             batch, self._waiting = self._waiting, []
             self._deal_with(batch)
 
-    def _receive(self, body: object, message: Message) -> None:
-        if isinstance(body, dict) and isinstance(body.get("id"), str) and isinstance(body.get("data"), dict):
-            self._waiting.append((body, message))
+    def _receive(self, body: Any, message: Message) -> None:
+        events: list[CloudEvent] = body if isinstance(body, list) else [body]
+        if events and all(map(_is_event, events)):
+            self._waiting.append((events, message))
         else:
             _reject(message, ValueError("not a CloudEvent"))
 
-    def _deal_with(self, batch: list[tuple[CloudEvent, Message]]) -> None:
-        seen = self._redis.mget([self._key(event) for event, _ in batch])
-        fresh = {event["id"]: event for (event, _), known in zip(batch, seen, strict=True) if not known}
+    def _deal_with(self, batch: list[tuple[list[CloudEvent], Message]]) -> None:
+        events = [event for carried, _ in batch for event in carried]
+        seen = self._redis.mget([self._key(event) for event in events])
+        fresh = {event["id"]: event for event, known in zip(events, seen, strict=True) if not known}
         self._handle_each(list(fresh.values()))
         self._remember(fresh.values())
         for _, message in batch:
@@ -116,6 +119,10 @@ class EventConsumer:
 
     def _key(self, event: CloudEvent) -> str:
         return f"{self._prefix}seen:{event['id']}"
+
+
+def _is_event(body: object) -> bool:
+    return isinstance(body, dict) and isinstance(body.get("id"), str) and isinstance(body.get("data"), dict)
 
 
 def _reject(message: Message, error: Exception) -> None:

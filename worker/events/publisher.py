@@ -30,7 +30,8 @@ class Publisher:
     def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent] = ()) -> int:
         """Send all, in order, each to every queue bound to its type; how many of `events`.
 
-        `removals` go to the workers alone.  After an error any part may have been sent: send all again.
+        `removals` go to the workers alone, in one message.  After an error any part may have been sent:
+        send all again.
         """
         sent = 0
         try:
@@ -41,8 +42,8 @@ class Publisher:
                     if bound(key):
                         _send(producer, event, EXCHANGE.name, key)
                     sent += 1
-                for removal in removals:
-                    _send(producer, removal, "", routes.REMOVALS_QUEUE)
+                if flock := list(removals):
+                    _send(producer, flock, "", routes.REMOVALS_QUEUE)
         except OUTAGE as error:
             self.close()
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
@@ -106,8 +107,8 @@ class Publisher:
         return self._prefix + "events.epoch"
 
 
-def _send(producer: Producer, event: CloudEvent, exchange: str, key: str) -> None:
-    producer.publish(event, exchange=exchange, routing_key=key, serializer="json", delivery_mode=2)
+def _send(producer: Producer, body: CloudEvent | list[CloudEvent], exchange: str, key: str) -> None:
+    producer.publish(body, exchange=exchange, routing_key=key, serializer="json", delivery_mode=2)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from model.clock import now_ms
 from model.database import connection
 from model.gc.upcoming import find_next_due_ms
 from worker.jobs.toolbox import Toolbox
@@ -13,7 +12,7 @@ LIMIT = 1000
 def remember_next(toolbox: Toolbox, repository_id: int) -> None:
     """Note when the repository has garbage next, if that is known; again changes nothing."""
     with connection():
-        due_ms = find_next_due_ms(repository_id, now_ms=now_ms())
+        due_ms = find_next_due_ms(repository_id)
     if due_ms is not None:
         toolbox.due.remember({repository_id: due_ms})
 

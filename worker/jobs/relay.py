@@ -29,7 +29,7 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True)
 class Relayed:
-    """What one step did; `has_more` when the next step has work already."""
+    """What one step did; `has_more` when it took as much as it may at once, and there may be more."""
 
     rows: int = 0
     events: int = 0
@@ -56,7 +56,8 @@ def relay(exchange: Exchange) -> Relayed:
         )
         outbox.mark_published([row.id for row in rows], now_ms=now_ms())
     metrics.published(events)
-    return Relayed(len(rows), events, has_more=True)
+    is_full = len(rows) == BATCH_ROWS or sum(len(row.data) for row in rows) >= BATCH_BYTES
+    return Relayed(len(rows), events, has_more=is_full)
 
 
 def heal(exchange: Exchange) -> int:
