@@ -74,6 +74,17 @@ def test_an_event_that_comes_twice_is_handled_once(valkey: str) -> None:
     assert handle.handled == ["once", "last"]
 
 
+def test_of_a_flock_that_comes_again_only_the_new_is_handled(valkey: str) -> None:
+    publisher, handle = Publisher(valkey, "dredge:"), Recorder()
+    first, second, third = event("first"), event("second"), event("third")
+    with consuming(valkey, handle):
+        publisher.publish([], [first, second])
+        eventually(lambda: "second" in handle.handled)
+        publisher.publish([], [first, second, third])
+        eventually(lambda: "third" in handle.handled)
+    assert handle.handled == ["first", "second", "third"]
+
+
 def test_poison_is_rejected_and_takes_nothing_with_it(valkey: str, broker_redis: Any) -> None:
     publisher, handle = Publisher(valkey, "dredge:"), Recorder()
     odd: Any = ["not an event"]

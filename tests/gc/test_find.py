@@ -228,6 +228,23 @@ def _pages(world: World) -> int:
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
 
 
+def test_a_slice_is_found_by_indexes_alone_where_statistics_were_never_gathered(world: World) -> None:
+    """Left to itself the server would sort all repositories to find the next of them."""
+    from model.database import db
+    from model.gc import find
+
+    for n in range(20):
+        world.repository(f"new{n}")
+    plan = db.execute_sql(
+        f"EXPLAIN (COSTS OFF) {find.IN_SLICE}",
+        find.slice_params(after=0, slice=5, policy=DEFAULT, now_ms=world.now_ms),
+    ).fetchall()
+    shown = "\n".join(line for (line,) in plan)
+    assert "Seq Scan" not in shown and "Bitmap" not in shown, shown
+    assert "Index Scan using repository_pkey on repository" in shown
+    assert "Index Scan using tag_repository_id_lifetime_end_ms on tag" in shown
+
+
 def _candidate(world: World, repository: int) -> None:
     execute(
         "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms) VALUES (%s, 1, 1)",
