@@ -19,6 +19,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     """RedBeat, that waits for a Redis that is down and starts over on one that was flushed."""
 
     lock: Any = None
+    _closed = False
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; seconds until the next look.
@@ -26,6 +27,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         A lock that is lost (Redis flushed, or this process was frozen and another took over) is
         waited for as at the start, and the schedule is written again.
         """
+        if self._closed:
+            # A signal's SystemExit is lost where it happens to be raised inside a destructor.
+            raise SystemExit
         try:
             if self.lock is None:
                 self._start_over()
@@ -44,7 +48,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         self.setup_schedule()
 
     def close(self) -> None:
-        """Release the lock, so that a standby takes over at once; a dead Redis is no reason to fail."""
+        """Release the lock, so that a standby takes over at once; a dead Redis is no reason to fail.
+
+        No tick comes after it: called when a signal asks this process to end, and at its end.
+        """
+        self._closed = True
         try:
             super().close()
         except (redis.exceptions.RedisError, OSError) as error:
