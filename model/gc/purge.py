@@ -16,6 +16,9 @@ from model.statement import run_one
 _PURGE = """
 WITH hidden AS (
     DELETE FROM tag t WHERE t.manifest_id = ANY(%(dead)s) RETURNING t.id
+), unlinked AS (
+    UPDATE tag SET linked_tag_id = NULL
+    WHERE linked_tag_id = ANY(ARRAY(SELECT id FROM hidden)) AND id <> ALL(ARRAY(SELECT id FROM hidden))
 ), notified AS (
     DELETE FROM tagnotificationsuccess s
     WHERE s.tag_id = ANY(ARRAY(SELECT id FROM hidden)) RETURNING 1

@@ -283,6 +283,19 @@ def test_a_living_tag_that_was_linked_to_a_collected_one_loses_the_link(world: W
     assert world.value("SELECT linked_tag_id FROM tag WHERE id = %s", (int(linked),)) is None
 
 
+def test_a_living_tag_that_was_linked_to_a_dead_referrers_own_loses_the_link(world: World) -> None:
+    image = world.manifest()
+    world.tag("old", manifest=image, ended_ms=long_ago(world))
+    signature = world.manifest(subject=image.digest)
+    hidden = world.tag("$temp-1", manifest=signature, hidden=True, start_ms=long_ago(world))
+    linked = world.tag("linked", linked=int(hidden))
+    with world.changes() as changes:
+        collect(world, CASCADE)
+    assert set(changes.removed["manifest"]) == {image, signature}
+    assert set(changes.changed["tag"]) == {linked}
+    assert world.value("SELECT linked_tag_id FROM tag WHERE id = %s", (int(linked),)) is None
+
+
 def test_the_batch_is_told_as_events_and_history(world: World) -> None:
     tag = world.tag("old", ended_ms=long_ago(world))
     collect(world)
