@@ -8,15 +8,18 @@ from model.database import fetch
 from model.policy import Policy
 from model.tables import RepositoryState
 
-# One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, so the cost is
-# bounded by the slice, whatever the registry holds: tags still inside their window are never read.
+# One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, and one for its
+# owner, so the cost is bounded by the slice, whatever the registry holds: tags still inside their window
+# are never read, and owners of other repositories are not either.
 IN_SLICE = f"""
 WITH slice AS MATERIALIZED (
     SELECT r.id, r.namespace_user_id, r.state FROM repository r
     WHERE r.id > %(after)s ORDER BY r.id LIMIT %(slice)s
 ), due AS (
     SELECT s.id, s.namespace_user_id AS namespace_id, t.due_ms FROM slice s
-    JOIN "user" n ON n.id = s.namespace_user_id AND n.enabled
+    CROSS JOIN LATERAL (
+        SELECT u.removed_tag_expiration_s FROM "user" u
+        WHERE u.id = s.namespace_user_id AND u.enabled OFFSET 0) n
     CROSS JOIN LATERAL (
         SELECT t.lifetime_end_ms + n.removed_tag_expiration_s * 1000 AS due_ms FROM tag t
         WHERE t.repository_id = s.id
