@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import psycopg2
@@ -104,6 +105,23 @@ def test_data_and_port_survive_a_restart_and_a_crash(own: EmbeddedServers) -> No
         _value(url)
     own.postgres.start()
     assert _value(url, "SELECT n FROM kept") == 7
+
+
+def test_a_server_waits_for_what_is_left_of_the_one_that_was_killed(own: EmbeddedServers) -> None:
+    url = own.database_url
+    assert own.postgres and own.postgres.pid
+    session = psycopg2.connect(url)
+    lingering = session.info.backend_pid
+    os.kill(lingering, signal.SIGSTOP)
+    os.kill(own.postgres.pid, signal.SIGKILL)
+    assert _eventually(lambda: own.postgres is not None and own.postgres.pid is None)
+    own.postgres.stop()
+    leave = Timer(1, os.kill, (lingering, signal.SIGKILL))
+    leave.start()
+    own.postgres.start()
+    assert leave.finished.is_set(), "it started beside it"
+    assert _value(url) == 1
+    session.close()
 
 
 def test_a_frozen_server_answers_nobody_until_it_thaws(own: EmbeddedServers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,8 +15,9 @@ from typing import Any, ClassVar
 
 from model.errors import RegistryError
 
-_START_S = 30.0
+START_S = 60.0
 _STOP_S = 15.0
+_PORTS = range(20_000, 32_768)
 
 # Reads until the last holder of the pipe's other end is gone, then ends the server and the directory.
 _WATCHDOG = """
@@ -34,10 +36,16 @@ class EmbeddedFailure(RegistryError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on now.
+
+    Below those that systems give to outgoing connections: one of them, even a client's that looks for
+    the server, could take the port while the server is down.
+    """
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise EmbeddedFailure(f"No port of 127.0.0.1 is free from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 class Server:
@@ -121,7 +129,7 @@ class Server:
                 **self.privileges(),
             )
         self._watch(self._process.pid)
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self._process.poll() is None:
             if self.answers():
                 return True
@@ -152,6 +160,9 @@ class Server:
 
     def kill(self) -> None:
         """End it at once, as a crash or a power cut would."""
+        if self.pid is not None:
+            # Halted first: it would answer the death of a child with a new one, that nobody kills.
+            _send(self.pid, signal.SIGSTOP)
         for pid in reversed(self._pids()):
             _send(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)

@@ -8,12 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg2
 
-from worker.servers.base import EmbeddedFailure, Server
+from worker.servers.base import START_S, EmbeddedFailure, Server
 
 NOBODY = 65534
 DATABASE = "dredge"
@@ -25,6 +26,8 @@ _FAST = {
     # In the data directory, which goes; segments of POSIX would outlive a server that is killed.
     "dynamic_shared_memory_type": "mmap",
 }
+# What PostgreSQL says where processes of a server that is gone are still there.
+_ORPHANS = "pre-existing shared memory block"
 _USER_NAMESPACE = ["unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
 
 
@@ -124,6 +127,15 @@ class Postgres(Server):
         place = ["-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [*_as_nobody(), str(postgres_binaries() / "postgres"), *place, *options]
+
+    def _try_start(self) -> bool:
+        """Waits for what is left of a killed server: its processes hold its memory until they notice."""
+        deadline = time.monotonic() + START_S
+        while not super()._try_start():
+            if _ORPHANS not in self._last_words() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
 
     def answers(self) -> bool:
         """Connects, and makes the database `dredge` where it is missing."""
