@@ -7,18 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import redis
-from celery import Celery
-
 from bench.collect import ROUNDS, run_collector
 from bench.count import row_counts
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured, isolated, peak_rss_mb
-from bench.system import environment, worker
+from bench.system import Unfinished, fed_worker, new_queue
 from model.database import fetch_one
-from model.errors import RegistryError
 from model.policy import DEFAULT
-from worker import routes
 from worker.jobs.find import find_due
 from worker.queueing import CeleryQueue
 from worker.sample import Shape
@@ -31,10 +26,6 @@ SELECT EXISTS (SELECT FROM dredge_blob_candidate) OR EXISTS (SELECT FROM dredge_
     OR EXISTS (SELECT FROM dredge_manifest_candidate) AS work,
     (SELECT count(DISTINCT repository_id) FROM dredge_collection WHERE stage = 'collect') AS collected
 """
-
-
-class Unfinished(RegistryError):
-    """The workers did not come to an end."""
 
 
 def run(options: Options) -> Iterator[Figure]:
@@ -65,15 +56,11 @@ def _round(lab: Lab, shape: Shape, directory: Path) -> dict[int, float]:
 
 
 def _through_worker(lab: Lab, url: str, directory: Path, concurrency: int) -> float:
-    env = environment(lab, url, directory / "objects")
-    (directory / "objects").mkdir(exist_ok=True)
-    redis.Redis.from_url(lab.servers.broker_url).flushall()
     with configured(url):
         before = row_counts()
         due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
     wanted = sorted({found.repository_id for found in due})
-    queue = new_queue(lab.servers.broker_url)
-    with worker(env, directory / "worker.log", concurrency=concurrency):
+    with fed_worker(lab, url, directory, concurrency=concurrency) as queue:
         started = time.monotonic()
         queue.collect(wanted)
         with configured(url):
@@ -95,16 +82,6 @@ def _wait(queue: CeleryQueue, repositories: int, started: float) -> None:
         queue.review()
         queue.erase()
         time.sleep(0.1)
-
-
-def new_queue(broker_url: str, prefix: str = "dredge:") -> CeleryQueue:
-    """A queue as the workers have it."""
-    app = Celery("bench", broker=broker_url)
-    app.conf.task_queues = routes.task_queues()
-    app.conf.task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
-    app.conf.broker_transport_options = routes.transport_options(prefix)
-    client = redis.Redis.from_url(broker_url)
-    return CeleryQueue(app, client, prefix=prefix, believed_ms=60_000)
 
 
 def enqueue_many(broker_url: str, count: int) -> tuple[float, float]:

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import redis
-
-from bench.celery_rate import Unfinished, new_queue
 from bench.figure import Figure, Options
 from bench.giant import giant
 from bench.lab import Lab, configured
-from bench.system import environment, worker
+from bench.system import Unfinished, fed_worker
 from model.database import fetch, fetch_one
 from model.policy import DEFAULT
 from worker.jobs.find import find_due
@@ -50,16 +47,12 @@ def run(options: Options) -> Iterator[Figure]:
 
 def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant: bool) -> list[float]:
     """Seconds from enqueueing to the end of each small repository's collection."""
-    (directory / "objects").mkdir(exist_ok=True)
-    redis.Redis.from_url(lab.servers.broker_url).flushall()
     with lab.clone(shapes) as url:
         with configured(url):
             due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
             large = fetch_one("SELECT repository_id AS id FROM tag GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
         small = sorted({found.repository_id for found in due} - {large.id})[:SMALL]
-        queue = new_queue(lab.servers.broker_url)
-        env = environment(lab, url, directory / "objects")
-        with worker(env, directory / "worker.log", concurrency=PROCESSES), configured(url):
+        with fed_worker(lab, url, directory, concurrency=PROCESSES) as queue, configured(url):
             if beside_giant:
                 queue.collect([large.id])
                 time.sleep(1)  # it is being collected when the others come

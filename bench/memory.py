@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.celery_rate import Unfinished, new_queue
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
-from bench.system import environment, rss_mb, worker
+from bench.system import Unfinished, environment, new_queue, rss_mb, worker
 from model.database import fetch_one
 from model.policy import DEFAULT
 from worker.jobs.find import find_due

@@ -11,12 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import redis
+from celery import Celery
+
 from bench.lab import Lab
 from model.errors import RegistryError
+from worker import routes
+from worker.queueing import CeleryQueue
 
 
 class WorkerFailed(RegistryError):
     """The worker did not start."""
+
+
+class Unfinished(RegistryError):
+    """The workers did not come to an end."""
 
 
 def environment(lab: Lab, url: str, storage: Path) -> dict[str, str]:
@@ -35,6 +44,26 @@ def worker(env: dict[str, str], log: Path, *options: str, concurrency: int) -> I
     with _celery(env, log, "worker", "--loglevel=info", f"--concurrency={concurrency}", *options) as process:
         _wait_until_ready(process, log)
         yield process.pid
+
+
+@contextmanager
+def fed_worker(lab: Lab, url: str, directory: Path, *, concurrency: int) -> Iterator[CeleryQueue]:
+    """A worker on that database, with an empty broker and storage; the queue that feeds it."""
+    objects = directory / "objects"
+    objects.mkdir(exist_ok=True)
+    redis.Redis.from_url(lab.servers.broker_url).flushall()
+    with worker(environment(lab, url, objects), directory / "worker.log", concurrency=concurrency):
+        yield new_queue(lab.servers.broker_url)
+
+
+def new_queue(broker_url: str, prefix: str = "dredge:") -> CeleryQueue:
+    """A queue as the workers have it."""
+    app = Celery("bench", broker=broker_url)
+    app.conf.task_queues = routes.task_queues()
+    app.conf.task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
+    app.conf.broker_transport_options = routes.transport_options(prefix)
+    client = redis.Redis.from_url(broker_url)
+    return CeleryQueue(app, client, prefix=prefix, believed_ms=60_000)
 
 
 @contextmanager
