@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ import redis
 from tests.databases import Databases, memory
 from tests.world import World
 from worker.embedded import EmbeddedServers
+from worker.storage.driver import Stores, open_stores
 
 for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
     del os.environ[_name]
@@ -74,3 +76,10 @@ def valkey(servers: EmbeddedServers) -> Iterator[str]:
     server.start()
     client.flushall()
     client.close()
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Stores:
+    """One empty local store, in `tmp_path / "objects"`."""
+    (tmp_path / "objects").mkdir()
+    return open_stores({"local_us": f"file://{tmp_path}/objects?fsync=off"})

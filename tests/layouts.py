@@ -6,7 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model import registry
+from model.names import parse_repository
+from model.policy import DEFAULT
 from worker.images import REF_NAME, LayoutBuilder
+from worker.jobs.layout import read_layout
+from worker.jobs.layout_export import Exported, export_layout
+from worker.jobs.layout_import import Imported, import_layout
+from worker.storage.driver import Stores
 
 
 def rich_layout(root: Path) -> Path:
@@ -81,3 +88,16 @@ def replace_manifest(root: Path, content: bytes | dict[str, Any], **entry: Any) 
         content = json.dumps(content).encode()
     made = builder.blob(content, "")
     change_entry(root, digest=made["digest"], size=made["size"], **entry)
+
+
+def bring(stores: Stores, root: Path, repository: str = "acme/shop", **more: Any) -> Imported:
+    """Import a layout."""
+    return import_layout(stores, read_layout(root), parse_repository(repository), policy=DEFAULT, **more)
+
+
+def take(stores: Stores, tag: str, root: Path, repository: str = "acme/shop") -> Exported:
+    """Export a tag."""
+    where = registry.get_repository(repository).id
+    found = registry.get_tag(where, tag)
+    assert found is not None
+    return export_layout(stores, where, found.digest, root, tag=tag)

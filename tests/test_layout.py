@@ -19,6 +19,7 @@ from model.names import parse_repository
 from model.policy import DEFAULT
 from tests.layouts import (
     blob,
+    bring,
     change_entry,
     change_index,
     index_of,
@@ -27,32 +28,16 @@ from tests.layouts import (
     plain_layout,
     replace_manifest,
     rich_layout,
+    take,
 )
 from tests.world import World
 from worker.images import LayoutBuilder
 from worker.jobs.layout import BadLayout, read_layout, tag_of
-from worker.jobs.layout_export import Exported, export_layout
-from worker.jobs.layout_import import Imported, import_layout
-from worker.storage.driver import NoSuchObject, Stores, open_stores
+from worker.jobs.layout_export import export_layout
+from worker.jobs.layout_import import import_layout
+from worker.storage.driver import NoSuchObject, Stores
 
 REPOSITORY = parse_repository("acme/shop")
-
-
-@pytest.fixture
-def stores(tmp_path: Path) -> Stores:
-    (tmp_path / "objects").mkdir(exist_ok=True)
-    return open_stores({"local_us": f"file://{tmp_path}/objects?fsync=off"})
-
-
-def bring(stores: Stores, root: Path, repository: str = "acme/shop", **more: Any) -> Imported:
-    return import_layout(stores, read_layout(root), parse_repository(repository), policy=DEFAULT, **more)
-
-
-def take(stores: Stores, tag: str, root: Path, repository: str = "acme/shop") -> Exported:
-    where = registry.get_repository(repository).id
-    found = registry.get_tag(where, tag)
-    assert found is not None
-    return export_layout(stores, where, found.digest, root, tag=tag)
 
 
 def blobs(root: Path) -> dict[str, bytes]:

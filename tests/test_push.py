@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,16 +20,11 @@ from model.gc.tombstone import claim_tombstones, settle_tombstones
 from model.policy import DEFAULT
 from tests.world import World
 from worker.jobs.push import store_blob
-from worker.storage.driver import Stores, open_stores
+from worker.storage.driver import Stores
 
 CONTENT = b"a layer" * 1000
 DIGEST = digests.of(CONTENT)
 PATH = f"sha256/{DIGEST[7:9]}/{DIGEST[7:]}"
-
-
-@pytest.fixture
-def stores(tmp_path: Path) -> Stores:
-    return open_stores({"local_us": f"file://{tmp_path}?fsync=off"})
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from model import digest as digests
@@ -17,15 +15,10 @@ from model.policy import DEFAULT
 from model.upload import Upload, begin_upload, end_upload, find_upload
 from tests.world import World
 from worker.jobs.upload import append, finish
-from worker.storage.driver import Stores, open_stores
+from worker.storage.driver import Stores
 
 CONTENT = b"one two three"
 DIGEST = digests.of(CONTENT)
-
-
-@pytest.fixture
-def stores(tmp_path: Path) -> Stores:
-    return open_stores({"local_us": f"file://{tmp_path}?fsync=off"})
 
 
 def begin(world: World) -> Upload:
