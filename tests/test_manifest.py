@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from model import digest as digests
 from model import oci
+from model.clock import now_ms
 from model.database import connection, execute, fetch, fetch_one, transaction
 from model.errors import (
     BadManifest,
@@ -19,8 +21,10 @@ from model.errors import (
     NoSuchRepository,
     SchemaMismatch,
 )
+from model.gc.collect import collect_batch
 from model.manifest import Created, create_manifest, find_manifest, find_referrers
 from model.policy import DEFAULT
+from model.registry import delete_tag, retarget_tag
 from tests.rows import Row
 from tests.world import World
 
@@ -315,3 +319,21 @@ def test_a_database_without_the_media_type_is_named(world: World, now: int) -> N
     execute("DELETE FROM mediatype WHERE name = %s", (oci.OCI_MANIFEST,))
     with world.unchanged(), pytest.raises(SchemaMismatch, match="dredge init"):
         create(world, content, now)
+
+
+def test_an_index_that_is_pushed_again_while_its_tag_is_deleted_finds_its_children(world: World) -> None:
+    hasty = world.repository("hasty", namespace=world.namespace("hasty", window_s=0))
+    child = image(held(world, repository=hasty))
+    moment = now_ms()
+    create(world, child, repository=hasty, now=moment - 2000)
+    create(world, index(child), repository=hasty, now=moment - 2000, protect=False)
+    retarget_tag(hasty.id, "v1", digests.of(index(child)))
+    create(world, child, repository=hasty, now=now_ms() + 1)
+    bystander = world.tag("bystander")
+    delete_tag(hasty.id, "v1")
+    time.sleep(0.01)
+    collect_batch(hasty.id, policy=DEFAULT, limit=10)
+    assert find_manifest(hasty.id, digests.of(index(child))) is None
+    create(world, index(child), repository=hasty, now=now_ms())
+    assert find_manifest(hasty.id, digests.of(index(child)))
+    assert fetch("SELECT FROM tag WHERE id = %s", (bystander.id,))

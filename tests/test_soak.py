@@ -69,3 +69,7 @@ def test_a_failure_needs_a_reason(world: World) -> None:
     assert wrong(naming(world, "x", 100, error="NoSuchBlob", end=107.0)) == [], "its hold had run out"
     ended = naming(world, "y", 100.5, op="delete of manifest")
     assert wrong(naming(world, "x", 100, error="ManifestGone"), ended) == []
+    childless = naming(world, "x", 100, error="NoSuchManifest")
+    named, deleted = naming(world, "z", 100, digest="sha256:x"), naming(world, "z", 100.5, op="delete")
+    assert wrong(childless, deleted) == ["unexplained failure"]
+    assert wrong(childless, named, deleted) == [], "a tag of the same index was deleted meanwhile"

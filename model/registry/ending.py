@@ -45,6 +45,9 @@ def reset_children(tags: Sequence[Tag], *, end_ms: int, after_ms: int) -> tuple[
     """End the temporary tags below these tags' manifests that run beyond `after_ms`.
 
     An index that is gone needs its children no longer, so nothing else should hold them either;
-    a child that another index or a tag uses is held by that.
+    a child that another index or a tag uses is held by that.  One that began after the tags is
+    of another push, whose own index has yet to come: it stays.
     """
-    return displace_tags(find_below({tag.manifest_id for tag in tags}, after_ms=after_ms), end_ms=end_ms)
+    begun_by_ms = max(tag.start_ms for tag in tags)
+    below = find_below({tag.manifest_id for tag in tags}, begun_by_ms=begun_by_ms, after_ms=after_ms)
+    return displace_tags(below, end_ms=end_ms)

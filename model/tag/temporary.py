@@ -19,16 +19,23 @@ SELECT id FROM below
 """
 
 
-def find_below(manifest_ids: Iterable[int], *, after_ms: int) -> tuple[Tag, ...]:
-    """The temporary tags that end after `after_ms`, on the descendants of these manifests, locked.
+def find_below(manifest_ids: Iterable[int], *, begun_by_ms: int, after_ms: int) -> tuple[Tag, ...]:
+    """The temporary tags on the descendants of these manifests that end after `after_ms`, locked.
 
-    Never-ending ones, which hold referrers, are not among them.  A cycle of indexes ends the walk.
+    Neither those that began after `begun_by_ms` nor the never-ending ones, which hold referrers, are
+    among them.  A cycle of indexes ends the walk.
     """
     below = run(_DESCENDANTS, {"roots": IntArray(manifest_ids)})
     if not below:
         return ()
     return tags(
         "t.manifest_id = ANY(%(below)s) AND t.hidden AND starts_with(t.name, %(prefix)s)"
-        " AND t.lifetime_end_ms > %(after_ms)s ORDER BY t.id FOR UPDATE OF t",
-        {"below": IntArray(row.id for row in below), "prefix": PREFIX, "after_ms": after_ms},
+        " AND t.lifetime_start_ms <= %(begun_by_ms)s AND t.lifetime_end_ms > %(after_ms)s"
+        " ORDER BY t.id FOR UPDATE OF t",
+        {
+            "below": IntArray(row.id for row in below),
+            "prefix": PREFIX,
+            "begun_by_ms": begun_by_ms,
+            "after_ms": after_ms,
+        },
     )

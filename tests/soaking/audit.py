@@ -139,21 +139,33 @@ def _explained(
         case "NotRestorable":
             return entry.op == "restore"
         case "ManifestGone" | "NoSuchManifest":
-            return entry.op == "move" or slow or _protection_ended(entry, entries)
+            rivals = [rival for rival in entries if _beside(rival, entry)]
+            child_gone = entry.error == "NoSuchManifest" and _index_died(entry, rivals)
+            return entry.op == "move" or slow or child_gone or _protection_ended(rivals)
         case "NoSuchBlob":
             return entry.op == "mount" or slow
     return False
 
 
-def _protection_ended(entry: Entry, entries: Sequence[Entry]) -> bool:
-    """Did somebody end every tag of the manifest meanwhile, the push's hidden one too?"""
-    return any(
-        rival.op in ("delete of manifest", "delete for good")
+def _beside(rival: Entry, entry: Entry) -> bool:
+    """Something else in the repository, at the same time."""
+    return (
+        rival is not entry
         and rival.repository == entry.repository
         and rival.begin <= (entry.end or 0)
         and (rival.end is None or rival.end >= entry.begin)
-        for rival in entries
     )
+
+
+def _protection_ended(rivals: Iterable[Entry]) -> bool:
+    """Did somebody end every tag of the manifest meanwhile, the push's hidden one too?"""
+    return any(rival.op in ("delete of manifest", "delete for good") for rival in rivals)
+
+
+def _index_died(entry: Entry, rivals: Sequence[Entry]) -> bool:
+    """Did the same index get a tag and lose it while its children waited for this push of it?"""
+    named = {rival.tag for rival in rivals if rival.op in NAMING and rival.digest == entry.digest}
+    return any(rival.op == "delete" and rival.changed and rival.tag in named for rival in rivals)
 
 
 def _shown(entry: Entry) -> str:

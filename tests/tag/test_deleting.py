@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -15,11 +16,11 @@ WINDOW_MS = 14 * 24 * 3_600_000
 
 
 def cosign(manifest: Row, suffix: str = "sig") -> str:
-    return manifest.digest.replace(":", "-") + "." + suffix
+    return f"{manifest.digest.replace(':', '-')}.{suffix}"
 
 
 def events(world: World) -> list[tuple[str, str]]:
-    return world.rows("SELECT type, subject FROM dredge_event ORDER BY id")  # type: ignore[return-value]
+    return world.rows("SELECT type, subject FROM dredge_event ORDER BY id")
 
 
 def test_a_deleted_tag_ends_now_and_says_until_when_it_can_be_restored(world: World) -> None:
@@ -151,11 +152,12 @@ def test_deleting_the_tag_of_an_index_ends_its_childrens_temporary_tags(world: W
     child = world.manifest(children=[grandchild])
     index = world.manifest(children=[child])
     tag = world.tag("v1", manifest=index)
+    hold = partial(world.tag, hidden=True, start_ms=world.now_ms - 2000, ended_ms=soon)
     ended = [
-        world.tag("$temp-1", manifest=child, hidden=True, ended_ms=soon),
-        world.tag("$temp-2", manifest=grandchild, hidden=True, ended_ms=soon),
+        hold("$temp-1", manifest=child),
+        hold("$temp-2", manifest=grandchild),
     ]
-    world.tag("$temp-3", manifest=other, hidden=True, ended_ms=soon)
+    hold("$temp-3", manifest=other)
     world.tag("$temp-4", manifest=child, hidden=True)
     world.tag("$temp-5", manifest=child, hidden=True, ended_ms=world.now_ms - 1000)
     world.tag("shown", manifest=child, ended_ms=soon)
@@ -165,10 +167,22 @@ def test_deleting_the_tag_of_an_index_ends_its_childrens_temporary_tags(world: W
     assert events(world) == [("registry.tag.deleted", "acme/app:v1")]
 
 
+def test_a_push_that_began_after_the_deleted_tag_keeps_its_children(world: World) -> None:
+    """Of the same index, say: its children are pushed again and held, and its own row comes last."""
+    child = world.manifest()
+    tag = world.tag("v1", manifest=world.manifest(children=[child]))
+    soon = world.now_ms + 3_600_000
+    world.tag("$temp-1", manifest=child, hidden=True, start_ms=world.now_ms - 500, ended_ms=soon)
+    with world.changes() as changes:
+        registry.delete_tag(world.repository_id, "v1")
+    assert set(changes.changed["tag"]) == {tag}
+
+
 def test_the_childrens_temporary_tags_stay_where_the_switch_is_off(world: World) -> None:
     child = world.manifest()
     tag = world.tag("v1", manifest=world.manifest(children=[child]))
-    world.tag("$temp-1", manifest=child, hidden=True, ended_ms=world.now_ms + 3_600_000)
+    soon = world.now_ms + 3_600_000
+    world.tag("$temp-1", manifest=child, hidden=True, start_ms=world.now_ms - 2000, ended_ms=soon)
     with world.changes() as changes:
         registry.delete_tag(world.repository_id, "v1", policy=Policy(reset_child_manifest_expiration=False))
     assert set(changes.changed["tag"]) == {tag}

@@ -12,6 +12,7 @@ from model.errors import FeatureDisabled, ImmutableTag, NotRestorable
 from model.gc.collect import collect_batch
 from model.policy import Policy
 from model.registry import operation, time_machine
+from model.tag import lock_repository_tags
 from tests.world import World
 
 WINDOW_MS = 14 * 24 * 3_600_000
@@ -21,10 +22,9 @@ NOW_MS = 1_800_000_000_000
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The clock stands at `NOW_MS`; the lock is taken all the same."""
-    real = operation.lock_repository_tags
 
     def stopped(repository_id: int) -> int:
-        real(repository_id)
+        lock_repository_tags(repository_id)
         return NOW_MS
 
     monkeypatch.setattr(operation, "lock_repository_tags", stopped)
@@ -167,7 +167,8 @@ def test_an_alive_tag_is_deleted_permanently_only_when_asked_for(world: World, s
     index_child = world.manifest()
     image = world.manifest(children=[index_child])
     tag = world.tag("v1", manifest=image, start_ms=still - 1000)
-    held = world.tag("$temp-1", manifest=index_child, hidden=True, ended_ms=still + 3_600_000)
+    soon = still + 3_600_000
+    held = world.tag("$temp-1", manifest=index_child, hidden=True, start_ms=still - 2000, ended_ms=soon)
     sibling = world.tag(image.digest.replace(":", "-") + ".sig")
     pulls = world.tag_pulls("v1")
     with world.changes() as changes:
@@ -188,7 +189,8 @@ def test_children_stay_with_the_switch_off_even_if_asked_for(world: World) -> No
     child = world.manifest()
     image = world.manifest(children=[child])
     tag = world.tag("v1", manifest=image)
-    world.tag("$temp-1", manifest=child, hidden=True, ended_ms=world.now_ms + 3_600_000)
+    soon = world.now_ms + 3_600_000
+    world.tag("$temp-1", manifest=child, hidden=True, start_ms=world.now_ms - 2000, ended_ms=soon)
     with world.changes() as changes:
         registry.delete_tag_permanently(
             world.repository_id,
