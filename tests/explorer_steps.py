@@ -31,11 +31,11 @@ READS = re.compile(r"^\s*(SELECT|WITH|FETCH)\b", re.I)
 CHANGES = re.compile(
     r"\b(INSERT|UPDATE|DELETE|FOR\s+(NO KEY )?(UPDATE|SHARE)|FOR KEY SHARE)\b|advisory", re.I
 )
-NAMES = {model._meta.table_name for model in (*REGISTRY_TABLES, *OWN_TABLES)}  # type: ignore[attr-defined]
+NAMES = {model._meta.table_name for model in (*REGISTRY_TABLES, *OWN_TABLES)}
 TABLE = re.compile(r'"user"|\b(?:' + "|".join(sorted(NAMES - {"user"}, key=len, reverse=True)) + r")\b")
 # A row that refers to another locks it: whoever writes the first meets whoever writes the second.
 REFERS = {
-    model._meta.table_name: {f.rel_model._meta.table_name for f in model._meta.refs}  # type: ignore[attr-defined]
+    model._meta.table_name: {f.rel_model._meta.table_name for f in model._meta.refs}
     for model in REGISTRY_TABLES
 }
 
@@ -206,11 +206,10 @@ class Stage:
         """Everybody is blocked: the server breaks the deadlock."""
         end = time.monotonic() + LONGEST_S
         while time.monotonic() < end:
-            for actor in self.actors:
-                if actor.blocked:
-                    self._await(actor, at_once=True)
-                    if not actor.blocked:
-                        return
+            for actor in [each for each in self.actors if each.blocked]:
+                self._await(actor, at_once=True)
+                if not actor.blocked:
+                    return
             time.sleep(0.005)
         raise AssertionError("all actors are blocked, and the server does not end it")
 

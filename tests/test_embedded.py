@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -59,6 +60,10 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def _all_gone(*pids: int) -> bool:
+    return not any(map(_alive, pids))
 
 
 def test_both_answer_and_the_environment_names_them(own: EmbeddedServers) -> None:
@@ -281,7 +286,7 @@ def test_up_runs_a_procfile_and_a_killed_up_leaves_nothing(tmp_path: Path) -> No
         running.send_signal(stop)
         running.communicate(timeout=20)
         assert running.returncode == (0 if stop == signal.SIGTERM else -signal.SIGKILL)
-        assert _eventually(lambda pids=(ticker, server): not any(map(_alive, pids)))
+        assert _eventually(partial(_all_gone, ticker, server))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from model import objects as paths
 from model.fsck import objects
 from model.policy import DEFAULT, Policy
 from tests.world import World
-from worker.cli.fsck import command
+from worker.cli import dredge
 from worker.jobs.fsck import Report, check_registry
 from worker.storage.driver import ObjectInfo, StoreUnavailable
 from worker.storage.local import LocalStore
@@ -308,11 +308,11 @@ def test_the_command_says_what_is_wrong_and_exits_1(
 ) -> None:
     monkeypatch.setenv("DREDGE_DATABASE_URL", healthy.url)
     monkeypatch.setenv("DREDGE_STORAGE", str(store.root))
-    fine = CliRunner().invoke(command, ["--json"])
+    fine = CliRunner().invoke(dredge, ["fsck", "--json"])
     assert fine.exit_code == 0, fine.output
     assert json.loads(fine.stdout)["violations"] == 0
     orphan_manifest(healthy)
-    bad = CliRunner().invoke(command, [])
+    bad = CliRunner().invoke(dredge, ["fsck"])
     assert bad.exit_code == 1
     assert "manifest-dead-without-a-trace" in bad.stdout and "dredge sweep" in bad.stdout
 

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def sweep(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., int]:
     """Kill `work` at each point (or at some, seeded), `check` what is left; how many points were tried."""
 
     def kill(work: Callable[[], Any], check: Callable[[], None], points: int) -> int:
-        chosen = range(1, points + 1)
+        chosen: Sequence[int] = range(1, points + 1)
         if request.param is not None:
             chosen = sorted(random.Random(SEED).sample(chosen, min(request.param, points)))
         tried = 0

@@ -180,6 +180,21 @@ def _flip(file: Path) -> None:
     file.write_bytes(content)
 
 
+def _make_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _make_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _link_to(file: Path, elsewhere: Path) -> None:
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+
+
 def _layer(root: Path) -> Path:
     return blob(root, manifest_of(root)["layers"][0]["digest"])
 
@@ -201,10 +216,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "index is not JSON": (lambda r: (r / "index.json").write_text("not json"), "not JSON"),
     "index is a list": (lambda r: (r / "index.json").write_text("[]"), "not an object"),
     "index has no manifests": (lambda r: change_index(r, manifests=None), "list"),
-    "index is a directory": (
-        lambda r: ((r / "index.json").unlink(), (r / "index.json").mkdir()),
-        "regular file",
-    ),
+    "index is a directory": (lambda r: _make_directory(r / "index.json"), "regular file"),
     "no blobs": (lambda r: (r / "blobs").rename(r / "stuff"), "no directory"),
     "manifest missing": (lambda r: blob(r, index_of(r)["manifests"][0]["digest"]).unlink(), "No such file"),
     "manifest changed": (lambda r: _flip(blob(r, index_of(r)["manifests"][0]["digest"])), "digest"),
@@ -217,11 +229,8 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "layer truncated": (lambda r: _cut(_layer(r)), "fewer bytes"),
     "layer too long": (lambda r: _layer(r).write_bytes(_layer(r).read_bytes() + b"x"), "more bytes"),
     "layer changed": (lambda r: _flip(_layer(r)), "digest"),
-    "layer is a link out": (
-        lambda r: (_layer(r).rename(r.parent / "secret"), _layer(r).symlink_to(r.parent / "secret")),
-        "regular file",
-    ),
-    "layer is a pipe": (lambda r: (_layer(r).unlink(), os.mkfifo(_layer(r))), "regular file"),
+    "layer is a link out": (lambda r: _link_to(_layer(r), r.parent / "secret"), "regular file"),
+    "layer is a pipe": (lambda r: _make_pipe(_layer(r)), "regular file"),
     "digest with a path": (lambda r: change_entry(r, digest="sha256:../../../etc/passwd"), "digest"),
     "digest of an unknown kind": (lambda r: change_entry(r, digest="md5:" + "0" * 32), "digest"),
     "digest is a number": (lambda r: change_entry(r, digest=5), "digest"),

@@ -13,7 +13,7 @@ import pytest
 
 from model import blob
 from model.clock import now_ms
-from model.database import IntArray, fetch, transaction
+from model.database import IntArray, execute, fetch, transaction
 from model.gc import expire, purge, review, tombstone, unknown
 from model.policy import DEFAULT
 from tests.arena import Arena
@@ -178,10 +178,8 @@ def test_without_the_tombstones_second_look_an_object_that_is_needed_again_goes(
 def test_where_the_eraser_does_not_hold_its_tombstones_a_push_loses_its_object(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = tombstone.fetch
-
     def unlocked(sql: str, params: Any = None) -> Any:
-        return real(sql.replace("FOR UPDATE SKIP LOCKED", ""), params)
+        return fetch(sql.replace("FOR UPDATE SKIP LOCKED", ""), params)
 
     monkeypatch.setattr(tombstone, "fetch", unlocked)
     path = blob.object_path(digest_of("dead"), True, "")
@@ -194,10 +192,8 @@ def test_where_the_eraser_does_not_hold_its_tombstones_a_push_loses_its_object(
 def test_without_the_digests_lock_two_pushes_make_two_rows(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = blob.execute
-
     def unlocked(sql: str, params: Any = None) -> int:
-        return 0 if "dredge.digest" in sql else real(sql, params)
+        return 0 if "dredge.digest" in sql else execute(sql, params)
 
     monkeypatch.setattr(blob, "execute", unlocked)
 
@@ -219,10 +215,9 @@ def test_without_the_digests_lock_a_sweep_takes_the_object_of_a_push(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The push looks for a tombstone, the sweep looks for a row: neither finds what the other writes."""
-    real = unknown.execute
 
     def unlocked(sql: str, params: Any = None) -> int:
-        return 0 if "dredge.digest" in sql else real(sql, params)
+        return 0 if "dredge.digest" in sql else execute(sql, params)
 
     monkeypatch.setattr(unknown, "execute", unlocked)
     path = blob.object_path(digest_of("unknown"), True, "")

@@ -16,8 +16,9 @@ from model.policy import DEFAULT, HOUR_MS, Policy
 from tests.arena import Arena
 from tests.pipeline import LOCATION, make_toolbox, run_to_quiescence
 from tests.races import Cast
+from tests.snapshot import Table
 from tests.world import World, digest_of
-from worker.cli.sweep import command
+from worker.cli import dredge
 from worker.jobs.sweep import Swept, sweep
 from worker.settings import Settings
 from worker.storage.driver import ObjectInfo, StoreUnavailable
@@ -135,7 +136,7 @@ def test_case_30_44_what_nothing_leads_to_goes_after_two_sightings(
     assert not after["dredge_sighting"]
 
 
-def _ids(snapshot: dict[str, dict[object, object]]) -> set[tuple[str, object]]:
+def _ids(snapshot: dict[str, Table]) -> set[tuple[str, object]]:
     """Every row but the history and the events, which tell of what went."""
     telling = {"dredge_event", "dredge_collection", "dredge_cursor", "dredge_sighting"}
     return {(table, id) for table, rows in snapshot.items() if table not in telling for id in rows}
@@ -246,7 +247,7 @@ def test_the_command_reports_every_kind(cast: Cast, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DREDGE_STORAGE", str(tmp_path))
     monkeypatch.setenv("DREDGE_SWEEP_DELAY_S", "0")
     loose_blob(cast)
-    lines = [json.loads(line) for line in CliRunner().invoke(command, ["--json"]).stdout.splitlines()]
+    lines = [json.loads(line) for line in CliRunner().invoke(dredge, ["sweep", "--json"]).stdout.splitlines()]
     assert {line["kind"]: line["suspects"] for line in lines}["blob"] == 1
-    shown = CliRunner().invoke(command, ["--dry-run"])
+    shown = CliRunner().invoke(dredge, ["sweep", "--dry-run"])
     assert shown.exit_code == 0 and "Nothing was changed." in shown.stdout

@@ -12,7 +12,10 @@ HOUR_MS = 3_600_000
 class Extras(Rows):
     """Uploads, quota, statistics, reports and notifications; each an independent row."""
 
-    repository_id: int
+    @property
+    def repository_id(self) -> int:
+        """The repository of whatever is not given another one; the world says which."""
+        raise NotImplementedError
 
     def uploaded(self, blob: int, *, repository: int | None = None, expires_ms: int | None = None) -> Row:
         """A push's hold on a blob, by default for another hour."""

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -26,7 +27,7 @@ class Cluster(Valkey):
 
     def start(self) -> None:
         super().start()
-        client = redis.Redis(port=self.port)
+        client: Any = redis.Redis(port=self.port)  # its execute_command is untyped
         if client.info("cluster")["cluster_enabled"] and not client.execute_command("CLUSTER SLOTS"):
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO", NEVER_DECODE=True):

@@ -75,7 +75,7 @@ class Loader:
 
     value: Any = field(default_factory=lambda: {"digest": DIGEST, "bytes": "ü€", "size": 3, "none": None})
     calls: int = 0
-    before: Callable[[], None] | None = None
+    before: Callable[[], object] | None = None
 
     def __call__(self) -> Any:
         self.calls += 1

@@ -127,7 +127,7 @@ def test_a_loader_that_read_before_the_invalidation_stores_nothing(
     kind: Kind, opened: OpenCache, notes: Notes
 ) -> None:
     cache, fresh = opened(), Loader("after")
-    stale = Loader("before", before=lambda: cache.invalidate(kind.key) and None)
+    stale = Loader("before", before=lambda: cache.invalidate(kind.key))
     assert cache.retrieve(kind.key, stale) == "before"
     assert cache.retrieve(kind.key, fresh) == "after"
     assert cache.retrieve(kind.key, fresh) == "after"

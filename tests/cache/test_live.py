@@ -40,7 +40,7 @@ class Truth:
 
 def reader(cached: CachedLookups, images: dict[str, Row], repository: Row, truth: Truth, seed: int) -> None:
     """Reads anything, notes what was known before it began, and compares."""
-    chance, path = random.Random(seed), repository.path.partition("/")
+    chance = random.Random(seed)
     names = sorted(images)
     while not truth.over.is_set():
         name = chance.choice(names)
@@ -50,8 +50,8 @@ def reader(cached: CachedLookups, images: dict[str, Row], repository: Row, truth
         truth.lies += [f"tag {each}" for each in page & untagged]
         if cached.manifest(int(repository), image.digest) and image.digest in collected:
             truth.lies.append(f"manifest of {name}")
-        blob = image.blobs[0].digest
-        if cached.blob(path[0], path[2], blob) and blob in blobs:
+        blob = image.blob.digest
+        if cached.blob(repository.namespace_name, repository.name, blob) and blob in blobs:
             truth.lies.append(f"blob of {name}")
         truth.reads += 1
     db.close()
@@ -63,7 +63,7 @@ def collect(client: Client, world: World, repository: Row, images: dict[str, Row
     The worker does one task at a time: whatever other task removed it has also told the cache.
     """
     there = {digest for (digest,) in world.rows("SELECT digest FROM manifest")}
-    gone = {image.digest: image.blobs[0].digest for image in images.values() if image.digest not in there}
+    gone = {image.digest: image.blob.digest for image in images.values() if image.digest not in there}
     client.collect(int(repository)).get(timeout=20)
     truth.collected |= set(gone)
     truth.blobs |= set(gone.values())
@@ -91,12 +91,11 @@ def live(
 ) -> Truth:
     """Everything at once on `count` images; the worker has `environment`, the readers its Valkey."""
     repository = world.repository(namespace=world.namespace("quick", window_s=0))
-    repository.path = f"quick/{repository.name}"
     images: dict[str, Row] = {}
     for number in range(count):
         blob = world.blob()
-        images[f"v{number:03}"] = image = world.manifest(repository=repository, blobs=[blob])
-        image.blobs = [blob]
+        image = world.manifest(repository=repository, blobs=[blob])
+        images[f"v{number:03}"] = Row(image, digest=image.digest, blob=blob)
         world.tag(f"v{number:03}", repository=repository, manifest=image)
     cached = CachedLookups(open_cache(environment["READERS_CACHE_URL"], recorder=notes))
     truth = Truth()

@@ -118,9 +118,7 @@ def test_credentials_and_options_of_a_sentinel_url_reach_the_client() -> None:
     kwargs = pool.connection_kwargs
     assert (kwargs["username"], kwargs["password"], kwargs["db"]) == ("user", "p@ss", 3)
     assert kwargs["ssl_cert_reqs"] == "none"
-    sentinels = [
-        s.connection_pool.connection_kwargs for s in client.connection_pool.sentinel_manager.sentinels
-    ]  # type: ignore[union-attr]
+    sentinels = [s.connection_pool.connection_kwargs for s in pool.sentinel_manager.sentinels]
     assert [(s["host"], s["port"]) for s in sentinels] == [("a", 1), ("b", 26379)]
 
 

@@ -155,7 +155,7 @@ def test_only_one_caller_probes_and_the_pause_grows() -> None:
     now = 0.0
     breaker = Breaker(1.0, clock=lambda: now)
     breaker.fail()
-    assert breaker.open and not breaker.may_probe()
+    assert (breaker.open, breaker.may_probe()) == (True, False)
     now = 1.0
     assert breaker.may_probe() and not breaker.may_probe()
     breaker.fail()

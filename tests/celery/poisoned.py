@@ -6,8 +6,8 @@ import os
 import signal
 from typing import Any
 
+from worker import application
 from worker.jobs import collect
-from worker.tasks import application
 
 collect_repository = collect.collect_repository
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ def refused(client: Client, task: str, *arguments: Any) -> Exception:
     with pytest.raises(Exception) as caught:
         client._send(task, *arguments).get(timeout=10)
     return caught.value
+
+
+def collected(world: World, tag: int) -> bool:
+    return tag not in world.snapshot()["tag"]
 
 
 def test_a_deleted_tag_of_a_namespace_without_a_window_is_collected_at_once(
@@ -52,6 +57,7 @@ def test_bad_arguments_are_told_in_the_result_and_change_nothing(
         ("acme", "app", LONG), ("acme", "app", INJECTION), ("acme", "app", ["kept"]), (LONG, "app", "kept"),
         ("acme", INJECTION, "kept"), ("acme/app", "x", "kept"),
     ]  # fmt: skip
+    bad_repositories: list[Any] = [0, -1, 2**40, True, 1.5, None, [1], {}, LONG, INJECTION, "nothing"]
     with worker(environment, tmp_path) as running, world.only_removes():
         for arguments in bad_tags:
             assert isinstance(refused(client, routes.DELETE_TAG, *arguments), RegistryError), arguments
@@ -60,7 +66,7 @@ def test_bad_arguments_are_told_in_the_result_and_change_nothing(
         for digest in ("sha256:short", 17, None, INJECTION, LONG):
             for task in (routes.RESTORE_TAG, routes.DELETE_TAG_PERMANENTLY):
                 assert isinstance(refused(client, task, "acme", "app", "kept", digest), BadInput)
-        for repository in (0, -1, 2**40, True, 1.5, None, [1], {}, LONG, INJECTION, "nothing"):
+        for repository in bad_repositories:
             assert isinstance(refused(client, routes.COLLECT, repository), (BadInput, NoSuchRepository))
         assert isinstance(refused(client, routes.COLLECT, 2**31 - 1), NoSuchRepository)
         assert isinstance(refused(client, routes.COLLECT, "acme/nothing"), NoSuchRepository)
@@ -108,6 +114,6 @@ def test_each_tag_is_collected_at_its_instant_and_none_waits_for_a_scan(
             time.sleep(0.7)
         for name, row in rows.items():
             due_s = world.value("SELECT lifetime_end_ms FROM tag WHERE id = %s", (row,)) / 1000 + 3
-            eventually(lambda row=row: row not in world.snapshot()["tag"], 10, running)
+            eventually(partial(collected, world, row), 10, running)
             late_s = world.value("SELECT extract(epoch FROM clock_timestamp())::float8") - due_s
             assert 0 <= late_s < 1.5, name

@@ -22,7 +22,7 @@ def application() -> Iterator[Celery]:
     """The application, configured for a broker that is not there."""
     before = os.environ.get("DREDGE_BROKER_URL")
     os.environ["DREDGE_BROKER_URL"] = BROKER
-    from worker.tasks import application
+    from worker import application
 
     assert application.conf.broker_url
     yield application

@@ -50,7 +50,8 @@ def gone(own: EmbeddedServers, name: str, *running: Process, timeout_s: float = 
 
     def is_gone() -> bool:
         with database.connection():
-            return database.fetch_one("SELECT count(*) AS n FROM tag WHERE name = %s", (name,)).n == 0
+            rows: int = database.fetch_one("SELECT count(*) AS n FROM tag WHERE name = %s", (name,)).n
+            return rows == 0
 
     eventually(is_gone, timeout_s, *running)
 

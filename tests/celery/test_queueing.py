@@ -43,7 +43,8 @@ def impatient(app: Celery, valkey: str) -> CeleryQueue:
 
 
 def arguments(raw: str) -> list[Any]:
-    return json.loads(base64.b64decode(json.loads(raw)["body"]))[0]
+    positional: list[Any] = json.loads(base64.b64decode(json.loads(raw)["body"]))[0]
+    return positional
 
 
 def served(broker: Any) -> list[int]:

@@ -54,7 +54,7 @@ def relay_all(publisher: Publisher) -> int:
 
 def arrived(valkey: str, queue: str = "dredge.events") -> list[str]:
     """The subjects that wait in a queue, in order; they are taken out."""
-    subjects = []
+    subjects: list[str] = []
     with broker_connection(valkey, "dredge:") as link:
         simple = link.SimpleQueue(Queue(queue, EXCHANGE, routing_key="#"))
         while True:

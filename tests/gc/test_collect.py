@@ -177,7 +177,7 @@ def test_case_26_a_referrer_waits_for_its_subject_for_a_grace_period(
     early = world.manifest(subject="sha256:" + "0" * 64)
     hidden = world.tag("$temp-1", manifest=early, hidden=True, start_ms=world.now_ms - age_ms)
     tag = world.tag("named", manifest=early, ended_ms=long_ago(world))
-    expected = {"tag": [tag]} if stays else {"tag": [tag, hidden], "manifest": [early]}
+    expected: dict[str, Any] = {"tag": [tag]} if stays else {"tag": [tag, hidden], "manifest": [early]}
     with world.only_removes(**expected):
         collect(world, CASCADE)
 
@@ -312,7 +312,12 @@ def test_the_statements_of_a_batch_do_not_depend_on_its_size(
 
     counts = []
     real = type(db.obj).execute_sql
-    monkeypatch.setattr(type(db.obj), "execute_sql", lambda *a, **k: (counts.append(1), real(*a, **k))[1])
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        counts.append(1)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(type(db.obj), "execute_sql", counted)
     for turn, size in enumerate((1, 1, 40)):
         for n in range(size):
             manifest = world.manifest(blobs=[world.blob()], labels=1)

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker import application as application
 from worker.storage.driver import Erased
 from worker.storage.local import LocalStore
-from worker.tasks import application as application
 
 _erase = LocalStore.erase
 

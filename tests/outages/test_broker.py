@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -12,7 +13,8 @@ from tests.outages.conftest import Ground
 
 pytestmark = pytest.mark.slow
 
-Outage = tuple[Callable[[redis.Redis], object], Callable[[redis.Redis], object]]
+# Callables of a `redis.Redis`, whose `execute_command` is untyped.
+Outage = tuple[Callable[[Any], object], Callable[[Any], object]]
 REFUSALS: dict[str, Outage] = {
     "read-only": (
         lambda valkey: valkey.execute_command("REPLICAOF", "127.0.0.1", "1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from model.registry import lookups
 from tests.world import World
@@ -15,7 +16,7 @@ def test_every_kind_is_loaded_as_json(world: World) -> None:
     referrer = world.manifest(subject=image.digest, artifact_type="application/sig")
     world.security(image)
     repository = lookups.load_repository("acme", "app", kind="image")
-    loaded = [
+    loaded: list[Any] = [
         repository,
         lookups.load_manifest(world.repository_id, image.digest),
         lookups.load_active_tags(world.repository_id, limit=5),
@@ -39,8 +40,8 @@ def test_every_kind_is_loaded_as_json(world: World) -> None:
         ],
         "has_more": False,
     }
-    assert loaded[7][0]["digest"] == referrer.digest  # type: ignore[index]
-    assert loaded[4]["repositories"] == [repository]  # type: ignore[index]
+    assert loaded[7][0]["digest"] == referrer.digest
+    assert loaded[4]["repositories"] == [repository]
 
 
 def test_what_is_not_there_is_none_or_empty(world: World) -> None:

@@ -126,7 +126,7 @@ def test_an_unreadable_folder_is_an_error_and_not_the_end_of_the_listing(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    seen = []
+    seen: list[str] = []
     with pytest.raises(StoreUnavailable):
         seen.extend(found.path for found in store.list())
     assert "c/1" not in seen
@@ -200,6 +200,11 @@ def test_check_asks_for_what_is_missing(store: LocalStore, monkeypatch: pytest.M
 def test_durable_writes_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(handle), real(handle)))
+
+    def fsync(handle: int) -> None:
+        synced.append(handle)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     LocalStore(tmp_path, fsync=True).write("sha256/ab/abc", [b"x"])
     assert len(synced) == 4, "the file and each folder up to the root"

@@ -198,7 +198,8 @@ def test_thousands_go_in_parallel_requests_of_a_thousand(store: S3Store, unruly:
 
 
 def test_the_pace_falls_fast_and_rises_slowly() -> None:
-    now, slept = [0.0], []
+    now = [0.0]
+    slept: list[float] = []
     pace = Pace(ceiling=1000, floor=10, step=100, clock=lambda: now[0], sleep=slept.append)
     pace.wait(500)
     pace.wait(500)
