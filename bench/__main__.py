@@ -16,6 +16,7 @@ from worker.cli.output import table
 BENCHES: tuple[str, ...] = (
     "collect",
     "giant",
+    "slow",
     "concurrent",
     "finding",
     "erase",

@@ -158,7 +158,7 @@ class Settings:
     scan_limit: int = setting(5_000, _number(1, 1_000_000), "repositories enqueued by one scan")
     batch_manifests: int = setting(2_000, _number(1, 100_000), "most manifests (and tags) in one transaction")
     transaction_target_ms: int = setting(
-        700, _number(10, 60_000), "a batch shrinks when its transaction takes longer, milliseconds"
+        350, _number(10, 60_000), "how long the transaction of a batch should take, milliseconds"
     )
     task_budget_s: float = setting(
         5.0, _number(0.1, 3600, float), "a task gives up its turn after this long, seconds"

@@ -22,7 +22,7 @@ from tests.pipeline import Recorded, make_toolbox
 from tests.world import World
 from worker.jobs import collect as module
 from worker.jobs.collect import ATTEMPTS, Collected, collect_repository
-from worker.jobs.pace import BatchSize
+from worker.jobs.pace import BatchSize, Budget
 from worker.jobs.toolbox import Toolbox
 from worker.settings import Settings
 
@@ -246,23 +246,43 @@ def test_every_batch_is_told_once(world: World, tmp_path: Path) -> None:
 def test_batches_adapt_to_the_time_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("worker.jobs.pace.time.monotonic", lambda: clock[0])
-    seconds = iter([0.1, 0.1, 0.1, 0.5, 2.0, 2.0, *[9.0] * 9, 0.5])
+    seconds = iter([0.1, 0.1, 0.1, 0.7, 1.4, 0.35, *[9.0] * 9, 0.5])
     sizes = []
-    for size in BatchSize(most=1500, target_ms=700).timed():
+    for size in BatchSize(most=1500, target_ms=700).batches(Budget(1000)):
         sizes.append(size)
         step = next(seconds, None)
         if step is None:
             break
         clock[0] += step
-    assert sizes[:7] == [500, 1000, 1500, 1500, 1500, 750, 375]
-    assert min(sizes) == sizes[-1] == 16
+    assert sizes[:7] == [250, 500, 1000, 1500, 1500, 750, 1500]
+    assert sizes[7:9] == [117, 16], "one that took far too long shrinks the next as far"
+    assert min(sizes[9:]) == max(sizes[9:-1]) == 16
+
+
+def test_a_slow_server_is_learned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("worker.jobs.pace.time.monotonic", lambda: clock[0])
+    sizes = BatchSize(most=1500, target_ms=700)
+
+    def work(*seconds: float) -> list[int]:
+        """The sizes of batches that take so long; then the budget is used up."""
+        taken, steps = [], iter(seconds)
+        for size in sizes.batches(Budget(sum(seconds))):
+            taken.append(size)
+            clock[0] += next(steps)
+        return taken
+
+    assert work(7.0) == [250]
+    assert work(0.7, 0.7) == [25, 25]
+    assert work(0.25, 0.25, 0.25, 0.25, 0.25) == [25, 50, 100, 200, 400]
+    assert work(0.7) == [250], "what comes next may be dearer"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 9.0])
 def test_a_batch_is_never_larger_than_the_setting(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     clock = [0.0]
     monkeypatch.setattr("worker.jobs.pace.time.monotonic", lambda: clock[0])
-    sizes = BatchSize(most=3, target_ms=700).timed()
+    sizes = BatchSize(most=3, target_ms=700).batches(Budget(1000))
     for _ in range(4):
         assert next(sizes) == 3
         clock[0] += seconds

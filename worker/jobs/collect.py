@@ -10,7 +10,7 @@ from model.gc.collect import Batch, collect_batch
 from model.gc.expire import BEGINNING_MS
 from model.gc.failure import forgive, record_failure
 from worker import logs
-from worker.jobs.pace import BatchSize, Budget
+from worker.jobs.pace import Budget
 from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.collect")
@@ -58,18 +58,16 @@ def collect_repository(toolbox: Toolbox, repository_id: int, *, budget_s: float)
 
 
 def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
-    settings = toolbox.settings
-    sizes = BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms).timed()
     total = Collected()
     from_ms = BEGINNING_MS
-    for size in sizes:
+    for size in toolbox.collect_size.batches(budget):
         batch = _attempt(toolbox, repository_id, size, from_ms)
         from_ms = batch.reached_ms
         total = _add(total, batch)
         _forget(toolbox, batch)
         if batch.reports:
             toolbox.queue.reports()
-        if not batch.has_more or not budget:
+        if not batch.has_more:
             break
     if total.rows:
         log.info(

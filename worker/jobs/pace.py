@@ -19,26 +19,33 @@ class Budget:
 class BatchSize:
     """How many to take in the next transaction, so that each lasts about `target_ms`.
 
-    Doubles while transactions take less than half of the target, halves when one takes longer;
-    between 16 and `most`.
+    At most twice as many as last time, and as few as the last one's duration says; between 16 and
+    `most`.  What was learned stays from one piece of work to the next, but no more than 250 begin
+    it: those of the next may be dearer.
     """
 
     LEAST = 16
+    FIRST = 250
 
     def __init__(self, *, most: int, target_ms: int) -> None:
         self._most = most
         self._target_s = target_ms / 1000
-        self.value = min(most, 500)
+        self.value = min(most, self.FIRST)
 
-    def timed(self) -> Iterator[int]:
-        """Yield sizes for ever; the time until the next one is asked for adapts it."""
+    def batches(self, budget: Budget) -> Iterator[int]:
+        """Yield sizes, one at least, until the budget is used up.
+
+        The time until the next one is asked for adapts it; the last one, after which nothing is left
+        to do, says nothing.
+        """
+        self.value = min(self.value, self.FIRST)
         while True:
             started = time.monotonic()
             yield self.value
             self._adapt(time.monotonic() - started)
+            if not budget:
+                return
 
     def _adapt(self, seconds: float) -> None:
-        if seconds > self._target_s:
-            self.value = min(self._most, max(self.LEAST, self.value // 2))
-        elif seconds < self._target_s / 2:
-            self.value = min(self._most, self.value * 2)
+        wanted = max(self.LEAST, self.value * self._target_s / max(seconds, 1e-6))
+        self.value = round(min(wanted, 2 * self.value, self._most))

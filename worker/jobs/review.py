@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.gc.review import review_batch
 from worker import logs
-from worker.jobs.pace import BatchSize, Budget
+from worker.jobs.pace import Budget
 from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.review")
@@ -29,11 +29,9 @@ def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
 
     Enqueues the eraser where tombstones were written.  Several at once take different candidates.
     """
-    settings = toolbox.settings
-    budget = Budget(budget_s)
     total = Retired()
     last_id = 0
-    for size in BatchSize(most=settings.review_batch, target_ms=settings.transaction_target_ms).timed():
+    for size in toolbox.review_size.batches(Budget(budget_s)):
         batch = review_batch(policy=toolbox.policy, limit=size, after_id=last_id)
         last_id = batch.last_id
         total = Retired(
@@ -44,7 +42,7 @@ def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
             rows=total.rows + batch.rows,
             has_more=batch.has_more,
         )
-        if not batch.has_more or not budget:
+        if not batch.has_more:
             break
     if total.tombstones:
         toolbox.queue.erase()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from model.cache.base import DataModelCache
 from model.policy import Policy
+from worker.jobs.pace import BatchSize
 from worker.settings import Settings
 from worker.storage.driver import Stores
 
@@ -48,3 +50,15 @@ class Toolbox:
     cache: DataModelCache
     queue: Queue
     due: DueSet
+
+    @cached_property
+    def collect_size(self) -> BatchSize:
+        """How many manifests a transaction of a collection takes, as this process has learned."""
+        settings = self.settings
+        return BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms)
+
+    @cached_property
+    def review_size(self) -> BatchSize:
+        """The same of blob candidates and a review."""
+        settings = self.settings
+        return BatchSize(most=settings.review_batch, target_ms=settings.transaction_target_ms)
