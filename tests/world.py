@@ -229,6 +229,12 @@ class World(Extras, Snapshots):
         )
         return Row(id, name=name, manifest=manifest, repository=repository, ended_ms=ended_ms)
 
+    def hold(self, manifest: Row | int, *, age_ms: int = 2000) -> Row:
+        """A push's temporary tag of that age, which keeps the manifest for another hour."""
+        name, now_ms = f"$temp-{next(self._numbers)}", self.now_ms
+        started_ms, ends_ms = now_ms - age_ms, now_ms + 3_600_000
+        return self.tag(name, manifest=manifest, hidden=True, start_ms=started_ms, ended_ms=ends_ms)
+
 
 def _content(
     media_type: str,

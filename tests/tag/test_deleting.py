@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import pytest
 
@@ -152,12 +151,8 @@ def test_deleting_the_tag_of_an_index_ends_its_childrens_temporary_tags(world: W
     child = world.manifest(children=[grandchild])
     index = world.manifest(children=[child])
     tag = world.tag("v1", manifest=index)
-    hold = partial(world.tag, hidden=True, start_ms=world.now_ms - 2000, ended_ms=soon)
-    ended = [
-        hold("$temp-1", manifest=child),
-        hold("$temp-2", manifest=grandchild),
-    ]
-    hold("$temp-3", manifest=other)
+    ended = [world.hold(child), world.hold(grandchild)]
+    world.hold(other)
     world.tag("$temp-4", manifest=child, hidden=True)
     world.tag("$temp-5", manifest=child, hidden=True, ended_ms=world.now_ms - 1000)
     world.tag("shown", manifest=child, ended_ms=soon)
@@ -171,8 +166,7 @@ def test_a_push_that_began_after_the_deleted_tag_keeps_its_children(world: World
     """Of the same index, say: its children are pushed again and held, and its own row comes last."""
     child = world.manifest()
     tag = world.tag("v1", manifest=world.manifest(children=[child]))
-    soon = world.now_ms + 3_600_000
-    world.tag("$temp-1", manifest=child, hidden=True, start_ms=world.now_ms - 500, ended_ms=soon)
+    world.hold(child, age_ms=500)
     with world.changes() as changes:
         registry.delete_tag(world.repository_id, "v1")
     assert set(changes.changed["tag"]) == {tag}
@@ -181,8 +175,7 @@ def test_a_push_that_began_after_the_deleted_tag_keeps_its_children(world: World
 def test_the_childrens_temporary_tags_stay_where_the_switch_is_off(world: World) -> None:
     child = world.manifest()
     tag = world.tag("v1", manifest=world.manifest(children=[child]))
-    soon = world.now_ms + 3_600_000
-    world.tag("$temp-1", manifest=child, hidden=True, start_ms=world.now_ms - 2000, ended_ms=soon)
+    world.hold(child)
     with world.changes() as changes:
         registry.delete_tag(world.repository_id, "v1", policy=Policy(reset_child_manifest_expiration=False))
     assert set(changes.changed["tag"]) == {tag}

@@ -189,8 +189,7 @@ def test_children_stay_with_the_switch_off_even_if_asked_for(world: World) -> No
     child = world.manifest()
     image = world.manifest(children=[child])
     tag = world.tag("v1", manifest=image)
-    soon = world.now_ms + 3_600_000
-    world.tag("$temp-1", manifest=child, hidden=True, start_ms=world.now_ms - 2000, ended_ms=soon)
+    world.hold(child)
     with world.changes() as changes:
         registry.delete_tag_permanently(
             world.repository_id,

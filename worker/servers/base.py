@@ -160,9 +160,8 @@ class Server:
 
     def kill(self) -> None:
         """End it at once, as a crash or a power cut would."""
-        if self.pid is not None:
-            # Halted first: it would answer the death of a child with a new one, that nobody kills.
-            _send(self.pid, signal.SIGSTOP)
+        # Halted first: it would answer the death of a child with a new one, that nobody kills.
+        self.freeze()
         for pid in reversed(self._pids()):
             _send(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
