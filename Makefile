@@ -67,7 +67,7 @@ soak: $(STAMP) ## pushers, deleters and pullers against collections and kills, f
 	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
 
 docs: $(STAMP) ## write the pages of commands and settings from the code
-	$(BIN)/python -m tests.pages
+	$(BIN)/python -m tests.support.pages
 
 constraints: $(STAMP) ## write what is installed into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt

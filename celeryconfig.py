@@ -5,7 +5,7 @@ Every value is one that was seen to behave under kill -9, frozen brokers and res
 
 import os
 
-from worker import routes
+from worker.broker import routes
 from worker.settings import Settings, SettingsError
 
 settings = Settings.from_env(os.environ)
@@ -63,7 +63,7 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 worker_send_task_events = False
 worker_soft_shutdown_timeout = settings.task_budget_s + 15
 
-beat_scheduler = "worker.beat:Scheduler"
+beat_scheduler = "worker.broker.beat:Scheduler"
 beat_max_loop_interval = min(5.0, settings.scan_interval_s)
 redbeat_redis_url = settings.broker_url
 redbeat_redis_options = {"retry_period": 5, "socket_timeout": 5, "socket_connect_timeout": 5}

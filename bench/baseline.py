@@ -12,8 +12,8 @@ from typing import Any
 from bench.contest import Run
 from bench.count import counted, row_counts
 from bench.lab import configured, peak_rss_mb, plain_planner
-from model.clock import now_ms
-from model.database import execute, fetch, fetch_one, transaction
+from model.db.clock import now_ms
+from model.db.connection import execute, fetch, fetch_one, transaction
 
 _CHUNK = 10
 _HOUR_MS = 3_600_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from model.database import execute, fetch
-from model.sample import COLUMNS
+from model.db.bulk_load import COLUMNS
+from model.db.connection import execute, fetch
 
 _SECONDARY = """
 SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition

@@ -13,7 +13,7 @@ import redis
 
 from bench.figure import Figure, Options
 from model.cache import CacheConfig, CacheKey, DataModelCache, invalidation, keys, open_cache
-from worker.embedded import EmbeddedServers, Valkey
+from worker.local.embedded import EmbeddedServers, Valkey
 
 _DIGEST = "sha256:" + "ab" * 32
 _CALLS = 200

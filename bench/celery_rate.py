@@ -12,12 +12,12 @@ from bench.count import row_counts
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured, isolated, peak_rss_mb
 from bench.system import Unfinished, fed_worker, new_queue
-from model.database import fetch_one
+from model.db.connection import fetch_one
 from model.policy import DEFAULT
+from worker.broker.task_queue import CeleryQueue
 from worker.jobs.find import find_due
-from worker.queueing import CeleryQueue
-from worker.sample import Shape
-from worker.sample.shape import registry
+from worker.local.sample import Shape
+from worker.local.sample.shape import registry
 
 NAME = "celery_rate"
 PATIENCE_S = 300

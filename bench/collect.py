@@ -14,12 +14,12 @@ from bench.lab import Lab, configured, isolated, peak_rss_mb
 from bench.store import nowhere
 from model.cache.open import open_cache
 from model.policy import DEFAULT
-from worker.jobs.alone import NoDueSet, NoQueue
-from worker.jobs.everything import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.jobs.context import Toolbox
 from worker.jobs.find import find_due
-from worker.jobs.toolbox import Toolbox
-from worker.sample import SHAPES, Shape
-from worker.sample.shape import registry
+from worker.jobs.in_process import NoDueSet, NoQueue
+from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.local.sample import SHAPES, Shape
+from worker.local.sample.shape import registry
 from worker.settings import Settings
 
 NAME = "collect"

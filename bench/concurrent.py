@@ -11,11 +11,11 @@ from bench.collect import ROUNDS, toolbox
 from bench.count import row_counts
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
-from model.database import fetch_one
+from model.db.connection import fetch_one
 from model.policy import DEFAULT
-from worker.jobs.everything import collect_to_the_end, review_to_the_end
 from worker.jobs.find import find_due
-from worker.sample.shape import registry
+from worker.jobs.to_the_end import collect_to_the_end, review_to_the_end
+from worker.local.sample.shape import registry
 
 NAME = "concurrent"
 

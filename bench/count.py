@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.database import db, fetch, fetch_one
+from model.db.connection import db, fetch, fetch_one
 
 TABLES = (
     "tag",
@@ -42,7 +42,7 @@ class Count:
 
 @contextmanager
 def counted() -> Iterator[Count]:
-    """Count the statements of this block that go through `model.database`, and time its transactions."""
+    """Count the statements of this block that go through `model.db.connection`, and time its transactions."""
     count = Count()
     execute_sql, begin, commit = db.obj.execute_sql, db.obj.begin, db.obj.commit
     began = 0.0

@@ -20,11 +20,11 @@ from pathlib import Path
 from bench.collect import toolbox
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
-from model.database import execute
+from model.db.connection import execute
 from model.errors import RegistryError
-from worker.jobs.everything import erase_to_the_end
-from worker.servers.base import free_port
-from worker.storage.driver import Store, Stores, open_store
+from worker.jobs.to_the_end import erase_to_the_end
+from worker.local.servers.base import free_port
+from worker.storage.base import Store, Stores, open_store
 
 NAME = "erase"
 _ONE_BY_ONE = 150

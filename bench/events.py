@@ -17,13 +17,15 @@ import redis
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured, isolated
 from bench.system import beat, environment, worker
-from model import events, outbox, registry
-from model.clock import now_ms
-from model.database import execute, fetch, transaction
-from worker import routes
+from model import registry
+from model.db.clock import now_ms
+from model.db.connection import execute, fetch, transaction
+from model.events import outbox
+from model.events import record as events
+from worker.broker import routes
 from worker.events.publisher import Publisher
-from worker.jobs.relay import heal, relay
-from worker.sample import Shape
+from worker.events.relay import heal, relay
+from worker.local.sample import Shape
 
 NAME = "events"
 ROWS = 20_000

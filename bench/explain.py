@@ -6,8 +6,8 @@ import click
 
 from bench.lab import Lab, configured
 from bench.wide import GARBAGE, Wide, make_garbage
-from model.clock import now_ms
-from model.database import db
+from model.db.clock import now_ms
+from model.db.connection import db
 from model.gc import find
 from model.policy import DEFAULT
 from worker.jobs.find import STEP, find_due

@@ -13,11 +13,11 @@ from bench.figure import Figure, Options
 from bench.giant import giant
 from bench.lab import Lab, configured
 from bench.system import Unfinished, fed_worker
-from model.database import fetch, fetch_one
+from model.db.connection import fetch, fetch_one
 from model.policy import DEFAULT
 from worker.jobs.find import find_due
-from worker.sample import Shape
-from worker.sample.shape import registry
+from worker.local.sample import Shape
+from worker.local.sample.shape import registry
 
 NAME = "fairness"
 PROCESSES = 2

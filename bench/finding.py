@@ -9,8 +9,8 @@ from bench.contest import Disagreement
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
 from bench.wide import GARBAGE, WINDOWS_S, Wide, make_garbage
-from model.clock import now_ms
-from model.database import execute, fetch
+from model.db.clock import now_ms
+from model.db.connection import execute, fetch
 from model.errors import DatabaseUnavailable
 from model.policy import DEFAULT
 from worker.jobs.find import find_due

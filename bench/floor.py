@@ -5,8 +5,8 @@ from __future__ import annotations
 from bench.contest import Run
 from bench.count import counted, row_counts
 from bench.lab import configured, peak_rss_mb, plain_planner
-from model.clock import now_ms
-from model.database import execute, fetch, fetch_one, transaction
+from model.db.clock import now_ms
+from model.db.connection import execute, fetch, fetch_one, transaction
 
 # What is garbage under the policy `pin`, worked out at leisure before the clock starts.
 _PREPARE = """

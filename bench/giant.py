@@ -8,7 +8,7 @@ from dataclasses import replace
 from bench.collect import run_collector
 from bench.figure import Figure, Options
 from bench.lab import Lab, isolated
-from worker.sample import SHAPES, Shape
+from worker.local.sample import SHAPES, Shape
 
 NAME = "giant"
 TAGS_PER_MANIFEST = 5

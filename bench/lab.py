@@ -15,9 +15,10 @@ import psycopg2
 
 from bench.bulk import without_indexes
 from bench.wide import Wide
-from model import database, schema
-from worker.embedded import EmbeddedServers
-from worker.sample import Shape, fill
+from model.db import connection as database
+from model.db import schema
+from worker.local.embedded import EmbeddedServers
+from worker.local.sample import Shape, fill
 
 Result = TypeVar("Result")
 # What a template holds: samples one after another, or a wide registry.
@@ -105,7 +106,7 @@ def vacuum(url: str) -> None:
 
 @contextmanager
 def configured(url: str) -> Iterator[None]:
-    """`model.database` on that URL, with one connection held."""
+    """`model.db.connection` on that URL, with one connection held."""
     database.configure(url, application_name="bench")
     try:
         with database.connection():

@@ -12,10 +12,10 @@ from pathlib import Path
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
 from bench.system import Unfinished, environment, new_queue, rss_mb, worker
-from model.database import fetch_one
+from model.db.connection import fetch_one
 from model.policy import DEFAULT
 from worker.jobs.find import find_due
-from worker.sample.shape import registry
+from worker.local.sample.shape import registry
 
 NAME = "memory"
 _STATUS_RUNS = 3

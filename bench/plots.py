@@ -16,7 +16,7 @@ from bench.contest import Run
 from bench.floor import run_floor
 from bench.lab import Lab, isolated
 from bench.pushes import measure
-from worker.sample.shape import registry
+from worker.local.sample.shape import registry
 
 CONTENDERS = ("Dredge", "floor: plain deletes per repository", "row by row")
 _COLOURS = ("#1f6feb", "#8b949e", "#d1242f")

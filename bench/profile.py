@@ -13,8 +13,8 @@ from bench.collect import collect_all, toolbox
 from bench.contest import Run
 from bench.lab import Lab, configured, isolated
 from worker.cli.output import table
-from worker.sample import SHAPES
-from worker.sample.shape import registry
+from worker.local.sample import SHAPES
+from worker.local.sample.shape import registry
 
 _TOP = """
 SELECT calls, total_exec_time + total_plan_time AS ms, total_plan_time AS plan_ms, rows, query

@@ -18,12 +18,12 @@ from bench.figure import Figure, Options
 from bench.lab import Lab, configured
 from bench.store import nowhere
 from model import namespace, registry, repository
-from model.clock import now_ms
+from model.db.clock import now_ms
 from model.manifest import create_manifest
 from model.policy import DEFAULT
-from worker.jobs.push import store_blob
-from worker.sample import Shape
-from worker.sample.shape import registry as registry_shape
+from worker.local.sample import Shape
+from worker.local.sample.shape import registry as registry_shape
+from worker.transfer.push import store_blob
 
 NAME = "pushes"
 _CONFIG = "application/vnd.oci.image.config.v1+json"

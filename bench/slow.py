@@ -11,7 +11,7 @@ from bench.collect import run_collector
 from bench.figure import Figure, Options
 from bench.giant import giant
 from bench.lab import Lab, isolated
-from worker.servers.base import Server
+from worker.local.servers.base import Server
 
 NAME = "slow"
 SLOWNESS = 10

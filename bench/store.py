@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from worker.storage.driver import Erased, NoSuchObject, ObjectInfo, Stores
+from worker.storage.base import Erased, NoSuchObject, ObjectInfo, Stores
 
 
 class Nowhere:

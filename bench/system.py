@@ -16,8 +16,8 @@ from celery import Celery
 
 from bench.lab import Lab
 from model.errors import RegistryError
-from worker import routes
-from worker.queueing import CeleryQueue
+from worker.broker import routes
+from worker.broker.task_queue import CeleryQueue
 
 
 class WorkerFailed(RegistryError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.bulk import without_indexes
-from model.clock import now_ms
-from model.database import execute, transaction
-from model.sample import spare_foreign_key_checks
+from model.db.bulk_load import spare_foreign_key_checks
+from model.db.clock import now_ms
+from model.db.connection import execute, transaction
 
 DAY_S = 86_400
 WINDOWS_S = (0, DAY_S, 7 * DAY_S, 14 * DAY_S, 28 * DAY_S)

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from model import digest as digests
-from model.database import BigIntArray, execute, fetch, fetch_one, transaction
+from model.db.connection import BigIntArray, execute, fetch, fetch_one, transaction
+from model.db.fragments import AT, REFERRED, UNTIL
+from model.db.tables.repository import RepositoryState
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
 from model.policy import Policy
-from model.reach import AT, REFERRED, UNTIL
-from model.tables.repository import RepositoryState
-
-# The empty gzipped layer, referred to by half of all images: its object is never erased.
-EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
+from model.storage_paths import object_path
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,6 @@ class Found:
     size: int | None
     path: str
     locations: tuple[str, ...]
-
-
-def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:
-    """Where a blob's object lies below its location's root."""
-    if not cas_path or not digest:
-        return f"sharedimages/{uuid}/layer"
-    algorithm, _, value = digest.partition(":")
-    return f"{algorithm}/{value[:2]}/{value}"
 
 
 def begin_push(

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from model.database import execute, fetch, fetch_one
+from model.db.connection import execute, fetch, fetch_one
 from model.errors import BadInput, NoSuchNamespace
 
 _SELECT = (

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from model.database import IntArray, execute, fetch, fetch_one
+from model.db.connection import IntArray, execute, fetch, fetch_one
+from model.db.prepared import run_one
+from model.db.tables import RepositoryState
 from model.errors import NoSuchRepository
-from model.statement import run_one
-from model.tables import RepositoryState
 
 _SELECT = (
     "SELECT r.id, r.name, u.id AS namespace_id, u.username AS namespace, k.name AS kind,"

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from model.database import fetch_one
-from model.tables import IndexStatus
+from model.db.connection import fetch_one
+from model.db.tables import IndexStatus
 
 _SELECT = (
     "SELECT m.digest, s.index_status, s.error_json, s.last_indexed, s.indexer_hash, s.indexer_version,"

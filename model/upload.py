@@ -6,10 +6,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from model.database import execute, fetch_one, transaction
+from model.db.connection import execute, fetch_one, transaction
+from model.db.fragments import AT
+from model.db.tables.repository import RepositoryState
 from model.errors import Contended, NoSuchRepository, NoSuchUpload
-from model.reach import AT
-from model.tables.repository import RepositoryState
 
 # Says that the chunks are named by `chunk_path`: a Quay's uploads keep theirs elsewhere.
 METADATA = '{"chunks": "numbered"}'

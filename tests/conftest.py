@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.databases import Databases, memory
-from tests.world import World
-from worker.embedded import EmbeddedServers
-from worker.storage.driver import Stores, open_stores
+from tests.support.databases import Databases, memory
+from tests.support.world import World
+from worker.local.embedded import EmbeddedServers
+from worker.storage.base import Stores, open_stores
 
 for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
     del os.environ[_name]
@@ -40,14 +40,14 @@ def databases(servers: EmbeddedServers) -> Iterator[Databases]:
 
 @pytest.fixture
 def database(databases: Databases) -> Iterator[str]:
-    """URL of a fresh database with all tables and lookup rows; `model.database` points at it."""
+    """URL of a fresh database with all tables and lookup rows; `model.db.connection` points at it."""
     with databases.clone() as url:
         yield url
 
 
 @pytest.fixture
 def empty_database(databases: Databases) -> Iterator[str]:
-    """URL of a database without tables; `model.database` points at it."""
+    """URL of a database without tables; `model.db.connection` points at it."""
     url = databases.empty()
     with databases.configured(url):
         yield url

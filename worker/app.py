@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from model.database import connection
+from model.db.connection import connection
 from model.errors import RegistryError
 from worker import logs, metrics
 

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery
 from celery.result import AsyncResult
 
-from worker import routes
+from worker.broker import routes
 
 
 class Client:

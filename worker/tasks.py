@@ -6,13 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from model.registry.arguments import find_repository
-from worker import hooks, logs, metrics, reactor, routes, wiring
+from worker import logs, metrics, wiring
 from worker.app import application
-from worker.broker import BrokerUnavailable
+from worker.broker import background_threads as reactor
+from worker.broker import routes
+from worker.broker import signals as hooks
+from worker.broker.connection import BrokerUnavailable
 from worker.jobs import collect, due, erase, reports, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
-from worker.jobs.toolbox import Toolbox
+from worker.jobs.context import Toolbox
 
 log = logs.logger("dredge.tasks")
 

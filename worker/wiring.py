@@ -7,15 +7,16 @@ import threading
 
 from celery import Celery
 
-from model import database
 from model.cache.base import DataModelCache
 from model.cache.open import open_cache
-from worker import broker, metrics
-from worker.jobs.alone import NoDueSet, NoQueue
-from worker.jobs.toolbox import Toolbox
-from worker.queueing import CeleryQueue, RedisDueSet
+from model.db import connection as database
+from worker import metrics
+from worker.broker import connection as broker
+from worker.broker.task_queue import CeleryQueue, RedisDueSet
+from worker.jobs.context import Toolbox
+from worker.jobs.in_process import NoDueSet, NoQueue
 from worker.settings import Settings
-from worker.storage.driver import open_stores
+from worker.storage.base import open_stores
 
 _lock = threading.Lock()
 _built: Toolbox | None = None
@@ -54,7 +55,7 @@ def queue(app: Celery, settings: Settings) -> CeleryQueue:
 
 
 def build(settings: Settings, app: Celery) -> Toolbox:
-    """A toolbox from these settings; `model.database` is left as it is."""
+    """A toolbox from these settings; `model.db.connection` is left as it is."""
     return Toolbox(
         settings=settings,
         policy=settings.policy,

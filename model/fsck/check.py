@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from model.database import fetch
+from model.db.connection import fetch
 
 Kind = Literal["violation", "pending"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model.database import fetch
+from model.db.connection import fetch
 from model.fsck.check import Check
 
 REPOSITORIES_PER_SLICE = 2_000

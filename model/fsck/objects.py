@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from model.database import connection, execute, fetch, whole_tables
+from model.db.connection import connection, execute, fetch, whole_tables
 
 PAGE = 5_000
 _names = itertools.count(1)
 
-# Where a blob's object lies, as `model.blob.object_path` says it (a test compares the two).
+# Where a blob's object lies, as `model.storage_paths.object_path` says it (a test compares the two).
 PATH_SQL = """
 CASE WHEN b.cas_path AND b.content_checksum LIKE '_%%:_%%'
      THEN split_part(b.content_checksum, ':', 1)

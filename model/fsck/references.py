@@ -10,9 +10,9 @@ from typing import Any
 
 from peewee import ForeignKeyField
 
-from model.database import fetch
+from model.db.connection import fetch
+from model.db.tables import REGISTRY_TABLES
 from model.fsck.check import Check
-from model.tables import REGISTRY_TABLES
 
 RESTORE = "Restore the missing row, or delete the dangling one by hand: no tool can know which is right."
 

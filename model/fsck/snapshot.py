@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from model.database import connection, db, execute, whole_tables
+from model.db.connection import connection, db, execute, whole_tables
 
 
 @contextmanager

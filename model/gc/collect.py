@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model import events
-from model.database import transaction
+from model.db.connection import transaction
+from model.db.prepared import run_one
 from model.errors import Contended
+from model.events import record as events
 from model.gc import history
-from model.gc.account import settle_blobs
-from model.gc.dead import judge, look
-from model.gc.expire import (
-    BEGINNING_MS,
-    Expired,
-    ExpiredUploads,
-    expire_tags,
-    expire_uploads,
-)
-from model.gc.purge import Purged, find_neighbours, purge_manifests
-from model.gc.scope import Scope, enter
+from model.gc.manifests.judge import judge, look
+from model.gc.manifests.purge import Purged, find_neighbours, purge_manifests
+from model.gc.quota import settle_blobs
+from model.gc.repository_lock import Scope, enter
+from model.gc.tags import BEGINNING_MS, Expired, ExpiredUploads, expire_tags, expire_uploads
 from model.manifest.candidate import judge_later, judge_next
 from model.policy import Policy
-from model.statement import run_one
 
 
 @dataclass(frozen=True)

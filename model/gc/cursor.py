@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model.clock import NOW_MS_SQL
-from model.database import execute, fetch_one
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import execute, fetch_one
 
 
 def read_cursor(name: str) -> int:

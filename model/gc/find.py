@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.database import fetch
+from model.db.connection import fetch
+from model.db.tables import RepositoryState
 from model.policy import Policy
-from model.tables import RepositoryState
 
 # One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, and one for its
 # owner, so the cost is bounded by the slice, whatever the registry holds: tags still inside their window

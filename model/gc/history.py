@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.clock import NOW_MS_SQL
-from model.database import execute
-from model.statement import run
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import execute
+from model.db.prepared import run
 
 # One row, with the parameters that `parameters` gives.
 INSERT = f"""

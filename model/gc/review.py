@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.blob import EMPTY_LAYER
-from model.clock import now_ms
-from model.database import BigIntArray, IntArray, transaction
+from model.db.clock import now_ms
+from model.db.connection import BigIntArray, IntArray, transaction
+from model.db.prepared import run_one
 from model.policy import Policy
-from model.statement import run_one
+from model.storage_paths import EMPTY_LAYER
 
 # SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
 # row; what is skipped stays a candidate.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from model.database import BigIntArray, IntArray, execute
+from model.db.connection import BigIntArray, IntArray, execute
 
 
 def judge_next(manifest_ids: Iterable[int], *, now_ms: int) -> None:

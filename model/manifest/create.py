@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from model import oci
-from model.database import execute, fetch, fetch_one, transaction
+from model.db.connection import execute, fetch, fetch_one, transaction
+from model.db.tables.repository import RepositoryState
 from model.errors import Contended, NoSuchManifest, NoSuchRepository, SchemaMismatch
 from model.manifest.candidate import judge_later
 from model.manifest.links import add_labels, add_to_quota, link_blobs, link_children, lock_blobs
 from model.oci import Document
 from model.policy import Policy
-from model.tables.repository import RepositoryState
 
 TEMPORARY_PREFIX = "$temp-"
 _TRIES = 5

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.database import fetch
+from model.db.connection import fetch
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 
-from model.database import IntArray, execute, fetch, fetch_one
+from model.db.connection import IntArray, execute, fetch, fetch_one
+from model.db.fragments import REFERRED
 from model.errors import BadManifest, NoSuchBlob
 from model.oci import Document
-from model.reach import REFERRED
 
 
 def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]:

@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, ParamSpec
 
 from model.cache import CacheKey, DataModelCache, invalidation, keys
-from model.clock import now_ms
-from model.database import connection
+from model.db.clock import now_ms
+from model.db.connection import connection
 from model.errors import BadInput, NoSuchRepository
 from model.registry import lookups
 from model.registry.arguments import RepositoryRef, find_repository

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model import events
+from model.events import record as events
 from model.registry.operation import Operation
 from model.tag import Tag
 from model.tag.cosign import find_orphaned_siblings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model import events
 from model.errors import BadInput, FeatureDisabled
+from model.events import record as events
 from model.policy import DEFAULT, HOUR_MS, WEEK_MS, Policy
 from model.registry.arguments import RepositoryRef, checked_flag, checked_name, checked_time
 from model.registry.operation import Operation, in_repository

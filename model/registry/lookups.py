@@ -11,8 +11,8 @@ from typing import Any
 
 from model import blob, manifest, namespace, security
 from model import repository as repositories
-from model.clock import now_ms
-from model.database import connection
+from model.db.clock import now_ms
+from model.db.connection import connection
 from model.registry.descriptors import describe
 from model.repository import Repository
 from model.tag.rows import find_active_page

@@ -11,9 +11,9 @@ from typing import TypeVar
 import peewee
 import psycopg2.errors
 
-from model import events
-from model.database import in_transaction, transaction
+from model.db.connection import in_transaction, transaction
 from model.errors import Contended, ImmutableTag
+from model.events import record as events
 from model.policy import Policy
 from model.registry.arguments import RepositoryRef, checked_id, find_repository
 from model.repository import Repository

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from model import blob, inventory, manifest, namespace, security
+from model import blob, manifest, namespace, security
+from model import blob_list as inventory
 from model import repository as repositories
-from model.clock import now_ms
-from model.database import connection
+from model.blob_list import BlobPage
+from model.db.clock import now_ms
+from model.db.connection import connection
 from model.errors import BadInput
-from model.inventory import BlobPage
 from model.registry.arguments import (
     MAX_ID,
     RepositoryRef,

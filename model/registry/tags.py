@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from model import events
+from model.events import record as events
 from model.policy import DEFAULT, Policy
-from model.registry.arguments import (
-    ManifestRef,
-    RepositoryRef,
-    checked_manifest,
-    checked_name,
-    checked_time,
-)
+from model.registry.arguments import ManifestRef, RepositoryRef, checked_manifest, checked_name, checked_time
 from model.registry.ending import end_siblings, end_tags
 from model.registry.operation import Operation, in_repository
 from model.tag import Tag

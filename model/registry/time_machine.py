@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from model import events
-from model.clock import now_ms
-from model.database import connection
+from model.db.clock import now_ms
+from model.db.connection import connection
 from model.errors import FeatureDisabled, NotRestorable
+from model.events import record as events
 from model.policy import DEFAULT, Policy
 from model.registry.arguments import (
     RepositoryRef,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from model.statement import run_one
+from model.db.prepared import run_one
 from model.tag.rows import Tag, ending_after, tags
 
 SUFFIXES = ("sig", "att", "sbom")

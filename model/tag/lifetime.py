@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model.database import BigIntArray, IntArray, fetch, fetch_one
+from model.db.connection import BigIntArray, IntArray, fetch, fetch_one
+from model.db.prepared import run, run_one
 from model.errors import ManifestGone, SchemaMismatch
-from model.statement import run, run_one
 from model.tag.rows import Tag
 
 _OTHER = (

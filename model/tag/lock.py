@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from model.clock import NOW_MS_SQL
-from model.database import fetch, fetch_one
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import fetch, fetch_one
 
 OWN_CHANGES = "dredge.own"
 # A frozen session that holds the lock must not freeze every service that deletes a tag.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from model.database import fetch
-from model.statement import run
+from model.db.connection import fetch
+from model.db.prepared import run
 
 SELECT = (
     "SELECT t.id, t.repository_id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms,"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model.database import IntArray
-from model.statement import run
+from model.db.connection import IntArray
+from model.db.prepared import run
 from model.tag.rows import Tag, tags
 
 PREFIX = "$temp-"

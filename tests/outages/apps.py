@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker import application as application
-from worker.storage.driver import Erased
+from worker.storage.base import Erased
 from worker.storage.local import LocalStore
 
 _erase = LocalStore.erase

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from model import database, namespace, registry, repository, schema
-from model.database import connection, fetch_one
-from tests.celery.running import Process, celery, eventually, worker
-from tests.databases import memory
-from tests.soaking.audit import audit_registry, come_to_rest
-from tests.soaking.images import Image, Pusher, image, pull
-from worker.embedded import EmbeddedServers
+from model import namespace, registry, repository
+from model.db import connection as database
+from model.db import schema
+from model.db.connection import connection, fetch_one
+from tests.soak.audit import audit_registry, come_to_rest
+from tests.soak.images import Image, Pusher, image, pull
+from tests.support.databases import memory
+from tests.worker.broker.running import Process, celery, eventually, worker
+from worker.local.embedded import EmbeddedServers
 from worker.settings import Settings
-from worker.storage.driver import Stores, open_stores
+from worker.storage.base import Stores, open_stores
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from model import namespace, repository
 from tests.outages.conftest import Ground
-from tests.soaking.images import image, pull
+from tests.soak.images import image, pull
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 import psycopg2
 import pytest
 
-from model import database, registry
+from model import registry
+from model.db import connection as database
 from model.errors import DatabaseUnavailable
 from tests.outages.conftest import Ground
 

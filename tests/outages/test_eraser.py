@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import DigestBusy
-from tests.celery.running import Process, eventually
 from tests.outages.conftest import Ground
+from tests.worker.broker.running import Process, eventually
 
 pytestmark = pytest.mark.slow
 APP = "tests.outages.apps"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from model.database import connection, execute, fetch_one
-from tests.celery.running import eventually
+from model.db.connection import connection, execute, fetch_one
 from tests.outages.conftest import Ground
-from worker import routes
+from tests.worker.broker.running import eventually
+from worker.broker import routes
 from worker.client import Client
 
 pytestmark = pytest.mark.slow

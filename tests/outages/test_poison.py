@@ -10,10 +10,10 @@ import time
 import pytest
 
 from model import namespace, repository
-from model.database import connection, execute
-from tests.celery.running import ROOT, Process, eventually
+from model.db.connection import connection, execute
 from tests.outages.conftest import Ground
-from tests.soaking.images import image
+from tests.soak.images import image
+from tests.worker.broker.running import ROOT, Process, eventually
 from worker.cli.embedded import command_environment
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def test_a_poisoned_repository_is_given_up_shown_and_collected_later(ground: Gro
     ground.push("kept", 3)
     environment = ground.environment
     ground.environment = {**environment, "POISON": str(sick)}
-    with ground.system(app="tests.celery.poisoned", concurrency=2) as running:
+    with ground.system(app="tests.worker.broker.poisoned", concurrency=2) as running:
         well, ground.repository_id = ground.repository_id, sick
         ground.delete("deadly")
         ground.repository_id = well

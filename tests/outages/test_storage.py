@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.celery.running import Process, eventually
 from tests.outages.conftest import Ground
-from worker.storage.driver import StoreUnavailable
+from tests.worker.broker.running import Process, eventually
+from worker.storage.base import StoreUnavailable
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 import click
 import redis
 
-from model import database, lookups, schema, triggers
+from model.db import connection as database
+from model.db import lookup_rows as lookups
+from model.db import schema
 from model.errors import RegistryError
-from worker.broker import connect
+from model.events import trigger as triggers
+from worker.broker.connection import connect
 from worker.cli import output
 from worker.logs import masked
 from worker.settings import Settings
-from worker.storage.driver import open_store
+from worker.storage.base import open_store
 
 
 @dataclass(frozen=True)

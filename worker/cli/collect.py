@@ -8,9 +8,9 @@ import click
 
 from worker import wiring
 from worker.cli import output, repositories
-from worker.jobs.everything import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.jobs.context import Toolbox
 from worker.jobs.plan import Total, all_due
-from worker.jobs.toolbox import Toolbox
+from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
 
 
 @click.command(name="collect")

@@ -14,19 +14,19 @@ from typing import Any
 import click
 from honcho.environ import parse_procfile
 
-from model import database
-from model.clock import now_ms
-from model.gc.status import Totals, read_freed, read_totals
+from model.db import connection as database
+from model.db.clock import now_ms
+from model.gc.inspect.status import Totals, read_freed, read_totals
 from worker import wiring
 from worker.cli import output
 from worker.cli.embedded import command_environment, create_tables, stoppable
 from worker.cli.up import PROCFILE
-from worker.demo.processes import Processes
-from worker.demo.run import Demo, as_json
-from worker.demo.verify import Verdict
-from worker.embedded import EmbeddedServers
-from worker.jobs.fsck import Report
-from worker.sample.shape import registry
+from worker.fsck.run import Report
+from worker.local.demo.processes import Processes
+from worker.local.demo.run import Demo, as_json
+from worker.local.demo.verify import Verdict
+from worker.local.embedded import EmbeddedServers
+from worker.local.sample.shape import registry
 from worker.settings import Settings
 
 CHOICES = {

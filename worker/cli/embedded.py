@@ -13,9 +13,10 @@ from typing import Any
 
 import click
 
-from model import database, schema
+from model.db import connection as database
+from model.db import schema
 from worker.cli import output
-from worker.embedded import EmbeddedServers
+from worker.local.embedded import EmbeddedServers
 
 
 @click.command("embedded", context_settings={"ignore_unknown_options": True})

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from kombu import Consumer, Queue
 
-from worker.broker import OUTAGE
+from worker.broker.connection import OUTAGE
 from worker.cli import output
 from worker.events.exchange import EXCHANGE, connection
 from worker.events.message import CloudEvent

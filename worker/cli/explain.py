@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from model.gc.explain import explain
+from model.gc.inspect.explain import explain
 from model.names import parse_manifest
 from worker.cli import output, repositories
 

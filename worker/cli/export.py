@@ -11,8 +11,8 @@ from model import registry
 from model.errors import NoSuchTag
 from model.names import parse_tag
 from worker.cli import output
-from worker.jobs.layout_export import export_layout
-from worker.storage.driver import open_stores
+from worker.storage.base import open_stores
+from worker.transfer.layout_export import export_layout
 
 
 @click.command("export")

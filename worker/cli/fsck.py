@@ -7,11 +7,11 @@ import time
 
 import click
 
-from model.clock import now_ms
+from model.db.clock import now_ms
 from model.fsck.check import Finding
 from worker.cli import output
-from worker.jobs.fsck import Report, check_registry
-from worker.storage.driver import open_stores
+from worker.fsck.run import Report, check_registry
+from worker.storage.base import open_stores
 
 
 @click.command(name="fsck")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from model.gc.status import Step, read_history
+from model.gc.inspect.status import Step, read_history
 from worker.cli import output, repositories
 
 

@@ -10,9 +10,9 @@ import click
 from model.names import RepositoryName, parse_repository
 from worker import wiring
 from worker.cli import output
-from worker.jobs.layout import BadLayout, Layout, read_layout
-from worker.jobs.layout_import import Imported, checked_tag, import_layout, stale_after_import
 from worker.settings import Settings
+from worker.transfer.layout import BadLayout, Layout, read_layout
+from worker.transfer.layout_import import Imported, checked_tag, import_layout, stale_after_import
 
 
 @click.command("import")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from model import schema, triggers
+from model.db import schema
+from model.events import trigger as triggers
 from worker.cli import output
-from worker.storage.driver import prepare_stores
+from worker.storage.base import prepare_stores
 
 
 @click.command("init")

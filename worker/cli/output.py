@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from model import database
+from model.db import connection as database
 from worker import logs
 from worker.settings import Settings
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from model.gc.plan import Plan
+from model.gc.inspect.plan import Plan
 from worker.cli import output, repositories
 from worker.jobs.plan import all_due, plan_each, total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from model import repository
-from model.clock import now_ms
+from model.db.clock import now_ms
 from model.gc.find import Due, rank
 from worker.cli import output
 from worker.jobs.find import find_due

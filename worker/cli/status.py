@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from model.clock import now_ms
+from model.db.clock import now_ms
 from model.gc.find import rank
-from model.gc.status import Failing, Freed, Waiting, read_failures, read_freed, read_waiting
+from model.gc.inspect.status import Failing, Freed, Waiting, read_failures, read_freed, read_waiting
 from worker.cli import output
 from worker.jobs.find import find_due
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from model import registry
-from model.clock import now_ms
+from model.db.clock import now_ms
 from model.errors import NoSuchTag, NotRestorable
 from model.names import parse_manifest, parse_repository, parse_tag
 from model.policy import Policy

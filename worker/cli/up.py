@@ -19,10 +19,10 @@ import honcho.manager
 import honcho.process
 from honcho.environ import parse_procfile
 
-from model import schema
+from model.db import schema
 from worker.cli import output
 from worker.cli.embedded import command_environment, create_tables
-from worker.embedded import EmbeddedServers
+from worker.local.embedded import EmbeddedServers
 from worker.settings import Settings
 
 PROCFILE = """\

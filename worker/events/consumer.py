@@ -13,7 +13,7 @@ from kombu.message import Message
 
 from model.errors import RegistryError
 from worker import logs
-from worker.broker import OUTAGE, BrokerUnavailable, connect
+from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
 from worker.events.exchange import OWN_QUEUE, REMOVALS_QUEUE, connection
 from worker.events.message import CloudEvent
 

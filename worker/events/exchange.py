@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kombu import Connection, Exchange, Queue
 
-from worker import routes
+from worker.broker import routes
 
 EXCHANGE = Exchange(routes.EXCHANGE, type="topic", durable=True)
 # Two, taken from in turns: a deletion must not wait behind what a collection removed.

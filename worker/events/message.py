@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from model.outbox import OutboxRow
+from model.events.outbox import OutboxRow
 
 CloudEvent = dict[str, Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from kombu import Connection, Producer, Queue
 
-from worker import routes
-from worker.broker import OUTAGE, BrokerUnavailable, connect
+from worker.broker import routes
+from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
 from worker.events.exchange import EXCHANGE, OWN_QUEUE, connection
 from worker.events.message import CloudEvent, routing_key
 

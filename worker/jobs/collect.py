@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from model.cache import invalidation
 from model.errors import Contended, NoSuchRepository, RegistryError
 from model.gc.collect import Batch, collect_batch
-from model.gc.expire import BEGINNING_MS
-from model.gc.failure import forgive, record_failure
+from model.gc.failures import forgive, record_failure
+from model.gc.tags import BEGINNING_MS
 from worker import logs
+from worker.jobs.context import Toolbox
 from worker.jobs.pace import Budget
-from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.collect")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model.database import connection
-from model.gc.upcoming import find_next_due_ms
-from worker.jobs.toolbox import Toolbox
+from model.db.connection import connection
+from model.gc.next_due import find_next_due_ms
+from worker.jobs.context import Toolbox
 
 LIMIT = 1000
 

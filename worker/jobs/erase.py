@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from model import events
-from model.clock import now_ms
-from model.database import connection, execute, transaction
+from model.db.clock import now_ms
+from model.db.connection import connection, execute, transaction
+from model.events import record as events
 from model.gc.history import record_erasing
-from model.gc.tombstone import (
+from model.gc.tombstones import (
     Stone,
     claim_tombstones,
     fence_tombstones,
@@ -20,10 +20,10 @@ from model.gc.tombstone import (
     settle_tombstones,
 )
 from worker import logs
+from worker.jobs.context import Toolbox
 from worker.jobs.pace import Budget
-from worker.jobs.toolbox import Toolbox
-from worker.quay_lock import QuayLocks
-from worker.storage.driver import Erased, Stores
+from worker.quay.quay_lock import QuayLocks
+from worker.storage.base import Erased, Stores
 
 log = logs.logger("dredge.erase")
 

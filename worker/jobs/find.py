@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.clock import now_ms
+from model.db.clock import now_ms
 from model.gc.find import Due, find_in_slice, find_others
 from model.policy import Policy
 from worker.jobs.pace import Budget

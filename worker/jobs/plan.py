@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model.gc.find import rank
-from model.gc.plan import Plan, plan_blobs, plan_repository
+from model.gc.inspect.plan import Plan, plan_blobs, plan_repository
 from model.policy import Policy
 from worker.jobs.find import find_due
 

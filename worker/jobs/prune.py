@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model import outbox
-from model.clock import now_ms
-from model.database import connection
-from model.gc.failure import forget_gone
+from model.db.clock import now_ms
+from model.db.connection import connection
+from model.events import outbox
+from model.gc.failures import forget_gone
 from model.gc.history import prune_history
+from worker.jobs.context import Toolbox
 from worker.jobs.pace import Budget
-from worker.jobs.toolbox import Toolbox
 
 BATCH = 10_000
 DAY_MS = 86_400_000

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from model.database import transaction
-from model.gc.report import claim_report_debts, postpone_report_debts, settle_report_debts
+from model.db.connection import transaction
+from model.gc.security_reports import claim_report_debts, postpone_report_debts, settle_report_debts
 from worker import logs
+from worker.jobs.context import Toolbox
 from worker.jobs.pace import Budget
-from worker.jobs.toolbox import Toolbox
-from worker.scanner import Scanner, ScannerUnavailable
+from worker.quay.clair import Scanner, ScannerUnavailable
 
 log = logs.logger("dredge.reports")
 

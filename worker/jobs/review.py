@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from model.gc.review import review_batch
 from worker import logs
+from worker.jobs.context import Toolbox
 from worker.jobs.pace import Budget
-from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.review")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.database import connection
+from model.db.connection import connection
 from model.gc.cursor import move_cursor, read_cursor
 from model.gc.find import rank
 from worker import logs
+from worker.jobs.context import Toolbox
 from worker.jobs.find import find_due
-from worker.jobs.toolbox import Toolbox
 
 log = logs.logger("dredge.scan")
 

@@ -6,17 +6,16 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from model.clock import now_ms
-from model.database import connection
+from model.db.clock import now_ms
+from model.db.connection import connection
 from model.gc.cursor import move_cursor, read_cursor
-from model.gc.sweep import KINDS, Kind, forget_lost_repositories, sweep_slice
-from model.gc.unknown import find_some_objects, find_unknown, sight_objects
-from model.objects import is_ours
+from model.gc.orphans.objects import find_some_objects, find_unknown, sight_objects
+from model.gc.orphans.rows import KINDS, Kind, forget_lost_repositories, sweep_slice
+from model.storage_paths import EMPTY_LAYER_PATH, is_ours
 from worker import logs
-from worker.jobs.fsck_objects import EMPTY_LAYER_PATH
+from worker.jobs.context import Toolbox
 from worker.jobs.pace import Budget
-from worker.jobs.toolbox import Toolbox
-from worker.storage.driver import ObjectInfo, Store, StoreUnavailable
+from worker.storage.base import ObjectInfo, Store, StoreUnavailable
 
 log = logs.logger("dredge.sweep")
 

@@ -9,7 +9,7 @@ from model.errors import BadInput
 from model.names import parse_repository
 from model.registry.cached import CachedLookups
 from model.tag import Tag
-from worker.jobs.toolbox import Toolbox
+from worker.jobs.context import Toolbox
 
 
 def delete_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:

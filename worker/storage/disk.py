@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.storage.driver import StoreUnavailable
+from worker.storage.base import StoreUnavailable
 
 _WHAT_TO_DO = {
     errno.EACCES: "give this user write permission on it",

@@ -11,15 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from worker.storage.base import Erased, NoSuchObject, ObjectInfo, StoreUnavailable, checked, valid_path
 from worker.storage.disk import explain, fsync_directory, translated
-from worker.storage.driver import (
-    Erased,
-    NoSuchObject,
-    ObjectInfo,
-    StoreUnavailable,
-    checked,
-    valid_path,
-)
 
 _TEMPORARY = ".tmp"
 _CHUNK = 1 << 20

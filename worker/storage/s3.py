@@ -15,7 +15,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as Bucket
 
 from model.errors import BadInput
-from worker.storage.driver import Erased, NoSuchObject, ObjectInfo, StoreUnavailable, checked
+from worker.storage.base import Erased, NoSuchObject, ObjectInfo, StoreUnavailable, checked
 from worker.storage.s3_erase import Eraser, explain
 
 _PART = 8 << 20

@@ -10,8 +10,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as Bucket
 
-from worker.storage.driver import Erased, valid_path
-from worker.storage.pace import Pace
+from worker.storage.base import Erased, valid_path
+from worker.storage.rate import Pace
 
 BULK = 1_000
 _PARALLEL = 8

@@ -1,0 +1,1 @@
+"""The database: connection, prepared statements, schema, tables and shared SQL."""

@@ -1,0 +1,83 @@
+"""What PostgreSQL itself says about the tables of the current schema."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from model.db.connection import fetch
+
+
+class Column(NamedTuple):
+    """A column as the catalogue describes it: `type` as `character varying(255)`."""
+
+    type: str
+    nullable: bool
+    has_default: bool
+
+
+class Index(NamedTuple):
+    """An index on plain columns; `partial` ones hold only some of the rows."""
+
+    columns: tuple[str, ...]
+    unique: bool
+    partial: bool
+
+
+class Reference(NamedTuple):
+    """A foreign key: rows of `table` refer by `column` to rows of `target`."""
+
+    table: str
+    column: str
+    target: str
+
+
+def find_tables() -> set[str]:
+    """Names of all tables."""
+    rows = fetch(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
+        " AND relnamespace = current_schema()::regnamespace"
+    )
+    return {row.relname for row in rows}
+
+
+def find_columns() -> dict[str, dict[str, Column]]:
+    """Columns by table."""
+    rows = fetch(
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,"
+        " NOT a.attnotnull AS nullable, a.atthasdef OR a.attidentity <> '' AS has_default"
+        " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
+        " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum"
+    )
+    found: dict[str, dict[str, Column]] = {}
+    for row in rows:
+        found.setdefault(row.relname, {})[row.attname] = Column(row.type, row.nullable, row.has_default)
+    return found
+
+
+def find_indexes() -> dict[str, list[Index]]:
+    """Valid indexes by table, primary keys too; an expression's place holds an empty name."""
+    rows = fetch(
+        "SELECT c.relname, i.indisunique, i.indpred IS NOT NULL AS partial,"
+        " array_agg(coalesce(a.attname::text, '') ORDER BY k.n) AS columns"
+        " FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
+        " CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n)"
+        " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid AND k.n <= i.indnkeyatts"
+        " GROUP BY i.indexrelid, c.relname, i.indisunique, partial ORDER BY i.indexrelid"
+    )
+    found: dict[str, list[Index]] = {}
+    for row in rows:
+        found.setdefault(row.relname, []).append(Index(tuple(row.columns), row.indisunique, row.partial))
+    return found
+
+
+def find_references() -> set[Reference]:
+    """Every foreign key, one entry for each of its columns."""
+    rows = fetch(
+        "SELECT c.relname, a.attname, t.relname AS target FROM pg_constraint f"
+        " JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class t ON t.oid = f.confrelid"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (f.conkey)"
+        " WHERE f.contype = 'f' AND t.relnamespace = current_schema()::regnamespace"
+    )
+    return {Reference(row.relname, row.attname, row.target) for row in rows}

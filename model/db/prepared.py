@@ -1,0 +1,68 @@
+"""Statements that the server plans once for each connection, instead of at every call.
+
+The collector's statements are few, large and run for every repository: planning them takes longer
+than running them.  https://www.postgresql.org/docs/current/sql-prepare.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from model.db import connection as database
+from model.db.connection import BigIntArray, IntArray, db, fetch
+
+_prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+
+_TYPES: dict[type, str] = {
+    bool: "boolean",
+    int: "bigint",
+    str: "text",
+    BigIntArray: "bigint[]",
+    IntArray: "int[]",
+    list: "text[]",
+}
+
+
+def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
+    """All rows of a statement with `%(name)s` parameters, as `fetch` gives them.
+
+    Parameters are booleans, integers, texts, lists of texts or id arrays, none of them None.  The first
+    call on a connection prepares it.  Where connections are shared behind a pooler, so that a
+    prepared statement may not be there at the next call, it is sent whole.
+    """
+    if not database.may_prepare():
+        return fetch(sql, params)
+    types = tuple([(name, _TYPES.get(type(value)) or _type_of(value)) for name, value in params.items()])
+    name, prepare, execute = _texts(sql, types)
+    known = _prepared.setdefault(db.connection(), set())
+    if name not in known:
+        with database.translated():
+            db.execute_sql(prepare)
+        known.add(name)
+    return fetch(execute, params)
+
+
+def _type_of(value: object) -> str:
+    """For a subclass: the type of the nearest base that has one."""
+    return next(_TYPES[kind] for kind in type(value).__mro__ if kind in _TYPES)
+
+
+def run_one(sql: str, params: Mapping[str, Any]) -> Any:
+    """The first row of `run`, or None."""
+    found = run(sql, params)
+    return found[0] if found else None
+
+
+@lru_cache(maxsize=256)
+def _texts(sql: str, types: tuple[tuple[str, str], ...]) -> tuple[str, str, str]:
+    """Its name on the server, the PREPARE and the EXECUTE."""
+    used = [(name, kind) for name, kind in types if f"%({name})s" in sql]
+    places = {name: f"${number}" for number, (name, _) in enumerate(used, 1)}
+    name = "dredge_" + hashlib.sha256(f"{sql}{used}".encode()).hexdigest()[:24]
+    kinds = ", ".join(kind for _, kind in used)
+    values = ", ".join(f"%({name})s" for name, _ in used)
+    return name, f"PREPARE {name} ({kinds}) AS {sql % places}", f"EXECUTE {name} ({values})"

@@ -1,0 +1,215 @@
+"""Making the tables, and saying in words what does not fit: everything on an empty database, only
+`dredge_*` beside a Quay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import peewee
+from playhouse.migrations import Runner
+
+from model.db import introspection as catalog
+from model.db import lookup_rows as lookups
+from model.db.connection import db, fetch, fetch_one, transaction
+from model.db.tables import OWN_TABLES, REGISTRY_TABLES
+from model.errors import SchemaMismatch
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+HISTORY_TABLE = "dredge_migration"
+
+# A registry is recognised by these; a database with some of them only is neither empty nor a registry.
+CORE = frozenset({"user", "repository", "manifest", "manifestblob", "tag", "imagestorage"})
+
+# Newer Quay versions have dropped it: where it is missing there are no restrictions.
+OPTIONAL = frozenset({"namespacegeorestriction"})
+
+# Rows of these are deleted while the registry lives: a foreign key that we do not know would stop that.
+# (A repository's own references are asked for in the catalogue when a repository is purged.)
+COLLECTED = frozenset({"manifest", "tag", "imagestorage", "label", "uploadedblob", "blobupload"})
+
+# Without an index that begins with these columns a batch would read a whole table.
+RELIED_INDEXES = (
+    ("tag", ("repository_id", "lifetime_end_ms")),
+    ("tag", ("manifest_id",)),
+    ("tag", ("linked_tag_id",)),
+    ("manifest", ("repository_id", "digest")),
+    ("manifest", ("repository_id", "subject")),
+    ("manifestblob", ("manifest_id",)),
+    ("manifestblob", ("blob_id",)),
+    ("manifestchild", ("manifest_id",)),
+    ("manifestchild", ("child_manifest_id",)),
+    ("manifestlabel", ("manifest_id",)),
+    ("manifestlabel", ("label_id",)),
+    ("manifestsecuritystatus", ("manifest_id",)),
+    ("tagnotificationsuccess", ("tag_id",)),
+    ("imagestorage", ("content_checksum",)),
+    ("imagestorageplacement", ("storage_id",)),
+    ("imagestoragesignature", ("storage_id",)),
+    ("uploadedblob", ("blob_id",)),
+    ("uploadedblob", ("expires_at",)),
+    ("blobupload", ("created",)),
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `create` found, and what it did; true when something was changed."""
+
+    found: Literal["empty", "registry"]
+    tables: tuple[str, ...]
+    lookup_rows: int
+    migrations: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.tables or self.lookup_rows or self.migrations)
+
+
+def create() -> Prepared:
+    """Create what is missing: all tables and lookup rows in an empty database, else only our own tables.
+
+    One transaction under an advisory lock: two that run at once do the work once, and a crash
+    leaves nothing half-made.  Never changes a table that is there; again changes nothing.
+    Raises `SchemaMismatch` on a database that holds only a part of a registry.
+    """
+    with transaction():
+        fetch("SELECT pg_advisory_xact_lock(hashtext('dredge.schema'))")
+        existing = catalog.find_tables()
+        found = _recognise(existing)
+        rows = 0
+        if found == "empty":
+            for model in REGISTRY_TABLES:
+                model.create_table(safe=False)
+            rows = lookups.insert_missing()
+        applied = tuple(_runner().up())
+        made = tuple(sorted(catalog.find_tables() - existing))
+    return Prepared(found, made, rows, applied)
+
+
+def pending_migrations() -> list[str]:
+    """Names of the migrations that this version brings and this database has not had, in order."""
+    return [step.name for step in _runner().status() if step.path and not step.applied]
+
+
+def check() -> list[str]:
+    """Every way in which the database does not fit, one sentence each; empty when all is well.
+
+    Reads the catalogue only, in a constant number of statements.
+    """
+    tables = catalog.find_tables()
+    if not tables & CORE:
+        return ["The database has no registry's tables: run `dredge init`"]
+    return [
+        *_check_tables(tables),
+        *_check_columns(catalog.find_columns()),
+        *_check_indexes(tables, catalog.find_indexes()),
+        *_check_references(catalog.find_references()),
+        *_check_migrations(),
+    ]
+
+
+def _recognise(existing: set[str]) -> Literal["empty", "registry"]:
+    if existing >= CORE:
+        return "registry"
+    taken = existing & {_name(model) for model in REGISTRY_TABLES}
+    if taken:
+        raise SchemaMismatch(
+            f"The database has some of a registry's tables ({', '.join(sorted(taken))})"
+            f" and lacks {', '.join(sorted(CORE - existing))}."
+            " Use an empty database, or one that Quay has migrated"
+        )
+    return "empty"
+
+
+def _check_tables(tables: set[str]) -> Iterator[str]:
+    for model in REGISTRY_TABLES:
+        if _name(model) not in tables | OPTIONAL:
+            yield f"The table {_name(model)} is missing: migrate Quay to a version that has it"
+
+
+def _check_columns(found: dict[str, dict[str, catalog.Column]]) -> Iterator[str]:
+    for model in (*REGISTRY_TABLES, *OWN_TABLES):
+        present = found.get(_name(model))
+        if present is None:
+            continue
+        expected = {field.column_name: field for field in model._meta.sorted_fields}
+        for name, field in expected.items():
+            yield from _check_column(f"{_name(model)}.{name}", field, present.get(name))
+        for name, column in present.items():
+            if name not in expected and not (column.nullable or column.has_default):
+                yield f"The column {_name(model)}.{name} is unknown and must have a value: inserts will fail"
+
+
+def _check_column(where: str, field: Any, column: catalog.Column | None) -> Iterator[str]:
+    if column is None:
+        yield f"The column {where} is missing"
+        return
+    if column.type != _type(field):
+        yield f"The column {where} is {column.type} and should be {_type(field)}"
+    if field.null and not column.nullable:
+        yield f"The column {where} must have a value and should not need one"
+
+
+def _check_indexes(tables: set[str], found: dict[str, list[catalog.Index]]) -> Iterator[str]:
+    for table, columns in RELIED_INDEXES:
+        indexes = [index for index in found.get(table, ()) if not index.partial]
+        if table in tables and not any(index.columns[: len(columns)] == columns for index in indexes):
+            yield f"There is no index on {table} ({', '.join(columns)}): collections will be slow"
+    for model in REGISTRY_TABLES:
+        unique = {frozenset(index.columns) for index in found.get(_name(model), ()) if index.unique}
+        for wanted in _unique_columns(model):
+            if _name(model) in tables and frozenset(wanted) not in unique:
+                yield f"There is no unique index on {_name(model)} ({', '.join(wanted)})"
+
+
+def _check_references(found: set[catalog.Reference]) -> Iterator[str]:
+    known = {(_name(model), field.column_name) for model in REGISTRY_TABLES for field in model._meta.refs}
+    for table, column, target in sorted(found):
+        if target in COLLECTED and (table, column) not in known:
+            yield f"{table}.{column} refers to {target} and is unknown: its rows will stop collections"
+
+
+def _check_migrations() -> Iterator[str]:
+    for step in _runner().status():
+        if step.path and not step.applied:
+            yield f"The migration {step.name} has not been applied: run `dredge init`"
+        elif not step.path:
+            yield f"The migration {step.name} is unknown: update this dredge, a newer one was here"
+
+
+def _name(model: Any) -> str:
+    return str(model._meta.table_name)
+
+
+def _type(field: Any) -> str:
+    """The type as PostgreSQL writes it."""
+    if isinstance(field, peewee.ForeignKeyField):
+        return _type(field.rel_field)
+    if isinstance(field, peewee.CharField):
+        return f"character varying({field.max_length})"
+    kinds = {
+        "AUTO": "integer",
+        "INT": "integer",
+        "BIGAUTO": "bigint",
+        "BIGINT": "bigint",
+        "BOOL": "boolean",
+        "DATETIME": "timestamp without time zone",
+        "TEXT": "text",
+    }
+    return kinds[field.field_type]
+
+
+def _unique_columns(model: Any) -> Iterator[tuple[str, ...]]:
+    for field in model._meta.sorted_fields:
+        if field.unique and not field.primary_key:
+            yield (field.column_name,)
+    for names, unique in model._meta.indexes:
+        if unique:
+            yield tuple(model._meta.fields[name].column_name for name in names)
+
+
+def _runner() -> Any:
+    schema = fetch_one("SELECT current_schema() AS name").name
+    return Runner(db.obj, str(MIGRATIONS), table_name=HISTORY_TABLE, schema=schema)

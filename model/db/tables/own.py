@@ -1,0 +1,140 @@
+"""Dredge's own tables (created by `model/migrations`): everything that must survive a crash.
+
+Each is append-only or claimed by row locks; none has a foreign key into the registry's tables.
+"""
+
+from __future__ import annotations
+
+from peewee import BigAutoField, BigIntegerField, CharField, CompositeKey, IntegerField, TextField
+
+from model.db.tables.base import BaseModel
+
+
+class Event(BaseModel):
+    """The outbox: an event to publish, written in the transaction that made the change.
+
+    One row may stand for many CloudEvents (`data` holds a list of digests): the publisher expands it.
+    """
+
+    id = BigAutoField()
+    event_id = CharField(36)
+    type = CharField(64)
+    repository_id = IntegerField(null=True)
+    subject = TextField()
+    data = TextField()
+    created_ms = BigIntegerField()
+    published_ms = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "dredge_event"
+
+
+class ManifestCandidate(BaseModel):
+    """A manifest to judge at its repository's next collection from `due_ms` on."""
+
+    id = BigAutoField()
+    repository_id = IntegerField()
+    manifest_id = IntegerField()
+    created_ms = BigIntegerField()
+    due_ms = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "dredge_manifest_candidate"
+
+
+class BlobCandidate(BaseModel):
+    """A blob that lost a reference.  Duplicates are meant: see docs/safety.md."""
+
+    id = BigAutoField()
+    blob_id = IntegerField()
+    repository_id = IntegerField(null=True)
+    created_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_blob_candidate"
+
+
+class Tombstone(BaseModel):
+    """An object to erase.  `fenced_until_ms`: a delete of unknown outcome may still land until then."""
+
+    id = BigAutoField()
+    digest = CharField(null=True)
+    path = TextField()
+    location = CharField()
+    size = BigIntegerField()
+    created_ms = BigIntegerField()
+    due_ms = BigIntegerField()
+    tries = IntegerField(default=0)
+    fenced_until_ms = BigIntegerField(null=True)
+    last_error = TextField(null=True)
+
+    class Meta:
+        table_name = "dredge_tombstone"
+
+
+class ReportDebt(BaseModel):
+    """A security report to delete at the scanner."""
+
+    id = BigAutoField()
+    digest = CharField()
+    created_ms = BigIntegerField()
+    due_ms = BigIntegerField()
+    tries = IntegerField(default=0)
+    last_error = TextField(null=True)
+
+    class Meta:
+        table_name = "dredge_report_debt"
+
+
+class Collection(BaseModel):
+    """History: what one step of a stage (collect, review, erase) freed."""
+
+    id = BigAutoField()
+    stage = CharField(16)
+    repository_id = IntegerField(null=True)
+    started_ms = BigIntegerField()
+    finished_ms = BigIntegerField()
+    tags = IntegerField(default=0)
+    manifests = IntegerField(default=0)
+    blobs = IntegerField(default=0)
+    objects = IntegerField(default=0)
+    rows = IntegerField(default=0)
+    bytes = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "dredge_collection"
+
+
+class Failure(BaseModel):
+    """A repository whose collection fails: when to try again."""
+
+    repository_id = IntegerField(primary_key=True)
+    failures = IntegerField()
+    retry_ms = BigIntegerField()
+    last_error = TextField()
+
+    class Meta:
+        table_name = "dredge_failure"
+
+
+class Cursor(BaseModel):
+    """Where a walk through a large table goes on."""
+
+    name = CharField(64, primary_key=True)
+    position = BigIntegerField()
+    moved_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_cursor"
+
+
+class Sighting(BaseModel):
+    """Something was seen that looks like garbage without a trace; a second sighting condemns it."""
+
+    kind = CharField(32)
+    key = TextField()
+    first_seen_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_sighting"
+        primary_key = CompositeKey("kind", "key")

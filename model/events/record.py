@@ -1,0 +1,78 @@
+"""The outbox: an event is a row, written in the transaction that makes the change."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.db.prepared import run
+
+CHANNEL = "dredge_event"
+
+TAG_CREATED = "registry.tag.created"
+TAG_DELETED = "registry.tag.deleted"
+TAG_RESTORED = "registry.tag.restored"
+TAG_RETARGETED = "registry.tag.retargeted"
+TAG_EXPIRY_CHANGED = "registry.tag.expiry_changed"
+TAG_PERMANENTLY_DELETED = "registry.tag.permanently_deleted"
+MANIFEST_COLLECTED = "registry.manifest.collected"
+REPOSITORY_COLLECTED = "registry.repository.collected"
+BLOB_ERASED = "registry.blob.erased"
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event to record.
+
+    `data["items"]`, if present, is a list of objects: the publisher makes one CloudEvent of each,
+    with ids derived from the row's, so that publishing again repeats the same ids.
+    """
+
+    type: str
+    subject: str
+    data: Mapping[str, Any]
+
+
+# For `WITH`, with the parameters that `parameters` gives; then select `WAKE` from it.
+MADE = """
+made AS (
+    INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
+    SELECT id, type, nullif(%(repository_id)s, 0), subject, data, %(now_ms)s
+    FROM unnest(%(ids)s, %(types)s, %(subjects)s, %(datas)s) WITH ORDINALITY
+        AS e (id, type, subject, data, n) ORDER BY n
+    RETURNING 1
+)
+"""
+WAKE = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM made)"
+
+
+def parameters(
+    events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None
+) -> dict[str, Any]:
+    """The parameters of `MADE`: rows for the outbox, in this order."""
+    return {
+        "ids": [str(uuid.uuid4()) for _ in events],
+        "types": [event.type for event in events],
+        "subjects": [event.subject for event in events],
+        "datas": [json.dumps(event.data) for event in events],
+        "repository_id": repository_id or 0,
+        "now_ms": now_ms,
+    }
+
+
+def record_all(events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None) -> None:
+    """Add rows to the outbox, in this order, and wake the relay when the caller's transaction commits.
+
+    Call it inside the transaction that makes the change: a rollback takes the events with it.
+    """
+    run(f"WITH {MADE} SELECT {WAKE}", parameters(events, now_ms=now_ms, repository_id=repository_id))
+
+
+def record(
+    type: str, *, subject: str, data: Mapping[str, Any], now_ms: int, repository_id: int | None = None
+) -> None:
+    """`record_all` for one event."""
+    record_all([NewEvent(type, subject, data)], now_ms=now_ms, repository_id=repository_id)

@@ -1,0 +1,120 @@
+"""An optional trigger that records an event whoever ends a tag: an unmodified Quay, or a person with psql.
+
+It fires at the commit, when the whole change can be seen, and does nothing in transactions that
+said `mark_own_changes`: those write their own events.
+"""
+
+from __future__ import annotations
+
+from model.db.connection import execute, fetch_one, transaction
+from model.events.record import (
+    CHANNEL,
+    TAG_DELETED,
+    TAG_EXPIRY_CHANGED,
+    TAG_PERMANENTLY_DELETED,
+    TAG_RESTORED,
+    TAG_RETARGETED,
+)
+from model.tag.lock import OWN_CHANGES
+
+FUNCTION = "dredge_tag_ended"
+TRIGGER = "dredge_tag_ended"
+
+# SECURITY DEFINER: whoever changes a tag need not have rights on our table.
+# A failure is a warning and not an error: events are hints, and nobody's push may fail for a hint.
+_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+DECLARE
+  now_ms bigint := (extract(epoch from clock_timestamp()) * 1000)::bigint;
+  place record;
+  later record;
+  kind text;
+  facts jsonb;
+BEGIN
+  IF current_setting('{OWN_CHANGES}', true) = 'on' THEN
+    RETURN NULL;
+  END IF;
+  SELECT u.username AS namespace, r.name AS repository, u.removed_tag_expiration_s * 1000 AS window_ms,
+         (SELECT m.digest FROM manifest m WHERE m.id = NEW.manifest_id) AS digest
+    INTO place FROM repository r JOIN "user" u ON u.id = r.namespace_user_id WHERE r.id = NEW.repository_id;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  facts := jsonb_build_object('namespace', place.namespace, 'repository', place.repository,
+    'repository_id', NEW.repository_id, 'tag', NEW.name, 'digest', place.digest, 'hidden', NEW.hidden,
+    'ended_ms', NEW.lifetime_end_ms, 'recoverable_until_ms', NEW.lifetime_end_ms + place.window_ms);
+  IF NEW.lifetime_end_ms IS NULL OR NEW.lifetime_end_ms > now_ms THEN
+    kind := CASE WHEN OLD.lifetime_end_ms <= now_ms THEN '{TAG_RESTORED}' ELSE '{TAG_EXPIRY_CHANGED}' END;
+  ELSIF NEW.lifetime_end_ms + place.window_ms <= now_ms
+        AND (place.window_ms > 0 OR OLD.lifetime_end_ms <= now_ms) THEN
+    kind := '{TAG_PERMANENTLY_DELETED}';
+  ELSE
+    kind := '{TAG_DELETED}';
+    SELECT t.lifetime_end_ms AS end_ms, m.digest INTO later FROM (
+        SELECT * FROM tag a WHERE a.repository_id = NEW.repository_id AND a.name = NEW.name
+          AND a.lifetime_end_ms IS NULL
+        UNION ALL
+        SELECT * FROM tag a WHERE a.repository_id = NEW.repository_id AND a.name = NEW.name
+          AND a.lifetime_end_ms > now_ms
+        OFFSET 0) t JOIN manifest m ON m.id = t.manifest_id
+      WHERE NOT t.hidden AND NOT NEW.hidden ORDER BY t.id DESC LIMIT 1;
+    IF FOUND THEN
+      kind := '{TAG_RETARGETED}';
+      facts := facts || jsonb_build_object('previous_digest', place.digest, 'digest', later.digest,
+        'ended_ms', later.end_ms, 'recoverable_until_ms', later.end_ms + place.window_ms);
+    END IF;
+  END IF;
+  INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
+    VALUES (gen_random_uuid()::text, kind, NEW.repository_id,
+            place.namespace || '/' || place.repository || ':' || NEW.name, facts::text, now_ms);
+  PERFORM pg_notify('{CHANNEL}', '');
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  RAISE WARNING 'dredge: the event of tag %% was not recorded: %%', NEW.name, SQLERRM;
+  RETURN NULL;
+END
+$body$
+"""
+
+_TRIGGER = f"""
+CREATE CONSTRAINT TRIGGER {TRIGGER} AFTER UPDATE OF lifetime_end_ms ON tag
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+WHEN (OLD.lifetime_end_ms IS DISTINCT FROM NEW.lifetime_end_ms) EXECUTE FUNCTION {FUNCTION}()
+"""
+
+
+def install_triggers() -> bool:
+    """Put the trigger on the table of tags; True if it was not there before.
+
+    Repeating it brings the function up to date.  Waits at most five seconds for the table's
+    lock, and raises `Contended` then: pushes must not queue behind us.
+    """
+    with transaction():
+        execute("SET LOCAL lock_timeout = '5s'")
+        execute(_FUNCTION)
+        if triggers_installed():
+            return False
+        execute(_TRIGGER)
+        return True
+
+
+def remove_triggers() -> bool:
+    """Take the trigger and its function away; False if it was not there."""
+    with transaction():
+        execute("SET LOCAL lock_timeout = '5s'")
+        found = triggers_installed()
+        if found:
+            execute(f"DROP TRIGGER {TRIGGER} ON tag")
+        execute(f"DROP FUNCTION IF EXISTS {FUNCTION}()")
+        return found
+
+
+def triggers_installed() -> bool:
+    """Is the trigger on the table of tags?"""
+    row = fetch_one(
+        "SELECT count(*) AS n FROM pg_trigger WHERE tgname = %s AND tgrelid = to_regclass('tag')"
+        " AND NOT tgisinternal",
+        (TRIGGER,),
+    )
+    return bool(row.n)

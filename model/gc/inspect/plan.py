@@ -1,0 +1,97 @@
+"""What a collection would remove: the collector's own conditions and judgement, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.db.clock import now_ms
+from model.db.connection import IntArray, fetch, fetch_one
+from model.gc.manifests.judge import judge, look
+from model.gc.repository_lock import Scope, peek
+from model.gc.tags import CLOSURE, UNRECOVERABLE, unrecoverable_params
+from model.policy import Policy
+
+_REACH = f"""
+WITH RECURSIVE seeds (id) AS (
+    SELECT t.manifest_id FROM tag t WHERE {UNRECOVERABLE}
+    UNION SELECT manifest_id FROM dredge_manifest_candidate
+    WHERE repository_id = %(repository_id)s AND due_ms <= %(now_ms)s
+), {CLOSURE}
+SELECT c.id FROM closure c JOIN manifest m ON m.id = c.id AND m.repository_id = %(repository_id)s
+"""
+
+_TAGS = f"""
+SELECT t.name FROM tag t
+WHERE t.repository_id = %(repository_id)s AND ({UNRECOVERABLE} OR t.manifest_id = ANY(%(dead)s))
+ORDER BY t.name, t.id
+"""
+
+_BLOBS = """
+WITH dead AS MATERIALIZED (
+    SELECT unnest(%(dead)s) AS id
+), expired AS MATERIALIZED (
+    SELECT u.id, u.blob_id FROM uploadedblob u
+    WHERE u.repository_id = ANY(%(repositories)s)
+      AND u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+), lost AS MATERIALIZED (
+    SELECT b.blob_id AS id FROM manifestblob b JOIN dead d ON d.id = b.manifest_id
+    UNION SELECT blob_id FROM expired
+    UNION SELECT blob_id FROM dredge_blob_candidate
+)
+SELECT count(*) AS blobs, coalesce(sum(b.image_size), 0)::bigint AS bytes
+FROM lost JOIN imagestorage b ON b.id = lost.id
+WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
+                  AND NOT EXISTS (SELECT FROM dead d WHERE d.id = r.manifest_id))
+  AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
+                  AND NOT EXISTS (SELECT FROM expired e WHERE e.id = u.id))
+  AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id)
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would go from one repository: tag names, manifest digests and their ids."""
+
+    scope: Scope
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    manifest_ids: tuple[int, ...]
+
+
+def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
+    """What collecting this repository to its end would remove now; None where it may not be collected.
+
+    Takes no lock and writes nothing.  Memory grows with what would go.
+    """
+    scope = peek(repository_id)
+    if scope is None:
+        return None
+    params = {**unrecoverable_params(scope, policy), "cascade": policy.referrers == "cascade"}
+    reached = [row.id for row in fetch(_REACH, params)]
+    dead = judge(look(scope, reached, policy=policy, foresee=True)) if reached else frozenset()
+    ids = IntArray(dead)
+    names = fetch(_TAGS, {**params, "dead": ids})
+    digests = fetch("SELECT digest FROM manifest WHERE id = ANY(%s) ORDER BY digest", (ids,))
+    return Plan(
+        scope,
+        tuple(row.name for row in names),
+        tuple(row.digest for row in digests),
+        tuple(sorted(dead)),
+    )
+
+
+def plan_blobs(plans: Sequence[Plan]) -> tuple[int, int]:
+    """How many blobs, and of how many bytes, nothing would refer to after these plans; only reads.
+
+    Counts a blob once however many of the repositories share it, and those that are candidates already.
+    """
+    row = fetch_one(
+        _BLOBS,
+        {
+            "dead": IntArray(id for plan in plans for id in plan.manifest_ids),
+            "repositories": IntArray(plan.scope.repository_id for plan in plans),
+            "now_ms": now_ms(),
+        },
+    )
+    return row.blobs, row.bytes

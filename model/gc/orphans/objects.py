@@ -1,0 +1,127 @@
+"""Objects that no row knows: seen twice, they get a tombstone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model.db.connection import execute, fetch, transaction
+from model.gc.orphans.marks import Slice, enter, sight
+from model.storage_paths import digest_of, object_path
+
+KIND = "object"
+LOCKS = 100
+
+
+def find_unknown(paths: Sequence[str], location: str) -> list[str]:
+    """Those of the paths that no blob row, upload or tombstone speaks of; only reads."""
+    known = find_known(paths, location) if paths else set()
+    return [path for path in paths if path not in known]
+
+
+def sight_objects(
+    location: str, folder: str, unknown: Sequence[tuple[str, int]], *, now_ms: int, delay_ms: int
+) -> int:
+    """Note the unknown (path, size) of one whole folder; those seen long enough ago get tombstones; how many.
+
+    Transactions of at most a hundred condemned objects; a crash between them leaves the rest noted
+    or due to be noted again.  A second run condemns none before the delay is over.
+    """
+    sizes = dict(unknown)
+    with transaction():
+        if not enter(f"{KIND}:{location}"):
+            return 0
+        slice = Slice(KIND, f"{location}:{folder}/", f"{location}:{folder}/~")
+        condemned = sight(slice, [f"{location}:{path}" for path in sizes], now_ms=now_ms, delay_ms=delay_ms)
+    paths = [key.removeprefix(f"{location}:") for key in condemned]
+    done = 0
+    for start in range(0, len(paths), LOCKS):
+        part = paths[start : start + LOCKS]
+        done += _bury(location, {path: sizes[path] for path in part}, now_ms)
+    return done
+
+
+def _bury(location: str, sizes: dict[str, int], now_ms: int) -> int:
+    """Write tombstones for objects that are still unknown.
+
+    Safe: the digests' locks are held, so no push is between looking for a tombstone and committing
+    its row; one that comes later finds the tombstone and takes it back.
+    """
+    with transaction():
+        for digest in sorted(filter(None, map(digest_of, sizes))):
+            execute("SELECT pg_advisory_xact_lock(hashtextextended('dredge.digest:' || %s, 0))", (digest,))
+        doomed = find_unknown(list(sizes), location)
+        return execute(
+            "INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)"
+            " SELECT d.digest, d.path, %(location)s, d.size, %(now)s, %(now)s"
+            " FROM unnest(%(digests)s::text[], %(paths)s::text[], %(sizes)s::bigint[])"
+            " AS d (digest, path, size)",
+            {
+                "location": location,
+                "now": now_ms,
+                "digests": [digest_of(path) for path in doomed],
+                "paths": doomed,
+                "sizes": [sizes[path] for path in doomed],
+            },
+        )
+
+
+def find_some_objects(location: str, *, limit: int) -> list[str]:
+    """Paths of a few objects, the newest, that must be at the location."""
+    rows = fetch(
+        "SELECT b.content_checksum AS digest, b.cas_path, b.uuid FROM imagestorageplacement p"
+        " JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %s"
+        " JOIN imagestorage b ON b.id = p.storage_id AND b.uploading IS NOT TRUE"
+        " ORDER BY p.id DESC LIMIT %s",
+        (location, limit),
+    )
+    return [object_path(row.digest, row.cas_path, row.uuid) for row in rows]
+
+
+def find_known(paths: Sequence[str], location: str) -> set[str]:
+    """Which of the paths a blob row placed at the location, an upload or a tombstone speaks of, now.
+
+    A row without any placement is a download in progress and may be of any location.
+    """
+    digests = {digest: path for path in paths if (digest := digest_of(path))}
+    uuids = {uuid: path for path in paths if (uuid := _second(path, "sharedimages"))}
+    uploads: dict[str, list[str]] = {}
+    for path in paths:
+        if upload := _second(path, "uploads"):
+            uploads.setdefault(upload[:36], []).append(path)
+    placed = (
+        " LEFT JOIN imagestorageplacement p ON p.storage_id = b.id"
+        " LEFT JOIN imagestoragelocation l ON l.id = p.location_id"
+        " WHERE (p.id IS NULL OR l.name = %(location)s)"
+    )
+    rows = fetch(
+        f"SELECT 'digest' AS kind, b.content_checksum AS key FROM imagestorage b{placed}"
+        " AND b.cas_path AND b.content_checksum = ANY(%(digests)s)"
+        f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} AND b.uuid = ANY(%(uuids)s)"
+        " UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)"
+        " UNION ALL SELECT 'path', t.path FROM dredge_tombstone t"
+        " WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)",
+        {
+            "location": location,
+            "digests": list(digests),
+            "uuids": list(uuids),
+            "uploads": list(uploads),
+            "paths": list(paths),
+        },
+    )
+    paths_of = {
+        "digest": {digest: [path] for digest, path in digests.items()},
+        "uuid": {uuid: [path] for uuid, path in uuids.items()},
+        "upload": uploads,
+    }
+    return {path for row in rows for path in paths_of.get(row.kind, {}).get(row.key, [row.key])}
+
+
+def find_sighted(paths: Sequence[str], kind: str) -> set[str]:
+    """Which of the paths a sweep has seen already."""
+    rows = fetch("SELECT key FROM dredge_sighting WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
+    return {row.key for row in rows}
+
+
+def _second(path: str, folder: str) -> str | None:
+    first, _, rest = path.partition("/")
+    return rest.partition("/")[0] if first == folder and rest else None

@@ -1,0 +1,203 @@
+"""Garbage without a trace among the rows: manifests, blobs, labels and statistics nothing leads to.
+
+Crashes of other software leave it behind.  A sweep only makes it findable: what was seen twice is
+handed to the stage that judges it under its locks, so a mistake here costs a look and no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.db.connection import IntArray, execute, fetch, fetch_one, transaction
+from model.fsck.manifests import USED
+from model.gc.orphans.marks import Slice, enter, sight
+from model.manifest.candidate import judge_next
+from model.policy import Policy
+
+
+@dataclass(frozen=True)
+class Look:
+    """One slice of one kind: how much was looked at, how much is suspect, how much was condemned.
+
+    `position` is where the next look starts, 0 at the end of the table.
+    """
+
+    looked: int = 0
+    suspects: int = 0
+    condemned: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A table to sweep: how its ids are walked, which of a slice are suspect, who gets the condemned."""
+
+    name: str
+    table: str
+    per_slice: int
+    suspects: str
+    hand_over: Callable[[Sequence[int], int], None]
+
+
+def _to_collector(ids: Sequence[int], now_ms: int) -> None:
+    judge_next(ids, now_ms=now_ms)
+
+
+def _to_review(ids: Sequence[int], now_ms: int) -> None:
+    execute(
+        "INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)"
+        " SELECT id, NULL, %s FROM imagestorage WHERE id = ANY(%s)",
+        (now_ms, IntArray(ids)),
+    )
+
+
+def _purge_labels(ids: Sequence[int], now_ms: int) -> None:
+    locked = fetch("SELECT id FROM label WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (IntArray(ids),))
+    # Safe: the rows are locked, and this is a new statement: who wants to refer to one now waits for it.
+    execute(
+        "DELETE FROM label l WHERE l.id = ANY(%s)"
+        " AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)",
+        (IntArray(row.id for row in locked),),
+    )
+
+
+def _purge_rows(table: str, still: str) -> Callable[[Sequence[int], int], None]:
+    def purge(ids: Sequence[int], now_ms: int) -> None:
+        # Safe: counters of something that does not exist; a pull that comes later begins a new row.
+        execute(f"DELETE FROM {table} s WHERE s.id = ANY(%s) AND {still}", (IntArray(ids),))
+
+    return purge
+
+
+_NO_TAG = "NOT EXISTS (SELECT FROM tag t WHERE t.repository_id = s.repository_id AND t.name = s.tag_name)"
+_NO_MANIFEST = (
+    "NOT EXISTS (SELECT FROM manifest m"
+    " WHERE m.repository_id = s.repository_id AND m.digest = s.manifest_digest)"
+)
+_WITHIN = "s.id > %(above)s AND s.id <= %(upto)s"
+
+# Manifests are walked by repository, since what uses them is in the same one.
+MANIFESTS = Kind(
+    "manifest",
+    "repository",
+    2_000,
+    f"{USED} SELECT m.id FROM dead m JOIN repository r ON r.id = m.repository_id"
+    ' JOIN "user" n ON n.id = r.namespace_user_id'
+    " WHERE n.enabled AND m.id NOT IN (SELECT id FROM traced)",
+    _to_collector,
+)
+BLOBS = Kind(
+    "blob",
+    "imagestorage",
+    20_000,
+    f"SELECT s.id FROM imagestorage s WHERE {_WITHIN}"
+    " AND NOT EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = s.id)"
+    " AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = s.id)"
+    " AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = s.id)"
+    " AND NOT EXISTS (SELECT FROM dredge_blob_candidate k WHERE k.blob_id = s.id)",
+    _to_review,
+)
+LABELS = Kind(
+    "label",
+    "label",
+    20_000,
+    f"SELECT s.id FROM label s WHERE {_WITHIN}"
+    " AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = s.id)",
+    _purge_labels,
+)
+TAG_PULLS = Kind(
+    "tag-statistics",
+    "tagpullstatistics",
+    20_000,
+    f"SELECT s.id FROM tagpullstatistics s WHERE {_WITHIN} AND {_NO_TAG}",
+    _purge_rows("tagpullstatistics", _NO_TAG),
+)
+MANIFEST_PULLS = Kind(
+    "manifest-statistics",
+    "manifestpullstatistics",
+    20_000,
+    f"SELECT s.id FROM manifestpullstatistics s WHERE {_WITHIN} AND {_NO_MANIFEST}",
+    _purge_rows("manifestpullstatistics", _NO_MANIFEST),
+)
+KINDS = (MANIFESTS, BLOBS, LABELS, TAG_PULLS, MANIFEST_PULLS)
+
+
+def sweep_slice(
+    kind: Kind, *, after: int, policy: Policy, now_ms: int, delay_ms: int, dry_run: bool = False
+) -> Look:
+    """Look at the next slice of a kind; suspects that were seen before, long enough ago, are handed over.
+
+    One transaction.  `dry_run` only counts.  Two at once: the second finds nothing to do.  A second
+    run sees the same suspects, and condemns none before the delay is over.
+    """
+    with transaction():
+        if not enter(kind.name):
+            return Look(position=after)
+        page = fetch_one(
+            f"SELECT count(*) AS looked, max(id) AS last FROM"
+            f" (SELECT id FROM {kind.table} WHERE id > %s ORDER BY id LIMIT %s) page",
+            (after, kind.per_slice),
+        )
+        if not page.looked:
+            return Look()
+        bounds = {"above": after, "upto": page.last}
+        suspects = [row.id for row in fetch(kind.suspects, _parameters(policy, now_ms) | bounds)]
+        position = page.last if page.looked == kind.per_slice else 0
+        looked = page.looked if kind is not MANIFESTS else _count_manifests(bounds)
+        if dry_run:
+            return Look(looked, len(suspects), 0, position)
+        condemned = _sight(kind, suspects, bounds, now_ms=now_ms, delay_ms=delay_ms)
+        if condemned:
+            kind.hand_over(condemned, now_ms)
+        return Look(looked, len(suspects), len(condemned), position)
+
+
+def _count_manifests(bounds: dict[str, int]) -> int:
+    row = fetch_one(
+        "SELECT count(*) AS n FROM manifest WHERE repository_id > %(above)s AND repository_id <= %(upto)s",
+        bounds,
+    )
+    return int(row.n)
+
+
+def _sight(
+    kind: Kind, suspects: Sequence[int], bounds: dict[str, int], *, now_ms: int, delay_ms: int
+) -> list[int]:
+    """Note the suspects of a slice under keys that sort as the walk does."""
+    places = {row.id: row.place for row in _places(kind, suspects)}
+    keys = [f"{places[id]:012d}/{id:012d}" for id in suspects if id in places]
+    slice = Slice(kind.name, f"{bounds['above']:012d}~", f"{bounds['upto']:012d}~")
+    condemned = sight(slice, keys, now_ms=now_ms, delay_ms=delay_ms)
+    return [int(key.rpartition("/")[2]) for key in condemned]
+
+
+def _places(kind: Kind, ids: Sequence[int]) -> list[Any]:
+    place = "repository_id" if kind is MANIFESTS else "id"
+    table = "manifest" if kind is MANIFESTS else kind.table
+    return fetch(f"SELECT id, {place} AS place FROM {table} WHERE id = ANY(%s)", (IntArray(ids),))
+
+
+def _parameters(policy: Policy, now_ms: int) -> dict[str, int | bool]:
+    return {"now_ms": now_ms, "cascade": policy.referrers == "cascade", "grace_ms": policy.referrer_grace_ms}
+
+
+def forget_lost_repositories(*, limit: int) -> int:
+    """Delete at most `limit` rows of ours that speak of repositories which are gone; how many.
+
+    Nobody else would: no collection ever visits them.
+    """
+    gone = "NOT EXISTS (SELECT FROM repository r WHERE r.id = s.repository_id)"
+    # Safe: ids of repositories are never used again.
+    candidates = execute(
+        "DELETE FROM dredge_manifest_candidate WHERE id IN (SELECT s.id FROM dredge_manifest_candidate s"
+        f" WHERE {gone} ORDER BY s.id LIMIT %s)",
+        (limit,),
+    )
+    failures = execute(
+        "DELETE FROM dredge_failure WHERE repository_id IN (SELECT s.repository_id FROM dredge_failure s"
+        f" WHERE {gone} ORDER BY s.repository_id LIMIT %s)",
+        (limit,),
+    )
+    return candidates + failures

@@ -1,0 +1,74 @@
+"""What every race is run on: a registry with a bystander, and the explorer.
+
+`quick` runs the most telling schedules of each race; `deep` (slow) more: DEPTH=5000 in the
+environment sets how many, SEED another order, REPLAY one schedule that a failure has printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from model.policy import DEFAULT, Policy
+from tests.support.explorer import Explorer, Race, Report
+from tests.support.explorer_steps import Outcome
+from tests.support.race_actors import Cast
+from tests.support.race_harness import Arena, Broken
+from tests.support.world import World
+
+SEED = int(os.environ.get("SEED", "1"))
+QUICK, DEEP = 10, int(os.environ.get("DEPTH", "60"))
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return DEFAULT
+
+
+@pytest.fixture
+def cast(world: World, policy: Policy) -> Iterator[Cast]:
+    """A registry with a bystander, exact quota and room for more."""
+    with Arena(world, policy=policy) as arena:
+        made = Cast(arena)
+        standing = made.have(made.image(made.layer("bystander")))
+        world.tag("bystander", manifest=standing)
+        yield made
+
+
+@pytest.fixture(
+    params=[pytest.param(QUICK, id="quick"), pytest.param(DEEP, id="deep", marks=pytest.mark.slow)]
+)
+def explore(request: pytest.FixtureRequest, cast: Cast) -> Iterator[Callable[..., Report]]:
+    """Explore a race of named actors; each may end with success or one of the `errors`."""
+
+    def run(
+        *,
+        errors: tuple[type[Exception], ...] = (),
+        check: Callable[[Mapping[str, Outcome]], None] = lambda outcomes: None,
+        quota: bool = True,
+        **actors: Callable[[], Any],
+    ) -> Report:
+        if quota:
+            for (repository,) in cast.world.rows("SELECT id FROM repository"):
+                cast.world.quota(repository)
+        cast.arena.save()
+
+        def documented(outcomes: Mapping[str, Outcome]) -> None:
+            for name, outcome in outcomes.items():
+                if outcome.error is not None and not isinstance(outcome.error, errors):
+                    raise Broken(f"{name} ended with {outcome.error!r}") from outcome.error
+            check(outcomes)
+
+        explorer = Explorer(cast.arena, limit=request.param, preemptions=3, seed=SEED)
+        try:
+            report = explorer.explore(Race(request.node.name, actors, documented))
+        finally:
+            explorer.close()
+        sys.stdout.write(f"{report} seed={SEED}\n")
+        return report
+
+    yield run

@@ -1,0 +1,161 @@
+"""Pushes against the review and the eraser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from model import blob, storage_paths
+from model.db.clock import now_ms
+from model.errors import BlobGone, DigestBusy, NoSuchBlob
+from tests.support.explorer import Report
+from tests.support.explorer_steps import Outcome, Step, stop_before
+from tests.support.memory_store import STORE, MemoryStore
+from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.race_actors import Cast, gone_tag
+from tests.support.race_harness import BlobClaim
+from tests.support.world import digest_of
+from worker.storage.base import Erased
+
+Explore = Callable[..., Report]
+
+
+def test_case_01_a_push_finds_the_object_and_the_eraser_takes_it(cast: Cast, explore: Explore) -> None:
+    dying = cast.layer("dying")
+    cast.world.insert("dredge_blob_candidate", blob_id=dying, created_ms=1)
+    explore(push=cast.push_blob("dying"), review=cast.review, erase=cast.erase)
+
+
+def test_case_01_a_push_meets_the_tombstone_of_its_digest(cast: Cast, explore: Explore) -> None:
+    path = storage_paths.object_path(digest_of("dead"), True, "")
+    cast.arena.store.objects[path] = b"dead"
+    stone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
+    cast.world.insert("dredge_tombstone", **stone, created_ms=1, due_ms=1)
+    explore(push=cast.push_blob("dead"), erase=cast.erase, again=cast.erase)
+
+
+def test_case_02_a_new_blob_between_its_row_and_its_marker(cast: Cast, explore: Explore) -> None:
+    cast.world.upload(created_ms=1)
+    explore(push=cast.push_blob("new"), collect=cast.collect(), review=cast.review)
+
+
+def test_case_03_a_manifest_that_needs_a_blob_whose_last_user_dies(cast: Cast, explore: Explore) -> None:
+    shared = cast.layer("shared")
+    gone_tag(cast.world, cast.have(cast.image(shared, note="old")))
+    report = explore(
+        push=cast.push_image(cast.image(shared, note="new")),
+        collect=cast.collect(),
+        review=cast.review,
+        errors=(NoSuchBlob,),
+    )
+    assert len(report.outcomes) == 2
+
+
+def test_case_04_a_mount_while_the_last_user_is_collected(cast: Cast, explore: Explore) -> None:
+    shared = cast.layer("shared")
+    gone_tag(cast.world, cast.have(cast.image(shared)))
+    other = cast.world.repository()
+    image = cast.image(shared, note="mounted")
+    explore(
+        mount=cast.mount(shared.digest, cast.world.repository_id, other, image),
+        collect=cast.collect(),
+        review=cast.review,
+        errors=(NoSuchBlob,),
+    )
+
+
+def test_case_05_a_push_links_one_blob_of_a_batch(cast: Cast, explore: Explore) -> None:
+    layers = [cast.layer(f"layer {n}") for n in range(3)]
+    for layer in layers:
+        cast.world.insert("dredge_blob_candidate", blob_id=layer, created_ms=1)
+    cast.world.uploaded(layers[1])
+
+    def others_died(outcomes: Mapping[str, Outcome]) -> None:
+        left = cast.world.rows("SELECT content_checksum FROM imagestorage")
+        assert (layers[0].digest,) not in left and (layers[2].digest,) not in left
+
+    explore(push=cast.push_image(cast.image(layers[1])), review=cast.review, check=others_died)
+
+
+def test_case_06_an_upload_that_outlasts_its_marker(cast: Cast, explore: Explore) -> None:
+    slow = replace(cast.policy, push_ttl_ms=-1)
+
+    def push() -> BlobClaim:
+        begun = blob.begin_push(
+            cast.world.repository_id, digest_of("slow"), 4, location=LOCATION, policy=slow, now_ms=now_ms()
+        )
+        cast.arena.store.write(begun.path, [b"slow"])
+        blob.finish_push(begun, 4, policy=cast.policy, now_ms=now_ms())
+        return BlobClaim(digest_of("slow"))
+
+    explore(push=push, collect=cast.collect(), review=cast.review, errors=(BlobGone,))
+
+
+def test_case_07_two_pushes_of_one_new_digest(cast: Cast, explore: Explore) -> None:
+    def one_row(outcomes: Mapping[str, Outcome]) -> None:
+        count = "SELECT count(*) FROM imagestorage WHERE content_checksum = %s"
+        assert cast.world.value(count, (digest_of("new"),)) == 1
+
+    other = cast.world.repository()
+    explore(first=cast.push_blob("new"), second=cast.push_blob("new", other), check=one_row)
+
+
+class SlowNetwork(MemoryStore):
+    """A store whose first delete gets no answer and is carried out later, or never."""
+
+    lingers_ms = 60_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] | None = None
+
+    def erase(self, paths: Sequence[str]) -> list[Erased]:
+        if self.sent is not None:
+            return super().erase(paths)
+        stop_before(Step("send the delete", STORE, True))
+        self.sent = list(paths)
+        return [Erased(path, None, "no answer", unknown=True) for path in paths]
+
+    def land(self) -> None:
+        """The delete that was sent is carried out."""
+        stop_before(Step("the delete lands", STORE, True))
+        for path in self.sent or ():
+            self.objects.pop(path, None)
+
+
+def test_case_08_a_delete_without_an_answer_lands_after_the_push(
+    cast: Cast, explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SlowNetwork()
+    store.objects.update(cast.arena.store.objects)
+    monkeypatch.setattr(cast.arena, "store", store)
+    monkeypatch.setattr(cast.arena, "toolbox", make_toolbox({LOCATION: store}))
+    cast.world.insert("dredge_blob_candidate", blob_id=cast.layer("dead"), created_ms=1)
+    reset = cast.arena.reset
+
+    def fresh() -> None:
+        reset()
+        store.sent = None
+
+    def time_passes(outcomes: Mapping[str, Outcome]) -> None:
+        """Whatever was sent has landed by the end of its fence; tombstones are due again."""
+        if store.sent is not None and not outcomes["push"].ok:
+            store.land()
+        store.sent = []
+        cast.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL")
+
+    monkeypatch.setattr(cast.arena, "reset", fresh)
+
+    def collected_and_erased() -> None:
+        cast.review()
+        cast.erase()
+
+    explore(
+        erase=collected_and_erased,
+        push=cast.push_blob("dead"),
+        network=store.land,
+        check=time_passes,
+        errors=(DigestBusy,),
+    )

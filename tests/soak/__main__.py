@@ -1,0 +1,169 @@
+"""A bounded soak: `python -m tests.soak --seconds 60 --seed 1 [--json]`, or `make soak SOAK_SECONDS=60`.
+
+Real servers, the Procfile's workers and beat, and processes that push, sign, mount, move, delete,
+restore and pull, while workers and clients are killed and servers restart, crash and freeze.  At the
+end everything comes to rest and the books are held against the registry: whoever was told yes has
+everything, every failure has a reason, and no garbage is left.  Exit 1 if one of these is not true.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from honcho.environ import parse_procfile
+
+from model import namespace, repository
+from model.db import connection as database
+from tests.soak.audit import Verdict, audit_journals, audit_registry, come_to_rest
+from tests.soak.journal import Entry, read_journals
+from tests.soak.stage import ROOT, Actors, Chaos, Workers
+from tests.support.databases import memory
+from worker.cli import output
+from worker.cli.embedded import command_environment, create_tables
+from worker.local.embedded import EmbeddedServers
+from worker.settings import Settings
+from worker.storage.base import open_stores
+
+ROLES = {"push": 3, "mount": 1, "move": 1, "delete": 2, "restore": 1, "pull": 2}
+WINDOWS_S = {"now": 0, "soon": 2, "weeks": 1_209_600}
+REPOSITORIES = 2
+TAGS = [f"v{n}" for n in range(6)]
+PUSH_TTL_S = 5
+CHOICES = {
+    "DREDGE_REFERRERS": "cascade",
+    "DREDGE_REFERRER_GRACE_S": "3",
+    "DREDGE_PUSH_TTL_S": str(PUSH_TTL_S),
+    "DREDGE_SCAN_INTERVAL_S": "0.5",
+    "DREDGE_TASK_BUDGET_S": "3",
+    "DREDGE_BATCH_MANIFESTS": "20",
+    # Referrers whose subject was collected before they came are found by the sweep alone.
+    "DREDGE_SWEEP_INTERVAL_S": "2",
+    "DREDGE_SWEEP_DELAY_S": "1",
+}
+PAUSE_S = 2.0
+PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """What a soak did and found."""
+
+    entries: Sequence[Entry]
+    verdicts: tuple[Verdict, ...]
+    chaos: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> list[str]:
+        return [text for verdict in self.verdicts for text in verdict.wrong]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        counts = {name: n for verdict in self.verdicts for name, n in sorted(verdict.counts.items())}
+        return counts | dict(self.chaos)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a soak takes place: servers with tables, repositories, and the children's environment."""
+
+    servers: EmbeddedServers
+    settings: Settings
+    environment: Mapping[str, str]
+    directory: Path
+    repositories: Sequence[int]
+
+
+@contextmanager
+def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITORIES) -> Iterator[Stage]:
+    """Fresh servers and repositories; PostgreSQL is durable, since it is killed."""
+    with tempfile.TemporaryDirectory(prefix="dredge-soak-", dir=memory()) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with EmbeddedServers(directory / "servers") as servers:
+            assert servers.postgres is not None
+            servers.postgres.durable = True
+            servers.postgres.restart()
+            create_tables(servers.database_url)
+            storage = {"DREDGE_STORAGE": f"local_us={servers.storage_url}?fsync=off"}
+            variables = {**servers.environment(), **CHOICES, **storage}
+            settings = Settings.from_env(variables)
+            database.configure(settings.database_url)
+            made = [
+                repository.ensure(namespace.ensure(owner, window_s=window_s).id, f"app{n}").id
+                for owner, window_s in windows_s.items()
+                for n in range(repositories)
+            ]
+            yield Stage(servers, settings, command_environment(variables), directory, made)
+            database.db.close_all()
+
+
+def soak(seconds: float, seed: int, *, logs: Path | None = None) -> Soaked:
+    """Soak for so long, then audit; `logs` is where the processes' logs and journals are kept."""
+    with stage() as where:
+        lines = parse_procfile((ROOT / "Procfile").read_text()).processes
+        lines["worker2"] = lines["worker"] + " -n second@%h"
+        names = ("worker", "worker2")
+        with Workers(lines, where.environment, where.directory) as workers:
+            actors = Actors(ROLES, where.repositories, TAGS, where.environment, where.directory, seed)
+            with actors:
+                chaos = Chaos(random.Random(seed), where.servers, workers, names, actors)
+                chaos.run(seconds, PAUSE_S)
+                crashed = actors.stop()
+            done = audit(where, workers, crashed, chaos)
+        if logs is not None:
+            logs.mkdir(parents=True, exist_ok=True)
+            for path in (*where.directory.glob("*.log"), *where.directory.glob("*.journal")):
+                shutil.copy(path, logs)
+        return done
+
+
+def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos | None = None) -> Soaked:
+    """Bring it to rest and hold the books against it."""
+    policy = where.settings.policy
+    stores = open_stores(where.settings.storage, upload=where.settings.upload_location)
+    began = time.monotonic()
+    left = come_to_rest(policy, patience_s=PATIENCE_S)
+    rest = Verdict()
+    rest.add("client crashed", crashed)
+    rest.add(
+        "worker ended by itself", [f"{name}: {workers.tail(name, 60)}" for name in [workers.ended()] if name]
+    )
+    rest.add("no rest", [f"{left}\n{workers.tail('worker')}"] if left else [])
+    rest.counts["seconds to rest"] = round(time.monotonic() - began)
+    entries = read_journals(where.directory)
+    outages = chaos.outages if chaos else ()
+    verdicts = (audit_journals(entries, outages, PUSH_TTL_S), rest, audit_registry(stores, policy))
+    return Soaked(entries, verdicts, chaos.done if chaos else {})
+
+
+@click.command()
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(1, 86_400))
+@click.option("--seed", default=1, show_default=True)
+@click.option("--logs", type=click.Path(file_okay=False, path_type=Path), help="Keep the logs and journals.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
+def main(seconds: float, seed: int, logs: Path | None, as_json: bool) -> None:
+    """Soak a registry, then hold what was promised against what is there."""
+    done = soak(seconds, seed, logs=logs)
+    if as_json:
+        facts = {"seconds": seconds, "seed": seed, "operations": len(done.entries)}
+        click.echo(json.dumps({**facts, "counts": done.counts, "wrong": done.wrong}))
+    else:
+        output.table(("", ""), [(name, f"{count:,}") for name, count in done.counts.items()])
+        click.echo(f"\n{len(done.entries):,} operations in {seconds:g} s; violations: {len(done.wrong)}")
+    for text in done.wrong:
+        click.echo(text, err=True)
+    sys.exit(1 if done.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

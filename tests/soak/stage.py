@@ -1,0 +1,197 @@
+"""The processes of a soak: servers, workers, actors, and who ill-treats them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from tests.soak.actor import Actor
+from worker.local.demo.processes import Processes
+from worker.local.embedded import EmbeddedServers, Server
+
+STOP_S = 30
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Workers(Processes):
+    """The lines of the Procfile, with their process ids."""
+
+    def pid(self, name: str) -> int:
+        """Of the main process, which leads a group of its own."""
+        return self._running[name].pid
+
+    def __enter__(self) -> Workers:
+        super().__enter__()
+        return self
+
+
+@dataclass
+class Actors:
+    """The actors' processes, by name: `push-1`, `delete-2` …"""
+
+    roles: Mapping[str, int]
+    repositories: Sequence[int]
+    tags: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    seed: int
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    born: int = 0
+
+    def __enter__(self) -> Actors:
+        for role, count in self.roles.items():
+            for _ in range(count):
+                self.start(role)
+        return self
+
+    def start(self, role: str) -> None:
+        """One more actor of a role, with a name that none had before."""
+        self.born += 1
+        name = f"{role}-{self.born}"
+        plan = {
+            "role": role,
+            "name": name,
+            "seed": self.seed,
+            "directory": str(self.directory),
+            "repositories": list(self.repositories),
+            "tags": list(self.tags),
+        }
+        with (self.directory / f"{name}.log").open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", Actor.__module__, json.dumps(plan)],
+                cwd=ROOT,
+                env=dict(self.environment),
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, name: str) -> None:
+        """`kill -9` one, wherever it is, and start another in its place."""
+        process = self.running.pop(name)
+        process.kill()
+        process.wait()
+        self.start(name.partition("-")[0])
+
+    def stop(self) -> list[str]:
+        """Let each end its operation; what those said that ended badly."""
+        bad = [name for name, process in self.running.items() if process.poll() is not None]
+        for process in self.running.values():
+            process.terminate()
+        for name, process in self.running.items():
+            try:
+                if process.wait(STOP_S) not in (0, -signal.SIGTERM) and name not in bad:
+                    bad.append(name)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                bad.append(name)
+        self.running.clear()
+        return [f"{name}: {(self.directory / f'{name}.log').read_text()[-1500:]}" for name in bad]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+@dataclass
+class Chaos:
+    """Kills and outages by dice, one at a time; remembers when the database was away."""
+
+    dice: random.Random
+    servers: EmbeddedServers
+    workers: Workers
+    names: Sequence[str]
+    actors: Actors
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+
+    def run(self, seconds: float, pause_s: float) -> None:
+        """One thing after the other until the time is over."""
+        deadline = time.monotonic() + seconds
+        things = self._things()
+        bag: list[str] = []
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, self.dice.uniform(0.5, 1.5) * pause_s))
+            if not bag:  # each of them once before any comes again
+                bag = self.dice.sample(sorted(things), len(things))
+            if time.monotonic() < deadline:
+                name = bag.pop()
+                things[name]()
+                self._count(name)
+            self._supervise()
+
+    def _count(self, name: str) -> None:
+        self.done[name] = self.done.get(name, 0) + 1
+
+    def _supervise(self) -> None:
+        """A child that is killed while the pool starts takes its worker along: Celery's way.
+
+        Whoever runs a worker starts it again; a worker that ends for any other reason is a fault.
+        """
+        name = self.workers.ended()
+        if name and "Could not start worker processes" in self.workers.tail(name):
+            self.workers.start(name)
+            self._count("worker ended at its start, and started again")
+
+    def _things(self) -> dict[str, Callable[[], None]]:
+        return {
+            "worker killed": self.kill_worker,
+            "worker's child killed": self.kill_child,
+            "client killed": lambda: self.actors.kill(self.dice.choice(sorted(self.actors.running))),
+            "broker restarted": self._valkey(Server.restart),
+            "broker killed": self._valkey(self._crash),
+            "broker frozen": self._valkey(self._freeze),
+            "database restarted": self._postgres(Server.restart),
+            "database killed": self._postgres(self._crash),
+            "database frozen": self._postgres(self._freeze),
+        }
+
+    def kill_worker(self) -> None:
+        """`kill -9` a worker with all of its children, and start it again."""
+        name = self.dice.choice(self.names)
+        self.workers.kill(name)
+        self.workers.start(name)
+
+    def kill_child(self) -> None:
+        """`kill -9` one child of a worker's pool."""
+        parent = self.workers.pid(self.dice.choice(self.names))
+        with suppress(OSError):
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+            if children:
+                os.kill(int(self.dice.choice(children)), signal.SIGKILL)
+
+    def _freeze(self, server: Server) -> None:
+        server.freeze()
+        time.sleep(1)
+        server.thaw()
+
+    def _crash(self, server: Server) -> None:
+        server.kill()
+        server.start()
+
+    def _valkey(self, what: Callable[[Server], None]) -> Callable[[], None]:
+        assert self.servers.valkey is not None
+        return partial(what, self.servers.valkey)
+
+    def _postgres(self, what: Callable[[Server], None]) -> Callable[[], None]:
+        server = self.servers.postgres
+        assert server is not None
+
+        def noted() -> None:
+            begin = time.time()
+            what(server)
+            self.outages.append((begin, time.time()))
+
+        return noted

@@ -1,0 +1,218 @@
+"""A kill sweep: a real process is killed with SIGKILL at every step that it takes, one after the other.
+
+    for point in sweep(arena_of_files, work): ...
+
+The work runs in a forked child whose statements, commits and storage calls are counted; at the
+n-th the child kills itself, before or after the step.  Steps that are tried:
+
+    before and after each statement          before and after each COMMIT
+    before and after each path of an erase   before, in the middle of and after each write
+
+"After COMMIT" is the case where the commit's outcome is unknown to the client: `cut` closes the
+connection's socket right after COMMIT was sent and lets the process live on, as a network would.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from model.db import connection as database
+from model.db.connection import db
+from worker.storage.base import Erased
+from worker.storage.local import LocalStore
+
+DONE, FAILED = 0, 70
+LONGEST_S = 60.0
+
+
+class Counter:
+    """Counts the points of a process and ends it at one of them."""
+
+    def __init__(self, fatal: int, log: Path) -> None:
+        self.fatal, self.count, self._log = fatal, 0, log
+
+    def point(self, what: str) -> None:
+        """One more place to die."""
+        self.count += 1
+        if self.count == self.fatal:
+            self._log.write_text(what)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Files(MutableMapping[str, bytes]):
+    """The objects of a directory store as a mapping, beside the store."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __getitem__(self, path: str) -> bytes:
+        try:
+            return (self._root / path).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(path) from None
+
+    def __setitem__(self, path: str, content: bytes) -> None:
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self._root / path).write_bytes(content)
+
+    def __delitem__(self, path: str) -> None:
+        (self._root / path).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        found = (path for path in self._root.rglob("*") if path.is_file())
+        names = (str(path.relative_to(self._root)) for path in found)
+        return iter(sorted(name for name in names if not name.startswith(".")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class MortalStore(LocalStore):
+    """A directory store in whose calls one can die."""
+
+    counter: Counter | None = None
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, fsync=False)
+        self.objects = Files(root)
+
+    def erase(self, paths: Sequence[str]) -> list[Erased]:
+        """Path by path, so that a bulk delete can be cut in its middle."""
+        found = []
+        for path in paths:
+            self._point(f"before erasing {path}")
+            found += super().erase([path])
+            self._point(f"after erasing {path}")
+        return found
+
+    def write(self, path: str, chunks: Iterable[bytes]) -> int:
+        """Before, between two chunks, and after."""
+        self._point(f"before writing {path}")
+        written = super().write(path, self._mortal(path, chunks))
+        self._point(f"after writing {path}")
+        return written
+
+    def _mortal(self, path: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            self._point(f"while writing {path}")
+
+    def _point(self, what: str) -> None:
+        if self.counter is not None:
+            self.counter.point(what)
+
+
+def install(counter: Counter) -> None:
+    """Count the statements and commits of this process's database."""
+    target = db.obj
+    execute, commit = target.execute_sql, target.commit
+
+    def execute_sql(sql: str, params: Any = None) -> Any:
+        shown = " ".join(sql.split())[:90]
+        counter.point(f"before {shown}")
+        found = execute(sql, params)
+        counter.point(f"after {shown}")
+        return found
+
+    def commit_sql() -> Any:
+        counter.point("before COMMIT")
+        done = commit()
+        counter.point("after COMMIT")
+        return done
+
+    target.execute_sql, target.commit = execute_sql, commit_sql
+
+
+@dataclass(frozen=True)
+class Killed:
+    """One killed run: the number of its last point, and what that was; `finished` where it got through."""
+
+    point: int
+    what: str
+    finished: bool
+
+
+def run_and_kill(url: str, store: MortalStore, work: Callable[[], Any], *, fatal: int, log: Path) -> Killed:
+    """Run `work` in a child on its own connections and kill it at point `fatal`; waits until it is gone.
+
+    Also waits until the server has noticed: its transaction is over when this returns.
+    """
+    log.unlink(missing_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        _live_and_die(url, store, work, Counter(fatal, log), log)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFEXITED(status):
+        if os.WEXITSTATUS(status) != DONE:
+            raise AssertionError(f"the child failed by itself at point {fatal}:\n{log.read_text()}")
+        return Killed(fatal, "", True)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    return Killed(fatal, log.read_text(), False)
+
+
+def _live_and_die(
+    url: str, store: MortalStore, work: Callable[[], Any], counter: Counter, log: Path
+) -> NoReturn:
+    code = FAILED
+    try:
+        database.disown()
+        database.configure(url, application_name="mortal")
+        install(counter)
+        store.counter = counter
+        work()
+        code = DONE
+    except BaseException:  # noqa: BLE001  reported through the log
+        log.write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def wait_for_the_server(rows: Callable[[str], list[Any]]) -> None:
+    """Until no connection of a killed child is left, so that its transaction is rolled back."""
+    end = time.monotonic() + LONGEST_S
+    while rows("SELECT 1 FROM pg_stat_activity WHERE application_name = 'mortal'"):
+        assert time.monotonic() < end, "the server has not noticed that its client died"
+        time.sleep(0.002)
+
+
+def cut_commits(which: int) -> Callable[[], None]:
+    """Cut the connection right after the `which`-th COMMIT has been sent; returns what restores.
+
+    The server carries it out, the client never learns of it: the outcome is unknown.
+    """
+    target = db.obj
+    commit = target.commit
+    seen = 0
+
+    def commit_and_lose() -> Any:
+        nonlocal seen
+        seen += 1
+        if seen != which:
+            return commit()
+        connection = target.connection()
+        _send_commit(connection)
+        # An answer that came before the socket was shut must not be read after all.
+        connection.close()
+        return commit()
+
+    target.commit = commit_and_lose
+    return lambda: target.__dict__.pop("commit", None)
+
+
+def _send_commit(connection: Any) -> None:
+    """COMMIT as a message of the protocol, and the socket shut behind it."""
+    query = b"COMMIT\0"
+    message = b"Q" + (len(query) + 4).to_bytes(4, "big") + query
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.setblocking(True)
+        wire.sendall(message)
+        # The server reads what was sent before it learns that nobody listens.
+        wire.shutdown(socket.SHUT_RDWR)

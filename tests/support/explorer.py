@@ -1,0 +1,190 @@
+"""A race explorer: every interleaving of a few real operations, on a real PostgreSQL.
+
+    arena = Arena(world, toolbox)                 # saves the world's rows and objects
+    explorer = Explorer(arena, limit=200, preemptions=2, seed=1)
+    report = explorer.explore(Race("case 5", {"collect": ..., "push": ...}, claims=...))
+
+A *schedule* is a list of actor numbers: who is let go at each step.  The first one lets every
+operation run to its end; further ones differ from one that was run at one place, where another
+actor goes first.  A place is worth it only if the step taken there conflicts with something the
+other actor does later (same table, one of the two changes or locks): the rest commutes.
+Schedules with fewer preemptions come first, since most races need one or two; ties are broken by
+the seed.  `limit` and `preemptions` bound the search; a `Report` says whether it was complete.
+
+After each schedule `arena.verify` looks at the database, at the store and at what the operations
+answered.  A failure prints the schedule and its steps; `explorer.replay(race, schedule)` runs
+that one again.  `REPLAY=0,0,1,…` in the environment does the same for a whole test.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import psycopg2
+
+from tests.support.explorer_steps import Actor, Outcome, Stage, Step
+
+Schedule = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Operations that run at once.  `check` gets their outcomes by name and raises where they lie."""
+
+    name: str
+    actors: Mapping[str, Callable[[], Any]]
+    check: Callable[[Mapping[str, Outcome]], None] = lambda outcomes: None
+
+
+class Ground(Protocol):
+    """Where races are run: `tests.support.race_harness.Arena`."""
+
+    url: str
+
+    def reset(self) -> None:
+        """Everything as it was before the first run."""
+
+    def verify(self, race: Race, outcomes: Mapping[str, Outcome]) -> None:
+        """Raise where an invariant is broken or an answer was a lie."""
+
+
+@dataclass
+class Trace:
+    """What happened at each place: who could go, who went, and what he did."""
+
+    ready: list[tuple[int, ...]] = field(default_factory=list)
+    chosen: list[int] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def preemptions(self, upto: int) -> int:
+        """How often, before place `upto`, one went although the one before could have gone on."""
+        pairs = zip(self.chosen[:upto], self.chosen[1:upto], self.ready[1:upto], strict=False)
+        return sum(before != now and before in ready for before, now, ready in pairs)
+
+    def show(self, names: Sequence[str]) -> str:
+        """The steps in their order, for people."""
+        width = max(map(len, names))
+        lines = [f"  {names[n]:<{width}}  {step}" for n, step in zip(self.chosen, self.steps, strict=True)]
+        return "\n".join(lines)
+
+
+@dataclass
+class Report:
+    """How far an exploration came."""
+
+    race: str
+    schedules: int = 0
+    steps: int = 0
+    longest: int = 0
+    blocked: int = 0
+    complete: bool = False
+    outcomes: set[tuple[str, ...]] = field(default_factory=set)
+
+
+class Explorer:
+    """Runs races on one ground, bounded and repeatable."""
+
+    def __init__(self, ground: Ground, *, limit: int, preemptions: int = 2, seed: int = 1) -> None:
+        self.ground, self.limit, self.bound = ground, limit, preemptions
+        self._random = random.Random(seed)
+        self.seed = seed
+        self._monitor = psycopg2.connect(ground.url)
+        self._monitor.autocommit = True
+
+    def close(self) -> None:
+        """Close the connection that looks at locks."""
+        self._monitor.close()
+
+    def explore(self, race: Race) -> Report:
+        """Run schedules until none is left or the limit is reached; raises at the first that fails."""
+        report = Report(race.name)
+        if replay := os.environ.get("REPLAY"):
+            self._run(race, tuple(map(int, replay.split(","))), report)
+            return report
+        frontier: list[tuple[int, float, Schedule]] = [(0, 0.0, ())]
+        known: set[Schedule] = {()}
+        while frontier and report.schedules < self.limit:
+            _, _, prefix = heapq.heappop(frontier)
+            trace = self._run(race, prefix, report)
+            for cost, schedule in self._alternatives(trace, len(prefix)):
+                if schedule not in known and cost <= self.bound:
+                    known.add(schedule)
+                    heapq.heappush(frontier, (cost, self._random.random(), schedule))
+        report.complete = not frontier
+        return report
+
+    def replay(self, race: Race, schedule: Schedule) -> None:
+        """Run one schedule again."""
+        self._run(race, schedule, Report(race.name))
+
+    def _alternatives(self, trace: Trace, start: int) -> list[tuple[int, Schedule]]:
+        """Schedules that let another actor go first at one place of the trace."""
+        found = []
+        for place in range(start, len(trace.chosen)):
+            for other in trace.ready[place]:
+                if other != trace.chosen[place] and self._matters(trace, place, other):
+                    schedule = (*trace.chosen[:place], other)
+                    before = trace.chosen[place - 1] if place else other
+                    preempts = before != other and before in trace.ready[place]
+                    found.append((trace.preemptions(place) + preempts, schedule))
+        return found
+
+    def _matters(self, trace: Trace, place: int, other: int) -> bool:
+        step = trace.steps[place]
+        later = zip(trace.chosen[place + 1 :], trace.steps[place + 1 :], strict=True)
+        return any(actor == other and step.conflicts(then) for actor, then in later)
+
+    def _run(self, race: Race, prefix: Schedule, report: Report) -> Trace:
+        self.ground.reset()
+        names = list(race.actors)
+        actors = [Actor(name, work) for name, work in race.actors.items()]
+        stage, trace = Stage(actors, self._monitor), Trace()
+        try:
+            try:
+                self._play(stage, trace, prefix, report)
+            finally:
+                stage.abandon()
+            outcomes = {actor.name: actor.outcome or Outcome() for actor in actors}
+            self.ground.verify(race, outcomes)
+        except BaseException as error:
+            shown = ",".join(map(str, trace.chosen))
+            endings = "\n".join(f"  {a.name} ended with {a.outcome}" for a in actors)
+            raise AssertionError(
+                f"{race.name}: {type(error).__name__}: {error}\nseed {self.seed}, schedule REPLAY={shown}\n"
+                f"{trace.show(names)}\n{endings}"
+            ) from error
+        report.schedules += 1
+        report.steps += len(trace.chosen)
+        report.longest = max(report.longest, len(trace.chosen))
+        report.outcomes.add(tuple(_ending(outcome) for outcome in outcomes.values()))
+        return trace
+
+    def _play(self, stage: Stage, trace: Trace, prefix: Schedule, report: Report) -> None:
+        stage.begin()
+        last = 0
+        while True:
+            ready = stage.ready()
+            if not ready:
+                if all(actor.outcome is not None for actor in stage.actors):
+                    return
+                stage.wait_for_the_server()
+                continue
+            place = len(trace.chosen)
+            wanted = prefix[place] if place < len(prefix) else last
+            last = wanted if wanted in ready else ready[0]
+            step = stage.actors[last].pending
+            assert step is not None
+            trace.ready.append(tuple(ready))
+            trace.chosen.append(last)
+            trace.steps.append(step)
+            stage.advance(last)
+            report.blocked += any(actor.blocked for actor in stage.actors)
+
+
+def _ending(outcome: Outcome) -> str:
+    return "yes" if outcome.ok else type(outcome.error).__name__

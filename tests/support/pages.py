@@ -1,0 +1,102 @@
+"""Pages made of what the code says about itself: `make docs` writes the commands and the settings' rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+from click import Group
+from click.testing import CliRunner
+
+from worker.cli import COMMANDS, dredge
+from worker.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "commands.md"
+CONFIGURATION = DOCS / "configuration.md"
+
+HEAD = """\
+# Commands
+
+What each command says about itself (`make docs` writes this page). All read `DREDGE_*` variables, see
+[configuration](configuration.md). Tables go to standard output, progress and errors to standard error; with
+`--json` a command prints JSON lines. The exit code is 0 when it is done, 1 when it failed and 2 when it was
+called wrongly.
+
+A repository is written `namespace/name`, a tag `namespace/name:tag`, a manifest `namespace/name@sha256:…`.
+"""
+
+
+def below(name: str) -> list[tuple[str, ...]]:
+    """The command, and the commands of its group."""
+    found = dredge.get_command(None, name)  # type: ignore[arg-type]
+    more = found.commands if isinstance(found, Group) else ()
+    return [(name,), *((name, deeper) for deeper in more)]
+
+
+def help_of(command: tuple[str, ...]) -> str:
+    """What the command prints for `--help`."""
+    arguments = [*command, "--help"]
+    result = CliRunner().invoke(dredge, arguments, terminal_width=88, prog_name="dredge")
+    if result.exit_code:
+        raise RuntimeError(f"dredge {' '.join(arguments)}: {result.output} {result.exception!r}")
+    return result.output
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *_sections()])
+
+
+def _sections() -> Iterator[str]:
+    for name in COMMANDS:
+        yield f"## dredge {name}\n"
+        for command in below(name):
+            yield f"```\n{help_of(command).rstrip()}\n```\n"
+
+
+def setting_row(field: Field[Any]) -> str:
+    """A setting's row in the table of `docs/configuration.md`."""
+    help = field.metadata["help"].replace("|", "\\|")
+    secret = " (secret)" if field.metadata["secret"] else ""
+    return f"| `{_variable(field)}` | {_default(field)} | {help}{secret} |"
+
+
+def _variable(field: Field[Any]) -> str:
+    per_kind = {"cache_ttls": "CACHE_TTL_<KIND>", "cache_sizes": "CACHE_MAX_BYTES_<KIND>"}
+    return PREFIX + per_kind.get(field.name, field.name.upper())
+
+
+def _default(field: Field[Any]) -> str:
+    value = field.default
+    if value is MISSING or value == "":
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) and value < 1e6 else f"`{value}`"
+
+
+def refreshed_configuration(text: str) -> str:
+    """The page with a current row for each setting; a new one stands after its neighbour in the code."""
+    rows = {_variable(field): setting_row(field) for field in fields(Settings)}
+    named = re.compile(r"\| `([^`]+)` \|")
+    lines: list[str] = []
+    for line in text.splitlines():
+        variable = match[1] if line.startswith(f"| `{PREFIX}") and (match := named.match(line)) else None
+        if variable is None:
+            lines.append(line)
+        elif variable in rows:
+            lines.append(rows[variable])
+    for before, variable in zip(["", *rows], rows, strict=False):
+        if rows[variable] not in lines:
+            after = rows[before] if before else "| --- | --- | --- |"
+            lines.insert(lines.index(after) + 1, rows[variable])
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    CONFIGURATION.write_text(refreshed_configuration(CONFIGURATION.read_text()))
+    PAGE.write_text(page())

@@ -1,0 +1,103 @@
+"""The whole collector in this process: scan, collect, review and erase until nothing is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.cache.base import DataModelCache
+from model.cache.none import NoBackend
+from model.policy import DEFAULT, Policy
+from worker.jobs.collect import collect_repository
+from worker.jobs.context import Toolbox
+from worker.jobs.erase import erase
+from worker.jobs.review import review
+from worker.jobs.scan import scan
+from worker.settings import Settings
+from worker.storage.base import Store, Stores
+from worker.storage.local import LocalStore
+
+LOCATION = "local_us"
+BUDGET_S = 600.0
+ROUNDS = 60
+
+
+@dataclass
+class Recorded:
+    """A queue that remembers what was enqueued: repositories, and how often the other stages."""
+
+    repositories: list[int] = field(default_factory=list)
+    reviews: int = 0
+    erases: int = 0
+    report_runs: int = 0
+
+    def collect(self, repository_ids: Sequence[int]) -> int:
+        new = [id for id in repository_ids if id not in self.repositories]
+        self.repositories += new
+        return len(new)
+
+    def review(self) -> None:
+        self.reviews += 1
+
+    def erase(self) -> None:
+        self.erases += 1
+
+    def reports(self) -> None:
+        self.report_runs += 1
+
+
+@dataclass
+class Due:
+    """Due repositories in memory."""
+
+    at: dict[int, int] = field(default_factory=dict)
+
+    def remember(self, due: Mapping[int, int]) -> None:
+        for repository, ms in due.items():
+            self.at[repository] = min(ms, self.at.get(repository, ms))
+
+    def take_due(self, now_ms: int, limit: int) -> list[int]:
+        found = sorted((id for id, ms in self.at.items() if ms <= now_ms), key=lambda id: self.at[id])[:limit]
+        for id in found:
+            del self.at[id]
+        return found
+
+
+def make_toolbox(
+    stores: Stores | Mapping[str, Store] | Path, *, policy: Policy = DEFAULT, settings: Settings | None = None
+) -> Toolbox:
+    """A toolbox of real parts, but for the queue, which records, and the cache, which holds nothing."""
+    if isinstance(stores, Path):
+        stores = {LOCATION: LocalStore(stores, fsync=False)}
+    if not isinstance(stores, Stores):
+        stores = Stores(stores, LOCATION)
+    return Toolbox(
+        settings=settings or Settings(),
+        policy=policy,
+        stores=stores,
+        cache=DataModelCache(NoBackend()),
+        queue=Recorded(),
+        due=Due(),
+    )
+
+
+def run_to_quiescence(toolbox: Toolbox) -> int:
+    """Scan, collect, review and erase until a whole round finds nothing; how many rounds it took.
+
+    Fails where it does not come to rest: garbage that is found again and again and never goes.
+    """
+    queue = toolbox.queue
+    assert isinstance(queue, Recorded)
+    for round in range(1, ROUNDS):
+        worked = scan(toolbox).due > 0
+        while queue.repositories:
+            while collect_repository(toolbox, queue.repositories[0], budget_s=BUDGET_S).has_more:
+                pass
+            del queue.repositories[0]
+        worked |= review(toolbox, budget_s=BUDGET_S).candidates > 0
+        cleared = erase(toolbox, budget_s=BUDGET_S)
+        worked |= bool(cleared.objects or cleared.missing or cleared.dropped)
+        if not worked:
+            return round
+    raise AssertionError(f"no rest after {ROUNDS} rounds: something is found again and again")

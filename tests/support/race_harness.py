@@ -1,0 +1,246 @@
+"""The ground that races and kills are run on: a saved world, and what must hold afterwards.
+
+`Arena` saves all rows and objects once; `reset` brings them back in a few milliseconds.  `verify`
+looks for broken invariants right after a run, brings the collector to rest, looks again, and asks
+after every promise that an operation made: whoever was told yes has everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from model.db.clock import NOW_MS_SQL
+from model.fsck import blobs, manifests, queues, quota, tags
+from model.fsck.check import Check
+from model.fsck.references import find_reference_checks
+from model.policy import DEFAULT, Policy
+from model.storage_paths import object_path
+from tests.support.explorer import Race
+from tests.support.explorer_steps import Outcome, hooked
+from tests.support.memory_store import MemoryStore
+from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
+from tests.support.world import World
+from worker.jobs.context import Toolbox
+from worker.settings import Settings
+
+# Work that is not the collector's, and may be left when it has come to rest.
+NOT_OURS = {"event-unpublished", "report-debt", "blob-downloading", "manifest-candidate-later"}
+
+
+@dataclass(frozen=True)
+class TagClaim:
+    """An operation said: this name points at this manifest, and it can be pulled."""
+
+    repository_id: int
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class ManifestClaim:
+    """An operation said: this manifest is there, with all its blobs."""
+
+    repository_id: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class BlobClaim:
+    """An operation said: this blob is there."""
+
+    digest: str
+
+
+Claim = TagClaim | ManifestClaim | BlobClaim
+
+
+class Broken(AssertionError):
+    """An invariant does not hold, or a promise was not kept."""
+
+
+class Arena:
+    """One database and one store in memory; use it as a context."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        policy: Policy = DEFAULT,
+        settings: Settings | None = None,
+        store: Any = None,
+    ) -> None:
+        self.world, self.url, self.policy = world, world.url, policy
+        self.store = MemoryStore() if store is None else store
+        self.toolbox: Toolbox = make_toolbox({LOCATION: self.store}, policy=policy, settings=settings)
+        self._objects: dict[str, bytes] = {}
+        self._restore = ""
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Arena:
+        self._stack.enter_context(hooked())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def put(self, blob: Any, content: bytes = b"") -> None:
+        """Store the object of a blob's row, of its row's size."""
+        size = blob.size or 0
+        self.store.objects[object_path(blob.digest, blob.cas_path, blob.uuid)] = content or b"x" * size
+
+    # --------------------------------------------------------------------------- save and restore
+
+    def save(self) -> None:
+        """Remember all rows and objects as they are now."""
+        tables = [name for name, rows in self.world.snapshot().items() if name != "dredge_migration"]
+        self.world.execute("CREATE SCHEMA IF NOT EXISTS saved")
+        for table in tables:
+            self.world.execute(f'DROP TABLE IF EXISTS saved."{table}"')
+            self.world.execute(f'CREATE TABLE saved."{table}" AS TABLE "{table}"')
+        sequences = self.world.rows(
+            "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public'"
+        )
+        back = "".join(
+            f'DELETE FROM "{table}"; INSERT INTO "{table}" SELECT * FROM saved."{table}";' for table in tables
+        )
+        numbers = "".join(
+            f"SELECT setval('\"{name}\"', {last or 1}, {'true' if last else 'false'});"
+            for name, last in sequences
+        )
+        self._restore = f"BEGIN; SET LOCAL session_replication_role = replica; {back} {numbers} COMMIT;"
+        self._objects = dict(self.store.objects)
+        self.world.execute("DEALLOCATE ALL")
+        self.world.execute("PREPARE violations AS " + _query(self.policy, "violation"))
+        self.world.execute("PREPARE pending AS " + _query(self.policy, "pending"))
+
+    def reset(self) -> None:
+        """Everything as it was when it was saved."""
+        self.world.execute(self._restore)
+        self.store.objects.clear()
+        self.store.objects.update(self._objects)
+
+    # ------------------------------------------------------------------------------------- verify
+
+    def verify(self, race: Race, outcomes: Mapping[str, Outcome]) -> None:
+        """Raise `Broken` unless every invariant holds, before and after the collector comes to rest."""
+        race.check(outcomes)
+        claims = [claim for outcome in outcomes.values() if outcome.ok for claim in claims_of(outcome.value)]
+        self.check("right after")
+        self.keep(claims, "right after")
+        run_to_quiescence(self.toolbox)
+        self.check("at rest")
+        self.check_rest()
+        self.keep(claims, "at rest")
+
+    def check(self, when: str) -> None:
+        """No invariant of rows, objects and quota is broken."""
+        broken = dict(self.world.rows("EXECUTE violations"))
+        broken |= {f"object {path}": what for path, what in self._objects_against_rows()}
+        if broken:
+            raise Broken(f"{when}: {broken}")
+
+    def check_rest(self) -> None:
+        """Nothing is left to do."""
+        left = {name: count for name, count in self.world.rows("EXECUTE pending") if name not in NOT_OURS}
+        if left:
+            raise Broken(f"left at rest: {left}")
+
+    def _objects_against_rows(self) -> Iterator[tuple[str, str]]:
+        needed: dict[str, int | None] = {}
+        known = {path for (path,) in self.world.rows("SELECT path FROM dredge_tombstone")}
+        known |= {f"uploads/{uuid}" for (uuid,) in self.world.rows("SELECT uuid FROM blobupload")}
+        for digest, cas, uuid, size, used in self.world.rows(_PLACED):
+            path = object_path(digest, cas, uuid)
+            known.add(path)
+            if used:
+                needed[path] = size
+        for path, size in needed.items():
+            if path not in self.store.objects:
+                yield path, "is needed and missing"
+            elif size is not None and len(self.store.objects[path]) != size:
+                yield path, f"has {len(self.store.objects[path])} bytes, its row says {size}"
+        for path in self.store.objects.keys() - known:
+            yield path, "is known to no row"
+
+    def keep(self, claims: list[Claim], when: str) -> None:
+        """Every promise holds."""
+        for claim in claims:
+            if isinstance(claim, BlobClaim):
+                self._keep_blob(claim.digest, claim, when)
+                continue
+            if isinstance(claim, TagClaim):
+                self._keep_tag(claim, when)
+            self._keep_manifest(claim, when)
+
+    def _keep_tag(self, claim: TagClaim, when: str) -> None:
+        found = self.world.rows(
+            "SELECT m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id WHERE t.repository_id = %s"
+            f" AND t.name = %s AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > {NOW_MS_SQL})",
+            (int(claim.repository_id), claim.name),
+        )
+        if found != [(claim.digest,)]:
+            raise Broken(f"{when}: {claim} was promised, found {found}")
+
+    def _keep_manifest(self, claim: TagClaim | ManifestClaim, when: str) -> None:
+        manifest = self.world.value(
+            "SELECT id FROM manifest WHERE repository_id = %s AND digest = %s",
+            (int(claim.repository_id), claim.digest),
+        )
+        if manifest is None:
+            raise Broken(f"{when}: {claim} was promised and its manifest is gone")
+        below = (
+            "WITH RECURSIVE below(id) AS (SELECT %s::int UNION SELECT c.child_manifest_id FROM below"
+            " JOIN manifestchild c ON c.manifest_id = below.id)"
+            " SELECT DISTINCT b.content_checksum FROM below JOIN manifestblob m ON m.manifest_id = below.id"
+            " JOIN imagestorage b ON b.id = m.blob_id"
+        )
+        for (digest,) in self.world.rows(below, (manifest,)):
+            self._keep_blob(digest, claim, when)
+
+    def _keep_blob(self, digest: str, claim: Claim, when: str) -> None:
+        rows = self.world.rows(
+            "SELECT content_checksum, cas_path, uuid FROM imagestorage WHERE content_checksum = %s", (digest,)
+        )
+        if not any(object_path(*row) in self.store.objects for row in rows):
+            raise Broken(f"{when}: {claim} was promised; blob {digest} has {len(rows)} rows and no object")
+
+
+def claims_of(value: Any) -> list[Claim]:
+    """An actor returns a claim, several, or something else that promises nothing."""
+    if isinstance(value, (TagClaim, ManifestClaim, BlobClaim)):
+        return [value]
+    return [claim for part in value for claim in claims_of(part)] if isinstance(value, (list, tuple)) else []
+
+
+_PLACED = """
+SELECT b.content_checksum, b.cas_path, b.uuid, b.image_size,
+       EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
+           OR b.uploading IS NOT TRUE AND EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
+               AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC')
+FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id
+"""
+
+
+def _query(policy: Policy, kind: str) -> str:
+    """All checks of fsck in one statement: (name, count) of those that are not zero."""
+    values: dict[str, Any] = {
+        "now_ms": NOW_MS_SQL,
+        "immutable_stays": policy.protects_immutable,
+        "cascade": policy.referrers == "cascade",
+        "grace_ms": policy.referrer_grace_ms,
+        "upload_ttl_ms": policy.upload_ttl_ms,
+        "above": 0,
+        "upto": 2**31 - 1,
+    }
+    checks: list[Check] = [
+        *(find_reference_checks() if kind == "violation" else ()),
+        *(c for module in (tags, manifests, blobs, queues, quota) for c in module.CHECKS if c.kind == kind),
+        *(c for c in manifests.SLICED if c.kind == kind),
+    ]
+    counted = " UNION ALL ".join(
+        f"SELECT '{c.name}', (SELECT count(*) FROM ({c.sql % values}) x)" for c in checks
+    )
+    return f"SELECT name, n FROM ({counted}) AS found(name, n) WHERE n > 0"

@@ -1,0 +1,140 @@
+"""What changed in the database: the end of every story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.rows import Rows
+
+Key = Any
+Table = dict[Key, dict[str, Any]]
+
+# Names of the model beside the names of the tables.
+ALIASES = {"blob": "imagestorage", "placement": "imagestorageplacement", "namespace": "user"}
+
+# Rows that mean nothing without the row they refer to: they go with it, and need not be named.
+FOLLOWERS = {
+    "manifestblob": {"manifest_id": "manifest"},
+    "manifestchild": {"manifest_id": "manifest"},
+    "manifestlabel": {"manifest_id": "manifest"},
+    "manifestsecuritystatus": {"manifest_id": "manifest"},
+    "imagestorageplacement": {"storage_id": "imagestorage"},
+    "imagestoragesignature": {"storage_id": "imagestorage"},
+    "tagnotificationsuccess": {"tag_id": "tag"},
+}
+
+
+@dataclass
+class Changes:
+    """Keys by table: `removed`, `added`, and `changed` as {key: {column: (before, after)}}."""
+
+    removed: dict[str, dict[Key, dict[str, Any]]] = field(default_factory=dict)
+    added: dict[str, dict[Key, dict[str, Any]]] = field(default_factory=dict)
+    changed: dict[str, dict[Key, dict[str, tuple[Any, Any]]]] = field(default_factory=dict)
+
+    def fill(self, before: dict[str, Table], after: dict[str, Table]) -> None:
+        """Compare two snapshots."""
+        for name in sorted(before.keys() | after.keys()):
+            old, new = before.get(name, {}), after.get(name, {})
+            _keep(self.removed, name, {key: old[key] for key in old if key not in new})
+            _keep(self.added, name, {key: new[key] for key in new if key not in old})
+            _keep(
+                self.changed,
+                name,
+                {key: _differences(old[key], new[key]) for key in old if key in new and old[key] != new[key]},
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added or self.changed)
+
+
+def _keep(where: dict[str, Any], name: str, rows: dict[Key, Any]) -> None:
+    if rows:
+        where[name] = rows
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (old[name], new[name]) for name in old if old[name] != new.get(name)}
+
+
+class Snapshots(Rows):
+    """Snapshots of all tables, and the diffs that tests end in."""
+
+    def snapshot(self) -> dict[str, Table]:
+        """{table: {primary key: row}} of every table in the database, Dredge's own too."""
+        keys: dict[str, list[str]] = {}
+        for name, column in self.rows(_PRIMARY_KEYS):
+            keys.setdefault(name, []).append(column)
+        union = " UNION ALL ".join(
+            f"SELECT '{name}', jsonb_build_array({', '.join(columns)}), to_jsonb(t) FROM \"{name}\" t"
+            for name, columns in keys.items()
+        )
+        found: dict[str, Table] = {name: {} for name in keys}
+        for name, key, row in self.rows(union):
+            found[name][key[0] if len(key) == 1 else tuple(key)] = row
+        return found
+
+    @contextmanager
+    def changes(self) -> Iterator[Changes]:
+        """What the block changes, own tables too: `with world.changes() as changes: …; changes.removed`."""
+        found = Changes()
+        before = self.snapshot()
+        yield found
+        found.fill(before, self.snapshot())
+
+    @contextmanager
+    def only_removes(
+        self, *, may_change: Iterable[str] = (), **rows: int | Iterable[int]
+    ) -> Iterator[Changes]:
+        """The block removes exactly these rows of the registry's tables, adds none and changes none.
+
+        Rows that follow a removed one (`manifestblob` a manifest, a placement its blob, …) need not
+        be named.  Dredge's own tables and those in `may_change` are not looked at.
+        """
+        with self.changes() as found:
+            yield found
+        wanted = {ALIASES.get(name, name): _ids(value) for name, value in rows.items()}
+        ignored = {ALIASES.get(name, name) for name in may_change}
+        removed = {
+            name: {
+                key for key, row in gone.items() if name in wanted or not _follows(name, row, found.removed)
+            }
+            for name, gone in found.removed.items()
+            if not _own(name) and name not in ignored
+        }
+        assert {name: ids for name, ids in removed.items() if ids} == {
+            name: ids for name, ids in wanted.items() if ids
+        }, "other rows were removed than the test says"
+        for what, kept in (("added", found.added), ("changed", found.changed)):
+            other = {name: kept[name] for name in kept if not _own(name) and name not in ignored}
+            assert not other, f"rows were {what}: {other}"
+
+    def unchanged(self) -> Any:
+        """The block changes nothing in the registry's tables."""
+        return self.only_removes()
+
+
+def _own(table: str) -> bool:
+    return table.startswith("dredge_")
+
+
+def _ids(value: int | Iterable[int]) -> set[int]:
+    return {int(value)} if isinstance(value, int) else {int(row) for row in value}
+
+
+def _follows(table: str, row: dict[str, Any], removed: dict[str, dict[Key, Any]]) -> bool:
+    return any(row[column] in removed.get(to, {}) for column, to in FOLLOWERS.get(table, {}).items())
+
+
+_PRIMARY_KEYS = """
+SELECT c.relname, quote_ident(a.attname)
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indrelid
+JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, n) ON true
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE i.indisprimary AND c.relnamespace = current_schema()::regnamespace
+ORDER BY c.relname, k.n
+"""

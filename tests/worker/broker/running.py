@@ -1,0 +1,86 @@
+"""Real worker and beat processes on the test session's servers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass
+class Process:
+    """A running process and the file that its log goes to."""
+
+    process: subprocess.Popen[bytes]
+    path: Path
+
+    @property
+    def log(self) -> str:
+        """Everything it has said."""
+        return self.path.read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60) -> int:
+        """Send a signal and wait; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+    def wait_for(self, text: str, timeout_s: float = 30) -> None:
+        """Wait until the log has `text`; fail with the log."""
+        eventually(lambda: text in self.log or self.process.poll() is not None, timeout_s, self)
+        assert text in self.log, self.log
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 10, *running: Process) -> None:
+    """Wait until the condition holds; fail with the processes' logs."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "\n".join(each.log[-5000:] for each in running) or "in vain"
+        time.sleep(0.02)
+
+
+@contextmanager
+def celery(
+    environment: dict[str, str], directory: Path, *arguments: str, app: str = "worker"
+) -> Iterator[Process]:
+    """`celery -A worker …` with this environment, stopped at the end."""
+    number = len(list(directory.glob("celery-*.log")))
+    path = directory / f"celery-{number}.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", app, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        running = Process(process, path)
+        try:
+            yield running
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+@contextmanager
+def worker(
+    environment: dict[str, str], directory: Path, *options: str, concurrency: int = 1, app: str = "worker"
+) -> Iterator[Process]:
+    """A worker that is ready, without the chatter between workers."""
+    quiet = ("--without-mingle", "--without-gossip", "-c", str(concurrency), "-n", f"{directory.name}@%h")
+    with celery(environment, directory, "worker", *quiet, *options, app=app) as running:
+        running.wait_for("ready.")
+        yield running

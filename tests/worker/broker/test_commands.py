@@ -1,0 +1,93 @@
+"""`dredge events tail` and `dredge enqueue`, as people and scripts use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from model import registry
+from tests.support.world import World
+from tests.worker.broker.running import ROOT, eventually
+from worker.broker import routes
+from worker.events.publisher import Publisher
+from worker.events.relay import relay
+
+DREDGE = [sys.executable, "-c", "from worker.cli import main; main()"]
+
+
+@contextmanager
+def dredge(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*DREDGE, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def tails(broker: Any) -> list[str]:
+    return [b for b in broker.smembers("dredge:_kombu.binding.registry.events") if "dredge.tail" in b]
+
+
+def test_tail_prints_what_happens_and_leaves_no_queue_behind(
+    world: World, environment: dict[str, str], broker: Any, valkey: str
+) -> None:
+    world.tag("v1")
+    with dredge(environment, "events", "tail", "--json", "--limit", "1", "--type", "tag.*") as running:
+        eventually(lambda: tails(broker))
+        registry.delete_tag("acme/app", "v1")
+        relay(Publisher(valkey, "dredge:"))
+        output, errors = running.communicate(timeout=20)
+    assert running.returncode == 0, errors
+    assert json.loads(output)["subject"] == "acme/app:v1"
+    assert tails(broker) == []
+
+
+def test_tail_is_readable_and_ends_cleanly_with_ctrl_c(
+    world: World, environment: dict[str, str], broker: Any, valkey: str
+) -> None:
+    world.tag("v1")
+    with dredge(environment, "events", "tail") as running:
+        eventually(lambda: tails(broker))
+        registry.delete_tag("acme/app", "v1")
+        relay(Publisher(valkey, "dredge:"))
+        assert running.stdout is not None
+        shown = running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+    assert "registry.tag.deleted" in shown and "acme/app:v1" in shown
+    assert tails(broker) == []
+
+
+def test_enqueue_sends_one_task_for_each_repository(
+    world: World, environment: dict[str, str], broker: Any
+) -> None:
+    prompt = world.repository("prompt", namespace=world.namespace("now", window_s=0))
+    world.tag("old", repository=prompt, ended_ms=1000)
+    world.tag("kept")
+    asked = [["enqueue", "acme/app", "now/prompt", "--json"], ["enqueue", "--all", "--json"]]
+    for arguments, expected in zip(asked, (2, 1), strict=True):
+        with dredge(environment, *arguments) as running:
+            output, errors = running.communicate(timeout=20)
+        assert json.loads(output) == {"repositories": expected}, errors
+    assert broker.llen("dredge:" + routes.COLLECT_QUEUE) == 3
+
+
+def test_enqueue_asks_for_repositories_that_can_be(environment: dict[str, str]) -> None:
+    for arguments, code in ((["enqueue"], 2), (["enqueue", "--all", "a/b"], 2), (["enqueue", "no-slash"], 1)):
+        with dredge(environment, *arguments) as running:
+            running.communicate(timeout=20)
+        assert running.returncode == code

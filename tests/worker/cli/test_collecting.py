@@ -1,0 +1,129 @@
+"""`dredge scan`, `plan` and `collect`, as a person and as a script uses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.policy import HOUR_MS
+from tests.support.world import World
+from tests.worker.cli.conftest import Dredge, Garbage
+
+TOTAL = {"repositories", "tags", "manifests", "blobs", "bytes"}
+
+
+def test_scan_lists_who_has_garbage_longest_waiting_first(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    other = world.repository("other")
+    garbage.image("recent", dead_for_ms=HOUR_MS)
+    garbage.image("old", repository=other, dead_for_ms=5 * HOUR_MS)
+    with world.changes() as changes:
+        said = dredge("scan", "--json")
+        text = dredge("scan")
+    assert not changes
+    assert [line["repository"] for line in said.lines] == ["acme/other", "acme/app"]
+    assert [set(line) for line in said.lines] == [{"repository", "due_ms", "waiting_ms"}] * 2
+    assert [line["waiting_ms"] // HOUR_MS for line in said.lines] == [5, 1]
+    assert text.code == 0 and "2 repositories with garbage\n" in text.out and "5h 0m" in text.out
+
+
+def test_scan_lists_no_more_than_asked_for(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    for n in range(4):
+        garbage.image(f"t{n}", repository=world.repository(f"repo-{n}"), dead_for_ms=HOUR_MS * (9 - n))
+    said = dredge("scan", "--limit", "2", "--json")
+    assert [line["repository"] for line in said.lines] == ["acme/repo-0", "acme/repo-1"]
+    assert "2 repositories with garbage or more" in dredge("scan", "--limit", "2").out
+
+
+def test_scan_of_a_clean_registry_says_so(dredge: Dredge, garbage: Garbage) -> None:
+    assert dredge("scan", "--json").out == "" and garbage.objects() == 1
+    assert "0 repositories with garbage" in dredge("scan").out
+
+
+def test_plan_says_what_collect_then_does(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    other = world.repository("other")
+    dead = [garbage.image("v1", size=1000, dead_for_ms=1), garbage.image("v2", size=24, dead_for_ms=1)]
+    dead.append(garbage.image("v1", size=7, repository=other, dead_for_ms=1))
+    with world.changes() as changes:
+        planned = dredge("plan", "--json")
+    assert not changes and planned.code == 0
+    *each, total = planned.lines
+    assert total == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 3, "bytes": 1031}
+    named = {line["repository"]: (line["tags"], line["manifests"]) for line in each}
+    assert named["acme/app"][0] == ["acme/app:v1", "acme/app:v2"]
+    assert named["acme/other"] == (["acme/other:v1"], [f"acme/other@{dead[2].manifest.digest}"])
+    blobs = world.rows("SELECT id FROM imagestorage WHERE image_size IN (1000, 24, 7)")
+    with world.only_removes(tag=dead, manifest=[tag.manifest for tag in dead], blob=[id for (id,) in blobs]):
+        collected = dredge("collect", "--all", "--json")
+    assert collected.code == 0 and collected.lines == [total] and set(total) == TOTAL
+    assert garbage.objects() == 1
+    assert dredge("plan", "--json").lines == [dict.fromkeys(total, 0)]
+    assert dredge("collect", "--all", "--json").lines == [dict.fromkeys(total, 0)]
+
+
+def test_plan_and_collect_of_one_repository_leave_the_others(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    other = world.repository("other")
+    mine = garbage.image("v1", dead_for_ms=1)
+    garbage.image("v1", repository=other, dead_for_ms=1)
+    text = dredge("plan", "acme/app")
+    assert text.out.splitlines()[:2] == ["acme/app:v1", f"acme/app@{mine.manifest.digest}"]
+    assert text.out.splitlines()[2].startswith("would go: 1 tags and 1 manifests of 1 repositories, 1 blobs")
+    blob = world.value("SELECT blob_id FROM manifestblob WHERE manifest_id = %s", (int(mine.manifest),))
+    with world.only_removes(tag=mine, manifest=mine.manifest, blob=blob):
+        said = dredge("collect", "acme/app")
+    assert said.code == 0
+    assert said.out == "gone: 1 tags and 1 manifests of 1 repositories, 1 blobs (100 B), 1 objects\n"
+    assert garbage.objects() == 2
+
+
+def test_plan_without_a_repository_is_a_table_for_people(dredge: Dredge, garbage: Garbage) -> None:
+    garbage.image("v1", dead_for_ms=1)
+    said = dredge("plan")
+    assert "acme/app" in said.out and said.out.splitlines()[-1].startswith("would go: 1 tags")
+
+
+def test_a_repository_without_garbage_has_an_empty_plan(dredge: Dredge, garbage: Garbage) -> None:
+    said = dredge("plan", "acme/app", "--json")
+    assert said.lines == [{"repositories": 0, "tags": 0, "manifests": 0, "blobs": 0, "bytes": 0}]
+    assert said.code == 0 and garbage.objects() == 1
+
+
+def test_collect_needs_to_be_told_what(dredge: Dredge) -> None:
+    for arguments in (["collect"], ["collect", "acme/app", "--all"]):
+        said = dredge(*arguments)
+        assert said.code == 2 and "give repositories, or --all" in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["plan", "acme/none"], ["collect", "acme/none"], ["history", "acme/none"]],
+)
+def test_an_unknown_repository_is_one_line_and_exit_code_one(dredge: Dredge, arguments: list[str]) -> None:
+    said = dredge(*arguments)
+    assert said.code == 1 and said.out == ""
+    assert said.err.startswith("dredge: There is no repository acme/none")
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["acme", "acme/", "/app", "acme/app:tag", "../x/y z"])
+def test_a_name_that_is_none_is_one_line_and_exit_code_one(dredge: Dredge, name: str) -> None:
+    said = dredge("plan", name)
+    assert said.code == 1 and len(said.err.splitlines()) == 1 and "Traceback" not in said.err
+
+
+def test_objects_that_cannot_be_erased_are_exit_code_one_and_tried_again(
+    world: World, dredge: Dredge, garbage: Garbage, tmp_path: Path
+) -> None:
+    garbage.image("v1", dead_for_ms=1)
+    said = dredge("collect", "--all", "--json", STORAGE=f"mars={tmp_path}", UPLOAD_LOCATION="mars")
+    assert said.code == 1 and said.lines[0]["manifests"] == 1
+    assert said.err.splitlines()[-1].startswith("dredge: 1 objects could not be erased")
+    assert world.rows("SELECT tries, last_error FROM dredge_tombstone") == [
+        (1, "location local_us is not configured")
+    ]
+    world.execute("UPDATE dredge_tombstone SET due_ms = 0")
+    assert dredge("collect", "--all").code == 0 and garbage.objects() == 1

@@ -1,0 +1,152 @@
+"""`dredge status`, `history` and `explain`: what there is to see, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from model.gc.failures import record_failure
+from model.policy import HOUR_MS
+from tests.support.world import World, digest_of
+from tests.worker.cli.conftest import Dredge, Garbage
+
+
+def test_status_tells_the_backlog_and_what_was_freed(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    garbage.image("v1", size=1000, dead_for_ms=3 * HOUR_MS)
+    (before,) = dredge("status", "--json").lines
+    assert (before["repositories_due"], before["whole_registry"], before["freed"]) == (1, True, [])
+    assert before["oldest_overdue_ms"] // HOUR_MS == 3 and before["failures"] == []
+    dredge("collect", "--all")
+    (after,) = dredge("status", "--json").lines
+    assert (after["repositories_due"], after["oldest_overdue_ms"], after["tombstones"]) == (0, 0, 0)
+    acme, objects = after["freed"]
+    assert (acme["namespace"], acme["tags"], acme["manifests"], acme["blobs"]) == ("acme", 1, 1, 1)
+    assert acme["bytes"] == 1000 and (objects["namespace"], objects["objects"]) == ("(objects)", 1)
+
+
+def test_status_shows_people_each_stage_of_the_backlog(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    garbage.image("v1", dead_for_ms=1)
+    record_failure(world.repository_id, "the odd manifest")
+    world.insert(
+        "dredge_tombstone", path="uploads/x", location="mars", size=2048, created_ms=1, due_ms=1, tries=3
+    )
+    with world.changes() as changes:
+        said = dredge("status")
+    assert not changes and said.code == 0
+    lines = {line.strip().split("  ")[0]: line for line in said.out.splitlines() if line.strip()}
+    assert "2.0 KiB, 1 failing" in lines["objects to erase"] and "never" in lines["last scan"]
+    assert "the odd manifest" in lines["acme/app"] and "  in " in lines["acme/app"]
+    assert "0" in lines["repositories with garbage"]
+
+
+def test_status_names_failures_with_their_next_try(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    for _ in range(2):
+        record_failure(world.repository_id, "the odd manifest")
+    record_failure(424_242, "of a repository that went meanwhile")
+    failures = dredge("status", "--json").lines[0]["failures"]
+    assert [(row["repository"], row["failures"]) for row in failures] == [("acme/app", 2), ("#424242", 1)]
+    assert failures[0]["last_error"] == "the odd manifest" and failures[0]["retry_ms"] > world.now_ms
+    assert garbage.objects() == 1
+
+
+def test_history_lists_the_steps_newest_first(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    other = world.repository("other")
+    garbage.image("v1", size=10, dead_for_ms=1)
+    dredge("collect", "--all")
+    garbage.image("v1", size=10, repository=other, dead_for_ms=1)
+    dredge("collect", "acme/other")
+    steps = dredge("history", "--json").lines
+    assert [step["stage"] for step in steps] == ["erase", "review", "collect"] * 2
+    assert [step["id"] for step in steps] == sorted((step["id"] for step in steps), reverse=True)
+    assert steps[1]["repository"] == "acme/other" and steps[1]["bytes"] == 10
+    mine = dredge("history", "acme/app", "--json").lines
+    assert [(step["stage"], step["repository"]) for step in mine] == [
+        ("review", "acme/app"),
+        ("collect", "acme/app"),
+    ]
+    assert len(dredge("history", "--limit", "1", "--json").lines) == 1
+    text = dredge("history")
+    assert text.code == 0 and text.out.count("acme/other") == 2 and "10 B" in text.out
+
+
+def test_history_of_nothing_is_empty(dredge: Dredge, garbage: Garbage) -> None:
+    assert dredge("history", "--json").out == "" and dredge("history").code == 0
+    assert garbage.objects() == 1
+
+
+def explained(dredge: Dredge, digest: str, **settings: str) -> tuple[bool, list[str]]:
+    (said,) = dredge("explain", f"acme/app@{digest}", "--json", **settings).lines
+    assert said["digest"] == digest
+    return said["kept"], said["reasons"]
+
+
+def test_explain_names_the_tags_that_keep_a_manifest(world: World, dredge: Dredge) -> None:
+    manifest = world.tag("latest").manifest
+    world.tag("v1", manifest=manifest, ended_ms=world.now_ms - HOUR_MS)
+    kept, reasons = explained(dredge, manifest.digest)
+    assert kept and reasons[0] == "has the living tag latest" and "v1, which can be restored" in reasons[1]
+    text = dredge("explain", f"acme/app@{manifest.digest}")
+    assert text.code == 0 and text.out.splitlines()[0] == f"manifest {manifest.digest} is kept:"
+
+
+def test_explain_names_the_manifests_that_keep_a_manifest(world: World, dredge: Dredge) -> None:
+    child = world.manifest()
+    index = world.manifest(children=[child])
+    signature = world.manifest(subject=index.digest)
+    world.tag("latest", manifest=index)
+    world.tag("$temp-1", manifest=signature, hidden=True, start_ms=1)
+    assert explained(dredge, child.digest) == (True, [f"is listed by the index {index.digest}"])
+    kept, reasons = explained(dredge, index.digest)
+    assert kept and reasons[-1] == f"is the subject of {signature.digest}"
+    kept, reasons = explained(dredge, signature.digest, REFERRERS="cascade")
+    assert kept and f"lives as long as its subject {index.digest}" in reasons
+
+
+def test_explain_says_what_goes_and_when(world: World, dredge: Dredge) -> None:
+    world.tag("bystander")
+    dead = world.tag("v1", ended_ms=1).manifest
+    untraced = world.manifest()
+    kept, reasons = explained(dredge, dead.digest)
+    assert not kept and reasons[0] == "goes with the next collection" and "past its recovery" in reasons[1]
+    kept, reasons = explained(dredge, untraced.digest)
+    assert not kept and "dredge sweep will find it" in reasons[0]
+    text = dredge("explain", f"acme/app@{dead.digest}")
+    assert text.out.splitlines()[0].endswith("will go:")
+
+
+def test_explain_knows_blobs_and_objects(world: World, dredge: Dredge) -> None:
+    used, pushed, forgotten = world.blob(), world.blob(), world.blob()
+    manifest = world.tag("latest", manifest=world.manifest(blobs=[used])).manifest
+    world.uploaded(pushed)
+    assert explained(dredge, used.digest) == (True, [f"is used by acme/app@{manifest.digest}"])
+    assert explained(dredge, pushed.digest) == (True, ["is held by a push to acme/app"])
+    assert explained(dredge, forgotten.digest)[0] is False
+    stone = {"path": "p", "location": "l", "size": 1, "created_ms": 1, "due_ms": 1}
+    world.insert("dredge_tombstone", digest=digest_of("gone"), tries=2, last_error="denied", **stone)
+    kept, reasons = explained(dredge, digest_of("gone"))
+    assert not kept and "2 failures: denied" in reasons[0]
+
+
+def test_explain_says_that_a_disabled_namespace_is_left_alone(world: World, dredge: Dredge) -> None:
+    dead = world.tag("v1", ended_ms=1).manifest
+    world.execute('UPDATE "user" SET enabled = false')
+    kept, reasons = explained(dredge, dead.digest)
+    assert kept and "left alone" in reasons[0]
+
+
+def test_explain_of_what_nobody_knows_is_one_line(world: World, dredge: Dredge) -> None:
+    world.tag("bystander")
+    said = dredge("explain", f"acme/app@{digest_of('nothing')}")
+    assert said.code == 1 and said.err == f"dredge: nothing here has the digest {digest_of('nothing')}\n"
+    assert dredge("explain", "acme/app@latest").code == 1
+    assert dredge("explain", "acme/app").code == 1
+
+
+def test_looking_changes_nothing(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    dead = garbage.image("v1", dead_for_ms=1)
+    with world.changes() as changes:
+        dredge("status")
+        dredge("history")
+        dredge("explain", f"acme/app@{dead.manifest.digest}")
+    assert not changes, asdict(changes)

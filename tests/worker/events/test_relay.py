@@ -1,0 +1,254 @@
+"""From the outbox to the exchange: in order, at least once, never what was rolled back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kombu import Queue
+
+from model.db.connection import connection, transaction
+from model.errors import DatabaseUnavailable
+from model.events import outbox
+from model.events import record as events
+from tests.support.world import World
+from worker.broker.connection import BrokerUnavailable
+from worker.events.exchange import EXCHANGE
+from worker.events.exchange import connection as broker_connection
+from worker.events.publisher import Publisher
+from worker.events.relay import heal, relay
+from worker.local.embedded import EmbeddedServers
+
+
+@pytest.fixture
+def publisher(valkey: str) -> Iterator[Publisher]:
+    made = Publisher(valkey, "dredge:")
+    heal_once(made)
+    yield made
+    made.close()
+
+
+def heal_once(publisher: Publisher) -> None:
+    publisher.restore_bindings()
+    publisher.remember_epoch()
+
+
+def record(*names: str, repository_id: int = 1) -> None:
+    with transaction():
+        for name in names:
+            events.record(
+                events.TAG_DELETED, subject=name, data={"n": name}, now_ms=1000, repository_id=repository_id
+            )
+
+
+def relay_all(publisher: Publisher) -> int:
+    step = relay(publisher)
+    sent = step.events
+    while step.has_more:
+        step = relay(publisher)
+        sent += step.events
+    return sent
+
+
+def arrived(valkey: str, queue: str = "dredge.events") -> list[str]:
+    """The subjects that wait in a queue, in order; they are taken out."""
+    subjects: list[str] = []
+    with broker_connection(valkey, "dredge:") as link:
+        simple = link.SimpleQueue(Queue(queue, EXCHANGE, routing_key="#"))
+        while True:
+            try:
+                message = simple.get(block=False)
+            except simple.Empty:
+                return subjects
+            subjects.append(message.payload["subject"])
+            message.ack()
+
+
+def test_events_arrive_in_the_order_of_their_changes_and_once(
+    database: str, valkey: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.events.relay.BATCH_ROWS", 100)
+    names = [f"tag{n}" for n in range(250)]
+    record(*names)
+    assert relay_all(publisher) == 250
+    assert arrived(valkey) == names
+    assert relay_all(publisher) == 0
+    assert outbox.count_unpublished() == 0
+
+
+def test_a_change_that_was_rolled_back_is_never_told(
+    database: str, valkey: str, publisher: Publisher
+) -> None:
+    with pytest.raises(RuntimeError), transaction():
+        record("undone")
+        raise RuntimeError
+    record("done")
+    relay_all(publisher)
+    assert arrived(valkey) == ["done"]
+
+
+def test_a_change_that_is_not_committed_yet_is_told_later(
+    database: str, valkey: str, publisher: Publisher, world: World
+) -> None:
+    world.execute("BEGIN")
+    world.insert(
+        "dredge_event",
+        event_id="0" * 36,
+        type="registry.tag.deleted",
+        subject="slow",
+        data="{}",
+        created_ms=1,
+    )
+    record("quick")
+    relay_all(publisher)
+    world.execute("COMMIT")
+    relay_all(publisher)
+    assert arrived(valkey) == ["quick", "slow"]
+
+
+def test_while_one_relay_is_at_work_another_does_nothing(
+    database: str, valkey: str, publisher: Publisher
+) -> None:
+    record("once")
+    inside, done = threading.Event(), threading.Event()
+
+    class Slow(Publisher):
+        def publish(self, events: Any, removals: Any = ()) -> int:
+            inside.set()
+            done.wait(5)
+            return super().publish(events, removals)
+
+    def slowly() -> None:
+        with connection():
+            relay(Slow(valkey, "dredge:"))
+
+    first = threading.Thread(target=slowly)
+    first.start()
+    assert inside.wait(5)
+    assert relay(publisher).events == 0
+    done.set()
+    first.join()
+    assert arrived(valkey) == ["once"]
+
+
+def test_a_crash_between_publishing_and_marking_repeats_the_events_with_their_ids(
+    database: str, valkey: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record("a", "b")
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "mark_published", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            relay(publisher)
+    relay_all(publisher)
+    assert arrived(valkey) == ["a", "b", "a", "b"]
+
+
+def test_without_the_broker_nothing_is_marked_and_everything_comes_later(
+    database: str, valkey: str, publisher: Publisher, servers: EmbeddedServers
+) -> None:
+    assert servers.valkey is not None
+    record("patient")
+    servers.valkey.kill()
+    with pytest.raises(BrokerUnavailable):
+        relay(publisher)
+    assert outbox.count_unpublished() == 1
+    servers.valkey.start()
+    relay_all(publisher)
+    assert arrived(valkey) == ["patient"]
+
+
+def test_after_a_flush_every_queue_is_bound_again_and_gets_what_is_still_kept(
+    database: str, valkey: str, publisher: Publisher, broker_redis: Any
+) -> None:
+    with broker_connection(valkey, "dredge:") as link:
+        Queue("audit", EXCHANGE, routing_key="tag.*", channel=link.channel()).declare()
+    record("before")
+    assert heal(publisher) == 0
+    relay_all(publisher)
+    broker_redis.flushall()
+    record("after")
+    assert heal(publisher) == 1
+    assert heal(publisher) == 0
+    relay_all(publisher)
+    assert arrived(valkey, "audit") == ["before", "after"]
+    assert arrived(valkey) == ["before", "after"]
+
+
+def test_a_queue_hears_only_the_types_that_it_is_bound_to(
+    database: str, valkey: str, publisher: Publisher
+) -> None:
+    with broker_connection(valkey, "dredge:") as link:
+        Queue("blobs", EXCHANGE, routing_key="blob.#", channel=link.channel()).declare()
+    record("a tag")
+    with transaction():
+        events.record(events.BLOB_ERASED, subject="x", data={"items": [{"subject": "a blob"}]}, now_ms=1)
+    relay_all(publisher)
+    assert arrived(valkey, "blobs") == ["a blob"]
+
+
+def test_the_workers_hear_of_a_flock_of_collections_in_one_message(
+    database: str, valkey: str, publisher: Publisher, broker_redis: Any
+) -> None:
+    for _ in range(3):
+        with transaction():
+            items = [{"subject": str(n), "digest": str(n), "referred": None} for n in range(500)]
+            events.record(events.MANIFEST_COLLECTED, subject="x", data={"items": items}, now_ms=1)
+    assert relay(publisher).events == 1500
+    assert broker_redis.llen("dredge:dredge.removals") == 1
+    assert broker_redis.llen("dredge:dredge.events") == 0
+
+
+def test_a_row_that_cannot_be_read_does_not_block_the_others(
+    database: str, valkey: str, publisher: Publisher, world: World
+) -> None:
+    world.insert("dredge_event", event_id="?", type="x", subject="x", data="{broken", created_ms=1)
+    record("fine")
+    relay_all(publisher)
+    assert arrived(valkey) == ["fine"]
+
+
+def test_a_large_row_does_not_take_the_whole_outbox_into_memory(database: str) -> None:
+    with transaction():
+        for n in range(5):
+            events.record(events.BLOB_ERASED, subject=str(n), data={"x": "y" * 1000}, now_ms=1)
+    assert len(outbox.find_unpublished(limit=10, max_bytes=2500)) == 3
+    assert len(outbox.find_unpublished(limit=10, max_bytes=1)) == 1
+    assert len(outbox.find_unpublished(limit=2, max_bytes=10**6)) == 2
+
+
+def test_published_rows_go_when_they_are_old_and_debts_never(database: str, world: World) -> None:
+    for n, published in enumerate((1000, 2000, 3000, None)):
+        world.insert(
+            "dredge_event",
+            event_id=str(n),
+            type="x",
+            subject="x",
+            data=json.dumps(n),
+            created_ms=1,
+            published_ms=published,
+        )
+    assert outbox.prune_published(before_ms=2500, limit=1) == 1
+    assert outbox.prune_published(before_ms=2500, limit=9) == 1
+    assert outbox.prune_published(before_ms=2500, limit=9) == 0
+    assert world.value("SELECT array_agg(event_id ORDER BY id) FROM dredge_event") == ["2", "3"]
+
+
+def test_a_listener_hears_a_commit_at_once_and_survives_its_connection(database: str, world: World) -> None:
+    listener = outbox.Listener()
+    assert listener.wait(5), "just connected: what came before is unknown"
+    assert not listener.wait(0.01)
+    record("x")
+    assert listener.wait(5)
+    world.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
+        " AND datname = current_database()"
+    )
+    with pytest.raises(DatabaseUnavailable):
+        for _ in range(3):
+            listener.wait(5)
+    assert listener.wait(5)
+    listener.close()
+    listener.close()

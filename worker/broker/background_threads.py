@@ -1,0 +1,185 @@
+"""What runs in every worker's main process beside Celery: the relay, the consumer, the due timer.
+
+Each is a thread that survives any error, outages of the broker and of the database among them, and
+none can take the worker down.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import Celery, bootsteps
+
+from model.db.clock import now_ms
+from model.db.connection import connection
+from model.errors import RegistryError
+from model.events.outbox import Listener
+from worker import logs
+from worker.events.consumer import EventConsumer
+from worker.events.message import CloudEvent
+from worker.events.publisher import Publisher
+from worker.events.react import react
+from worker.events.relay import heal, relay
+from worker.jobs.context import Toolbox
+from worker.jobs.due import enqueue_due
+from worker.wiring import toolbox
+
+log = logs.logger("dredge.reactor")
+
+POLL_S = 1.0
+TICK_S = 0.2
+# Commits come in flocks, and a flock is published as one: after its first the relay waits for others,
+# and the longer, the more the last flock brought a moment ago.
+GATHER_S = 0.01
+LONGEST_GATHER_S = 0.1
+BUSY_S = 0.2
+# Celery dispatches tasks in this process: it must not wait the default 5 ms for its turn.
+SWITCH_S = 0.0005
+CLOCK_AGE_S = 30.0
+LONGEST_PAUSE_S = 10.0
+STOP_S = 8.0
+
+
+class DatabaseClock:
+    """The database's time without asking each time: asked twice a minute, counted on in between."""
+
+    def __init__(self) -> None:
+        self._offset_ms: float | None = None
+        self._asked_s = float("-inf")
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch on the database server.
+
+        Raises `DatabaseUnavailable` only if it never answered.
+        """
+        if time.monotonic() - self._asked_s > CLOCK_AGE_S or self._offset_ms is None:
+            self._asked_s = time.monotonic()
+            try:
+                with connection():
+                    self._offset_ms = now_ms() - time.monotonic() * 1000
+            except RegistryError:
+                if self._offset_ms is None:
+                    raise
+        return int(self._offset_ms + time.monotonic() * 1000)
+
+
+class Reactor:
+    """The threads; `start` and `stop` once each."""
+
+    def __init__(self, box: Toolbox) -> None:
+        self._box = box
+        self._stop = threading.Event()
+        self._clock = DatabaseClock()
+        url, prefix = box.settings.broker_url, box.settings.key_prefix
+        self._publisher = Publisher(url, prefix)
+        self._consumer = EventConsumer(url, prefix, self._handle)
+        self._listener = Listener()
+        self._threads = [
+            threading.Thread(target=self._forever, args=(body,), name=f"dredge-{name}", daemon=True)
+            for name, body in (("relay", self._relay), ("consumer", self._consume), ("due", self._due))
+        ]
+
+    def start(self) -> None:
+        """Start the threads; they connect when they can."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask the threads to end and wait for them, but not for long."""
+        self._stop.set()
+        deadline = time.monotonic() + STOP_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _forever(self, body: Callable[[], None]) -> None:
+        """Run `body` again and again; after an error, wait a little longer each time."""
+        pause_s = 0.25
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                body()
+            except RegistryError as error:
+                log.warning("reactor.unavailable", thread=threading.current_thread().name, error=str(error))
+            except Exception:
+                log.exception("reactor.failed", thread=threading.current_thread().name)
+            pause_s = (
+                0.25 if time.monotonic() - started > LONGEST_PAUSE_S else min(pause_s * 2, LONGEST_PAUSE_S)
+            )
+            self._stop.wait(pause_s)
+
+    def _relay(self) -> None:
+        """Publish whenever something was committed, and look each second whether anything was missed."""
+        healed_s = published_s = float("-inf")
+        rows = 0
+        try:
+            while not self._stop.is_set():
+                with connection():
+                    if time.monotonic() - healed_s >= POLL_S:
+                        heal(self._publisher)
+                        healed_s = time.monotonic()
+                    if found := self._publish():
+                        rows, published_s = found, time.monotonic()
+                flock = rows if time.monotonic() - published_s < BUSY_S else 1
+                self._hear(min(GATHER_S * flock, LONGEST_GATHER_S))
+        finally:
+            self._listener.close()
+
+    def _publish(self) -> int:
+        """Publish what there is; how many rows."""
+        step = relay(self._publisher)
+        rows = step.rows
+        while step.has_more and not self._stop.is_set():
+            step = relay(self._publisher)
+            rows += step.rows
+        return rows
+
+    def _hear(self, gather_s: float) -> None:
+        """Wait for a commit, and then `gather_s` for others."""
+        try:
+            if self._listener.wait(POLL_S):
+                self._stop.wait(gather_s)
+        except RegistryError as error:
+            log.warning("reactor.deaf", error=str(error))
+            self._stop.wait(POLL_S)
+
+    def _consume(self) -> None:
+        self._consumer.run(self._stop)
+
+    def _handle(self, events: Sequence[CloudEvent]) -> None:
+        react(self._box, events, now_ms=self._clock.now_ms())
+
+    def _due(self) -> None:
+        while not self._stop.wait(TICK_S):
+            enqueue_due(self._box, now_ms=self._clock.now_ms())
+
+
+class ReactorStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the reactor after the pool has forked: its threads are never in a fresh child."""
+
+    requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._reactor: Reactor | None = None
+
+    def start(self, parent: Any) -> None:
+        """Called in the worker's main process."""
+        sys.setswitchinterval(SWITCH_S)
+        self._reactor = Reactor(toolbox(parent.app))
+        self._reactor.start()
+
+    def stop(self, parent: Any) -> None:
+        """Called when the worker shuts down, warm or cold."""
+        if self._reactor is not None:
+            self._reactor.stop()
+
+    terminate = stop
+
+
+def install(app: Celery) -> None:
+    """Have every worker of `app` run a reactor."""
+    app.steps["worker"].add(ReactorStep)

@@ -1,0 +1,76 @@
+"""What Celery tells about its processes, and what is done about it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+
+from model.db.connection import connection
+from model.errors import RegistryError
+from model.gc.failures import record_failure
+from worker import logs, metrics, wiring
+from worker.app import application
+from worker.broker import kombu_patch as reconnecting
+from worker.broker import routes
+from worker.settings import Settings
+
+log = logs.logger("dredge.worker")
+
+
+def install() -> None:
+    """Connect the handlers; again changes nothing."""
+    reconnecting.install()
+    signals.setup_logging.connect(_log)
+    signals.worker_process_init.connect(_forked)
+    signals.task_failure.connect(_failed)
+    signals.worker_init.connect(_starting)
+    signals.worker_ready.connect(_ready)
+    signals.worker_shutdown.connect(_stopped)
+
+
+def _log(**_: Any) -> None:
+    """Our log, not Celery's."""
+    logs.configure(Settings.from_env(os.environ))
+
+
+def _starting(**_: Any) -> None:
+    """In the main process, before the pool is forked."""
+    metrics.prepare(Settings.from_env(os.environ).metrics_port)
+
+
+def _ready(**_: Any) -> None:
+    """In the main process, when the pool is there."""
+    metrics.serve(Settings.from_env(os.environ).metrics_port)
+
+
+def _stopped(**_: Any) -> None:
+    """In the main process, at its end."""
+    metrics.stop()
+
+
+def _forked(**_: Any) -> None:
+    """In each child of the pool, before its first task."""
+    wiring.after_fork()
+    wiring.toolbox(application)
+
+
+def _failed(sender: Any = None, exception: object = None, args: Any = (), **_: Any) -> None:
+    """In the main process, when a task has killed its child as often as it may: its repository backs off."""
+    if not isinstance(exception, WorkerLostError) or sender.name != routes.COLLECT or not args:
+        return
+    # A thread, for the main process must not wait for a database.
+    threading.Thread(target=_note_poison, args=(args[0], str(exception)), daemon=True).start()
+
+
+def _note_poison(repository_id: object, error: str) -> None:
+    if not isinstance(repository_id, int):
+        return
+    try:
+        with connection():
+            record_failure(repository_id, error)
+    except RegistryError as failed:
+        log.warning("failure.not_recorded", repository=repository_id, error=str(failed))

@@ -1,0 +1,201 @@
+"""What waits to be done: tasks on the broker, each at most once, and when repositories come due.
+
+All of it can be lost: the periodic scan finds again in PostgreSQL whatever was only known here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+from celery import Celery
+
+from worker import logs
+from worker.broker import routes
+from worker.broker.connection import OUTAGE, BrokerUnavailable
+
+log = logs.logger("dredge.queueing")
+
+CHUNK = 1000
+# However long a queue is, a task is enqueued again after this: harmless, and never lost for ever.
+MARK_TTL_MS = 6 * 3_600_000
+
+# A stage waits so long for more to do: its work is done in thousands, across repositories.
+GATHER_S = 0.1
+
+# A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
+# may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
+_CLAIM = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local claimed = {}
+for n, key in ipairs(KEYS) do
+  local marked = tonumber(redis.call('GET', key) or '')
+  if not marked or (now - marked > tonumber(ARGV[1]) and marked < tonumber(ARGV[2])) then
+    redis.call('SET', key, now, 'PX', ARGV[3])
+    claimed[#claimed + 1] = n
+  end
+end
+return {now, claimed}
+"""
+_TAKE_DUE = """
+local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
+if #due > 0 then redis.call('ZREM', KEYS[1], unpack(due)) end
+return due
+"""
+
+
+class CeleryQueue:
+    """Enqueues tasks; one that already waits is not enqueued again."""
+
+    def __init__(self, app: Celery, client: redis.Redis, *, prefix: str, believed_ms: int) -> None:
+        """`believed_ms`: a task that did not start by then is enqueued again if its message is gone."""
+        self._app = app
+        self._client = client
+        self._prefix = prefix
+        self._believed_ms = believed_ms
+        self._claim = client.register_script(_CLAIM)
+        self._gathering: dict[str, float] = {}
+
+    def collect(self, repository_ids: Sequence[int]) -> int:
+        """Enqueue a collection of each, in this order; how many were sent.
+
+        Those already waiting are skipped.  Raises `BrokerUnavailable` at the first failure: what
+        was not sent by then is found again by the next scan.
+        """
+        sent = 0
+        for start in range(0, len(repository_ids), CHUNK):
+            chunk = list(dict.fromkeys(repository_ids[start : start + CHUNK]))
+            names = [str(repository_id) for repository_id in chunk]
+            sent += self._enqueue(routes.COLLECT, names, [(repository_id,) for repository_id in chunk])
+        return sent
+
+    def review(self) -> None:
+        """Enqueue a review of blob candidates unless one waits."""
+        self._enqueue_stage(routes.REVIEW, "review")
+
+    def erase(self) -> None:
+        """Enqueue an erasing of objects unless one waits."""
+        self._enqueue_stage(routes.ERASE, "erase")
+
+    def reports(self) -> None:
+        """Enqueue the delivery of owed report deletions unless one waits."""
+        self._enqueue_stage(routes.REPORTS, "reports")
+
+    def started(self, name: str | int) -> None:
+        """The task `name` (a repository's id or a stage) no longer waits: another may be enqueued."""
+        try:
+            self._client.delete(self._key(str(name)))
+        except OUTAGE as error:
+            log.warning("broker.unavailable", error=str(error))
+
+    def _enqueue_stage(self, task: str, name: str) -> None:
+        """The stages run at every tick of the clock anyway: without the broker, that has to do.
+
+        While a stage that was enqueued from here still gathers, it need not be asked for again.
+        """
+        if time.monotonic() < self._gathering.get(name, 0.0):
+            return
+        asked = time.monotonic()
+        try:
+            if self._enqueue(task, [name], [()], countdown=GATHER_S):
+                self._gathering[name] = asked + GATHER_S
+        except BrokerUnavailable as error:
+            log.warning("broker.unavailable", task=task, error=str(error))
+
+    def _enqueue(
+        self, task: str, names: list[str], arguments: list[tuple[Any, ...]], countdown: float | None = None
+    ) -> int:
+        try:
+            now, claimed = self._claim(
+                [self._key(name) for name in names],
+                [self._believed_ms, self._oldest_waiting_ms(routes.QUEUE_OF[task]), MARK_TTL_MS],
+            )
+        except OUTAGE as error:
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+        chosen = [n - 1 for n in claimed]
+        try:
+            self._publish(task, [arguments[n] for n in chosen], now, countdown)
+        except OUTAGE as error:
+            self._unmark([names[n] for n in chosen])
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+        return len(chosen)
+
+    def _publish(
+        self, task: str, arguments: list[tuple[Any, ...]], now_ms: int, countdown: float | None
+    ) -> None:
+        if not arguments:
+            return
+        headers = {"queued_ms": now_ms}
+        with (
+            self._app.producer_pool.acquire(block=True, timeout=5) as producer,
+            producer.batch(max_size=500),
+        ):
+            for args in arguments:
+                self._app.send_task(
+                    task,
+                    args,
+                    producer=producer,
+                    countdown=countdown,
+                    ignore_result=True,
+                    add_to_parent=False,
+                    headers=dict(headers),
+                )
+
+    def _oldest_waiting_ms(self, queue: str) -> int:
+        """When the message that is served next was enqueued: all from before it have been taken."""
+        for message in self._next_messages(queue):
+            queued_ms = message.get("headers", {}).get("queued_ms")
+            if isinstance(queued_ms, int):
+                return queued_ms
+        return 2**62 if not self._client.exists(self._prefix + queue) else 0
+
+    def _next_messages(self, queue: str) -> Iterator[dict[str, Any]]:
+        waiting = self._client.lrange(self._prefix + queue, -10, -1)
+        for raw in reversed(waiting):
+            try:
+                message = json.loads(raw)
+            except ValueError:
+                continue
+            if isinstance(message, dict):
+                yield message
+
+    def _unmark(self, names: list[str]) -> None:
+        try:
+            self._client.delete(*[self._key(name) for name in names])
+        except OUTAGE:
+            log.warning("broker.marks_left", count=len(names))
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}queued:{name}"
+
+
+class RedisDueSet:
+    """When each repository has garbage next, by the database's clock; the earliest instant is kept."""
+
+    def __init__(self, client: redis.Redis, *, prefix: str) -> None:
+        self._client = client
+        self._key = prefix + "due"
+        self._take = client.register_script(_TAKE_DUE)
+
+    def remember(self, due: Mapping[int, int]) -> None:
+        """Note `{repository: due ms}`; an earlier instant that is known stays.  Never raises."""
+        if not due:
+            return
+        try:
+            self._client.zadd(self._key, {str(key): at for key, at in due.items()}, lt=True)
+        except OUTAGE as error:
+            log.warning("broker.unavailable", error=str(error))
+
+    def take_due(self, now_ms: int, limit: int) -> list[int]:
+        """Remove and return at most `limit` repositories that are due, earliest first.
+
+        Each is given to one caller only.  Raises `BrokerUnavailable`.
+        """
+        try:
+            return [int(key) for key in self._take([self._key], [now_ms, limit])]
+        except OUTAGE as error:
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error

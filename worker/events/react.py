@@ -1,0 +1,70 @@
+"""What the workers do about an event: forget what is cached, and see to it that garbage is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from model.cache import invalidation
+from model.cache.keys import CacheKey
+from model.errors import RegistryError
+from model.events.record import BLOB_ERASED, MANIFEST_COLLECTED
+from worker.events.message import CloudEvent
+from worker.jobs.context import Toolbox
+
+
+class CacheBehind(RegistryError):
+    """The cache could not be told of a change yet."""
+
+    retryable = True
+
+
+def react(toolbox: Toolbox, events: Sequence[CloudEvent], *, now_ms: int) -> None:
+    """Enqueue or note what the events make due, then invalidate what they made wrong.
+
+    Repeating it is harmless, and needed after `BrokerUnavailable` or `CacheBehind`.  A malformed
+    event raises `KeyError` and the like, before anything is done.
+    """
+    keys = [key for event in events for key in stale_keys(event)]
+    due = earliest_due(events)
+    ready = [repository_id for repository_id, due_ms in due.items() if due_ms <= now_ms]
+    toolbox.due.remember({key: due_ms for key, due_ms in due.items() if due_ms > now_ms})
+    if ready:
+        toolbox.queue.collect(ready)
+    if keys and not toolbox.cache.invalidate(*keys):
+        raise CacheBehind
+
+
+def earliest_due(events: Sequence[CloudEvent]) -> dict[int, int]:
+    """Repository: when the first of its ended tags cannot be recovered any more."""
+    due: dict[int, int] = {}
+    for event in events:
+        data = event["data"]
+        end_ms, repository_id = data.get("recoverable_until_ms"), data.get("repository_id")
+        if end_ms is not None and repository_id is not None:
+            due[int(repository_id)] = min(int(end_ms), due.get(int(repository_id), int(end_ms)))
+    return due
+
+
+def stale_keys(event: CloudEvent) -> Iterator[CacheKey]:
+    """The cache entries that the event's change has made wrong."""
+    data: Mapping[str, Any] = event["data"]
+    kind = str(event["type"])
+    if kind.startswith("registry.tag."):
+        digests = [data[name] for name in ("digest", "previous_digest") if data.get(name)]
+        yield from invalidation.after_tag_change(
+            data["namespace"], data["repository"], data["repository_id"], digests
+        )
+    elif kind == MANIFEST_COLLECTED:
+        items = data.get("items", [data])
+        yield from invalidation.after_collection(
+            data["namespace"],
+            data["repository"],
+            data["repository_id"],
+            manifests=[item["digest"] for item in items],
+            referred=[item["referred"] for item in items if item.get("referred")],
+            blobs=data.get("blobs", []),
+        )
+    elif kind == BLOB_ERASED:
+        digests = [item["digest"] for item in data.get("items", [data]) if item.get("digest")]
+        yield from invalidation.after_blob_erased(digests)

@@ -1,0 +1,1 @@
+"""Consistency checks between rows and objects."""

@@ -1,0 +1,64 @@
+"""What a job may use beside the database, handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from model.cache.base import DataModelCache
+from model.policy import Policy
+from worker.jobs.pace import BatchSize
+from worker.settings import Settings
+from worker.storage.base import Stores
+
+
+class Queue(Protocol):
+    """Enqueues the next piece of work; a lost message is found again by the next scan."""
+
+    def collect(self, repository_ids: Sequence[int]) -> int:
+        """One `garbage_collect_repo` each, in this order, where none waits; how many were sent."""
+
+    def review(self) -> None:
+        """Blob candidates are waiting."""
+
+    def erase(self) -> None:
+        """Tombstones are waiting."""
+
+    def reports(self) -> None:
+        """Security reports are to be deleted at the scanner."""
+
+
+class DueSet(Protocol):
+    """Which repository becomes due when: a hint that makes the scan prompt, never the truth."""
+
+    def remember(self, due: Mapping[int, int]) -> None:
+        """Note repository id: milliseconds; an earlier time for the same repository wins."""
+
+    def take_due(self, now_ms: int, limit: int) -> list[int]:
+        """Remove and return the repositories that are due."""
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Built once per process by `worker.wiring`; in tests from parts."""
+
+    settings: Settings
+    policy: Policy
+    stores: Stores
+    cache: DataModelCache
+    queue: Queue
+    due: DueSet
+
+    @cached_property
+    def collect_size(self) -> BatchSize:
+        """How many manifests a transaction of a collection takes, as this process has learned."""
+        settings = self.settings
+        return BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms)
+
+    @cached_property
+    def review_size(self) -> BatchSize:
+        """The same of blob candidates and a review."""
+        settings = self.settings
+        return BatchSize(most=settings.review_batch, target_ms=settings.transaction_target_ms)

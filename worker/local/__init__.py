@@ -1,0 +1,1 @@
+"""Embedded servers, sample data and the demonstration; not needed in production."""

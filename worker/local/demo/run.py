@@ -1,0 +1,167 @@
+"""The demonstration, step by step."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from model import namespace
+from model.db.clock import now_ms
+from model.db.connection import connection
+from model.errors import RegistryError
+from model.fsck.reachability import find_living_tags
+from model.gc.inspect.status import Totals, read_failures, read_waiting
+from worker.fsck.run import Report, check_registry
+from worker.jobs.context import Toolbox
+from worker.jobs.plan import all_due
+from worker.local.demo.images import VERSIONS, make_layout
+from worker.local.demo.processes import Processes
+from worker.local.demo.verify import Expectation, Verdict, expect, verify
+from worker.local.sample import fill
+from worker.local.sample.objects import ObjectWriter
+from worker.local.sample.shape import Shape
+from worker.transfer.layout_export import export_layout
+
+REPOSITORY = "demo/shop"
+# Its deleted tags cannot be restored: they are garbage at once.
+NO_WINDOW = 0
+PATIENCE_S = 300
+
+
+class Stuck(RegistryError):
+    """The collection did not come to an end."""
+
+
+class Stage(Protocol):
+    """Shows a step and how far it is: `with stage("collecting", total) as advance: advance(1)`."""
+
+    def __call__(
+        self, title: str, total: int | None = None
+    ) -> AbstractContextManager[Callable[..., Any]]: ...
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Runs against servers that are up, with a Toolbox on them and the environment for children."""
+
+    toolbox: Toolbox
+    environment: Mapping[str, str]
+    directory: Path
+    stage: Stage
+
+    def fill(self, shape: Shape) -> None:
+        """A sample registry, and real images imported by another process."""
+        stores = self.toolbox.stores
+        with (
+            self.stage("filling a registry", shape.manifests) as advance,
+            ObjectWriter(stores[stores.upload]) as write,
+        ):
+            fill(shape, location=stores.upload, write=write, progress=lambda made: advance(completed=made))
+        with self.stage("importing real images"):
+            namespace.ensure(REPOSITORY.partition("/")[0], window_s=NO_WINDOW)
+            layout = make_layout(self.directory / "layout")
+            self.dredge("import", str(layout), REPOSITORY)
+
+    def delete_tags(self) -> Expectation:
+        """Another process deletes tags; then what must survive is written down."""
+        with self.stage("deleting tags from another process"):
+            for version in VERSIONS[:-1]:
+                self.dredge("tag", "delete", f"{REPOSITORY}:{version}")
+            return expect(self.toolbox.policy)
+
+    def collect(self, processes: Processes, *, kill: bool) -> None:
+        """Wait until the workers have nothing left to do; with `kill`, the worker dies on the way."""
+        total = _backlog(self.toolbox)
+        end = time.monotonic() + PATIENCE_S
+        with self.stage("collecting", total) as advance:
+            while left := _backlog(self.toolbox):
+                total = max(total, left)
+                advance(completed=total - left, total=total)
+                if kill and left < total:
+                    processes.kill("worker")
+                    processes.start("worker")
+                    kill = False
+                _check(processes, end)
+                time.sleep(0.2)
+            advance(completed=total)
+
+    def verify(self, expected: Expectation) -> tuple[Verdict, Report]:
+        """Every survivor is read and hashed, and every invariant checked."""
+        toolbox = self.toolbox
+        with connection(), self.stage("verifying", len(expected.survivors.objects)) as advance:
+            verdict = verify(expected, toolbox.stores, toolbox.policy, progress=lambda: advance(1))
+            report = check_registry(list(toolbox.stores.items()), policy=toolbox.policy, now_ms=now_ms())
+        return verdict, report
+
+    def export(self) -> int:
+        """Write every surviving image as a layout, each byte held against its digest; how many."""
+        stores = self.toolbox.stores
+        with connection():
+            tags = find_living_tags(at_ms=now_ms())
+            with self.stage("exporting every surviving image", len(tags)) as advance:
+                for tag in tags:
+                    root = self.directory / "export" / str(tag.repository_id)
+                    export_layout(stores, tag.repository_id, tag.digest, root, tag=tag.name)
+                    advance(1)
+        return len(tags)
+
+    def dredge(self, *arguments: str) -> str:
+        """Run the command line in another process; raises with its own words if it fails."""
+        done = subprocess.run(
+            [sys.executable, "-c", "from worker.cli import main; main()", *arguments],
+            env=dict(self.environment),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RegistryError(f"dredge {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def _backlog(toolbox: Toolbox) -> int:
+    """How much is left: repositories with garbage or a failure, and rows that wait for a later stage."""
+    with connection():
+        waiting = read_waiting()
+        return (
+            len(all_due(toolbox.policy))
+            + len(read_failures(limit=100))
+            + waiting.manifest_candidates
+            + waiting.blob_candidates
+            + waiting.tombstones
+            + waiting.unpublished_events
+        )
+
+
+def _check(processes: Processes, end: float) -> None:
+    name = processes.ended()
+    if name:
+        raise Stuck(f"The {name} process ended by itself:\n{processes.tail(name)}")
+    if time.monotonic() > end:
+        raise Stuck(f"The collection is not done after {PATIENCE_S} s:\n{processes.tail('worker')}")
+
+
+def as_json(verdict: Verdict, report: Report, freed: Totals, seconds: float) -> str:
+    """The last line of `dredge demo --json`."""
+    violations = sum(finding.count for finding in report.violations)
+    return json.dumps(
+        {
+            "repositories": freed.repositories,
+            "tags": freed.tags,
+            "manifests": freed.manifests,
+            "blobs": freed.blobs,
+            "objects": freed.objects,
+            "bytes_freed": freed.bytes,
+            "live_missing": verdict.live_missing,
+            "garbage_left": verdict.garbage_left,
+            "violations": violations,
+            "seconds": round(seconds, 1),
+        }
+    )

@@ -1,0 +1,8 @@
+"""A synthetic registry: seeded, shaped like real ones, loaded in bulk."""
+
+from __future__ import annotations
+
+from worker.local.sample.fill import Filled, fill
+from worker.local.sample.shape import SHAPES, Shape
+
+__all__ = ["SHAPES", "Filled", "Shape", "fill"]

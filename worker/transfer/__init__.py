@@ -1,0 +1,1 @@
+"""Images in and out: pushes, resumable uploads, OCI image layouts."""
