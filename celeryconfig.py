@@ -50,7 +50,7 @@ task_retry_on_worker_lost = True
 # Storing a result costs nearly half of the throughput: tasks whose callers wait say so themselves.
 task_ignore_result = True
 task_store_errors_even_if_ignored = False
-task_default_queue = routes.UPKEEP_QUEUE
+task_default_queue = routes.MAINTENANCE_QUEUE
 task_create_missing_queues = False
 task_queues = routes.task_queues()
 task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}

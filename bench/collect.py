@@ -14,7 +14,7 @@ from bench.lab import Lab, configured, isolated, peak_rss_mb
 from bench.store import nowhere
 from model.cache.open import open_cache
 from model.policy import DEFAULT
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.find import find_due
 from worker.jobs.in_process import NoDueSet, NoQueue
 from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
@@ -26,9 +26,9 @@ NAME = "collect"
 ROUNDS = 3
 
 
-def toolbox() -> Toolbox:
+def context() -> JobContext:
     """A process that does everything itself, without an object store's own time."""
-    return Toolbox(
+    return JobContext(
         settings=Settings(),
         policy=DEFAULT,
         stores=nowhere(),
@@ -40,7 +40,7 @@ def toolbox() -> Toolbox:
 
 def run_collector(url: str) -> Run:
     """Find, collect, review and erase until nothing is left."""
-    tools = toolbox()
+    tools = context()
     with configured(url):
         before = row_counts()
         base_mb = peak_rss_mb()
@@ -50,7 +50,7 @@ def run_collector(url: str) -> Run:
         return Run.of(count, before, row_counts(), peak, peak - base_mb)
 
 
-def collect_all(tools: Toolbox) -> None:
+def collect_all(tools: JobContext) -> None:
     """The whole pipeline to its end."""
     position, done = 0, set()
     while True:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from bench.collect import ROUNDS, toolbox
+from bench.collect import ROUNDS, context
 from bench.count import row_counts
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
@@ -22,7 +22,7 @@ NAME = "concurrent"
 
 def collect_share(url: str, number: int, collectors: int, start_at: float) -> None:
     """Collect every n-th due repository and review beside it, as one of several processes."""
-    tools = toolbox()
+    tools = context()
     with configured(url):
         due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
         mine = sorted({found.repository_id for found in due})[number::collectors]

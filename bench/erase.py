@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bench.collect import toolbox
+from bench.collect import context
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
 from model.db.connection import execute
@@ -68,16 +68,16 @@ def _local(directory: Path, paths: list[str]) -> Iterator[Figure]:
     yield Figure(NAME, "local store", rate, "objects/s")
     yield Figure(NAME, "local store against os.unlink", rate / plain, "times")
 
-    _write_files(directory / "stones", paths)
-    seconds = _with_tombstones(open_store(f"file://{directory}/stones", create=True), paths)
-    if any(p for p in (directory / "stones").rglob("*") if p.is_file()):
+    _write_files(directory / "tombstones", paths)
+    seconds = _with_tombstones(open_store(f"file://{directory}/tombstones", create=True), paths)
+    if any(p for p in (directory / "tombstones").rglob("*") if p.is_file()):
         raise NotErased("tombstones were settled and their objects are there")
     yield Figure(NAME, "local store with tombstones", len(paths) / seconds, "objects/s")
 
 
 def _with_tombstones(store: Store, paths: list[str]) -> float:
     """The eraser's whole work: claim, look again, erase, settle, history, event."""
-    tools = replace(toolbox(), stores=Stores({"local_us": store}, "local_us"))
+    tools = replace(context(), stores=Stores({"local_us": store}, "local_us"))
     with Lab() as lab, lab.clone(None) as url, configured(url):
         execute(
             "INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)"

@@ -24,7 +24,7 @@ from model.events import outbox
 from model.events import record as events
 from worker.broker import routes
 from worker.events.publisher import Publisher
-from worker.events.relay import heal, relay
+from worker.events.relay import relay, republish_after_flush
 from worker.local.sample import Shape
 
 NAME = "events"
@@ -54,7 +54,7 @@ def drain(url: str, broker_url: str) -> float:
     redis.Redis.from_url(broker_url).flushall()
     publisher = Publisher(broker_url, "dredge:")
     with configured(url):
-        heal(publisher)
+        republish_after_flush(publisher)
         _record(ROWS)
         started = time.monotonic()
         while relay(publisher).has_more:
@@ -70,7 +70,7 @@ def carry(url: str, broker_url: str, seconds: float) -> tuple[float, int]:
     stop = context.Event()
     writer = context.Process(target=write_until, args=(url, stop))
     with configured(url):
-        heal(publisher)
+        republish_after_flush(publisher)
         writer.start()
         while not relay(publisher).rows:
             time.sleep(0.005)
@@ -107,7 +107,7 @@ def _latencies(lab: Lab, directory: Path) -> Iterator[Figure]:
     redis.Redis.from_url(lab.servers.broker_url).flushall()
     with lab.clone(shape) as url:
         env = environment(lab, url, directory) | {"DREDGE_SCAN_INTERVAL_S": str(SCAN_S)}
-        only = f"--queues={routes.UPKEEP_QUEUE}"
+        only = f"--queues={routes.MAINTENANCE_QUEUE}"
         with worker(env, directory / "worker.log", only, concurrency=1), configured(url):
             tags = _tags()
             waits = [_wait(lab, tag.repository_id, partial(_delete, tag)) for tag in tags[:DELETIONS]]

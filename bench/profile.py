@@ -9,7 +9,7 @@ import re
 import click
 import psycopg2
 
-from bench.collect import collect_all, toolbox
+from bench.collect import collect_all, context
 from bench.contest import Run
 from bench.lab import Lab, configured, isolated
 from worker.cli.output import table
@@ -25,7 +25,7 @@ WHERE d.datname = %s ORDER BY 2 DESC LIMIT %s
 
 def profiled(url: str, path: str) -> None:
     """Run the collector under Python's profiler."""
-    tools = toolbox()
+    tools = context()
     with configured(url):
         profiler = cProfile.Profile()
         profiler.runcall(collect_all, tools)

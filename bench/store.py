@@ -10,7 +10,7 @@ from worker.storage.base import Erased, NoSuchObject, ObjectInfo, Stores
 class Nowhere:
     """Says yes to every erase."""
 
-    lingers_ms = 0
+    late_delete_ms = 0
 
     def erase(self, paths: Sequence[str]) -> list[Erased]:
         return [Erased(path, True) for path in paths]

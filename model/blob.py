@@ -39,7 +39,7 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundBlob:
     """A ready blob of a repository and the locations that hold its object."""
 
     blob_id: int
@@ -178,7 +178,7 @@ def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
         )
 
 
-def let_go(pushes: Iterable[Push], *, now_ms: int) -> None:
+def release_pushes(pushes: Iterable[Push], *, now_ms: int) -> None:
     """End these holds: the blobs live on only if a manifest or another push refers to them.
 
     Each becomes a candidate, because nobody else may notice that this reference went.  Repeating
@@ -192,14 +192,14 @@ def let_go(pushes: Iterable[Push], *, now_ms: int) -> None:
     )
 
 
-def find_blob(repository_id: int, digest: str, *, now_ms: int) -> Found | None:
+def find_blob(repository_id: int, digest: str, *, now_ms: int) -> FoundBlob | None:
     """A ready blob of that digest, if this repository refers to it; None otherwise."""
     return _find(repository_id, digest, now_ms, lock="")
 
 
 def mount_blob(
     from_repository: int, to_repository: int, digest: str, *, policy: Policy, now_ms: int
-) -> Found:
+) -> FoundBlob:
     """Hold a blob of one repository for another, without its bytes; raises `NoSuchBlob`.
 
     One transaction: the row is locked against the review before the marker is written, so what is
@@ -213,7 +213,7 @@ def mount_blob(
     return found
 
 
-def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> Found | None:
+def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> FoundBlob | None:
     rows = fetch(
         "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
         " ARRAY(SELECT l.name FROM imagestorageplacement p"
@@ -225,5 +225,5 @@ def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> Found |
     )
     for row in sorted(rows, key=lambda row: not row.locations):
         path = object_path(digest, row.cas_path, row.uuid)
-        return Found(row.id, digest, row.size, path, tuple(row.locations))
+        return FoundBlob(row.id, digest, row.size, path, tuple(row.locations))
     return None

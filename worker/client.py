@@ -36,7 +36,7 @@ class Client:
             redis_socket_connect_timeout=5,
             task_create_missing_queues=False,
             task_queues=routes.task_queues(),
-            task_default_queue=routes.UPKEEP_QUEUE,
+            task_default_queue=routes.MAINTENANCE_QUEUE,
             accept_content=["json"],
             result_accept_content=["json"],
         )

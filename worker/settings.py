@@ -175,7 +175,7 @@ class Settings:
         21_600.0, _number(1, 365 * _DAY_S, float), "seconds between sweeps for garbage without a trace"
     )
     sweep_delay_s: int = setting(
-        86_400, _number(0, 365 * _DAY_S), "seconds between the two sightings that condemn"
+        86_400, _number(0, 365 * _DAY_S), "seconds between the two passes that condemn"
     )
     history_days: int = setting(90, _number(1, 3650), "days that the history of collections is kept")
     event_retention_s: int = setting(

@@ -15,7 +15,7 @@ from worker.broker.connection import BrokerUnavailable
 from worker.jobs import collect, due, erase, reports, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 
 log = logs.logger("dredge.tasks")
 
@@ -26,9 +26,9 @@ hooks.install()
 reactor.install(application)
 
 
-def _box(started: str | int | None = None) -> Toolbox:
-    """The toolbox; a task that says that it has `started` may be enqueued again from now on."""
-    box = wiring.toolbox(application)
+def _box(started: str | int | None = None) -> JobContext:
+    """The context; a task that says that it has `started` may be enqueued again from now on."""
+    box = wiring.context(application)
     if started is not None:
         wiring.started(box, started)
     return box

@@ -1,4 +1,4 @@
-"""From the settings to a toolbox: where the parts are put together, once per process."""
+"""From the settings to a context: where the parts are put together, once per process."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from model.db import connection as database
 from worker import metrics
 from worker.broker import connection as broker
 from worker.broker.task_queue import CeleryQueue, RedisDueSet
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.in_process import NoDueSet, NoQueue
 from worker.settings import Settings
 from worker.storage.base import open_stores
 
 _lock = threading.Lock()
-_built: Toolbox | None = None
+_built: JobContext | None = None
 
 
-def toolbox(app: Celery) -> Toolbox:
-    """This process's toolbox, built on first use from the environment; connects to nothing yet."""
+def context(app: Celery) -> JobContext:
+    """This process's context, built on first use from the environment; connects to nothing yet."""
     global _built
     with _lock:
         if _built is None:
@@ -37,7 +37,7 @@ def toolbox(app: Celery) -> Toolbox:
         return _built
 
 
-def started(box: Toolbox, name: str | int) -> None:
+def started(box: JobContext, name: str | int) -> None:
     """The task `name` of the queue has started: it may be enqueued again from now on."""
     if isinstance(box.queue, CeleryQueue):
         box.queue.started(name)
@@ -54,9 +54,9 @@ def queue(app: Celery, settings: Settings) -> CeleryQueue:
     )
 
 
-def build(settings: Settings, app: Celery) -> Toolbox:
-    """A toolbox from these settings; `model.db.connection` is left as it is."""
-    return Toolbox(
+def build(settings: Settings, app: Celery) -> JobContext:
+    """A context from these settings; `model.db.connection` is left as it is."""
+    return JobContext(
         settings=settings,
         policy=settings.policy,
         stores=open_stores(settings.storage, upload=settings.upload_location),
@@ -80,9 +80,9 @@ def _cache(settings: Settings) -> DataModelCache:
     )
 
 
-def alone(settings: Settings) -> Toolbox:
-    """A toolbox for one process that does everything itself and enqueues nothing."""
-    return Toolbox(
+def alone(settings: Settings) -> JobContext:
+    """A context for one process that does everything itself and enqueues nothing."""
+    return JobContext(
         settings=settings,
         policy=settings.policy,
         stores=open_stores(settings.storage, upload=settings.upload_location),
@@ -95,7 +95,7 @@ def alone(settings: Settings) -> Toolbox:
 def after_fork() -> None:
     """In a forked child: forget the parent's connections without closing them, for they are still its.
 
-    The next `toolbox` builds everything anew.
+    The next `context` builds everything anew.
     """
     global _built, _lock
     _lock = threading.Lock()

@@ -60,7 +60,7 @@ class CacheConfig:
         return int(self.ttls.get(kind, DEFAULT_TTL_S.get(kind, 0)) * 1000)
 
 
-class Neighbour(Protocol):
+class ForeignCache(Protocol):
     """Another system's cache that must forget the same entries under its own names."""
 
     def forget_keys(self, keys: Sequence[CacheKey]) -> bool:

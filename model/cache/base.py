@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from model.cache.backend import Backend, CacheConfig, CacheUnavailable, Neighbour
+from model.cache.backend import Backend, CacheConfig, CacheUnavailable, ForeignCache
 from model.cache.generations import Generations, Place
 from model.cache.keys import CacheKey
 from model.cache.record import Recorder, Silence
@@ -49,14 +49,14 @@ class DataModelCache:
         config: CacheConfig | None = None,
         recorder: Recorder | None = None,
         *,
-        neighbour: Neighbour | None = None,
+        quay_cache: ForeignCache | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._backend = backend
         self._config = config or CacheConfig()
         self._record = (recorder or Silence()).record
-        self._neighbour = neighbour
+        self._quay_cache = quay_cache
         self._clock = clock
         self._sleep = sleep
         self._generations = Generations(backend, self._config)
@@ -106,8 +106,8 @@ class DataModelCache:
         if not names:
             return True
         delivered = self._backend.forget(names)
-        if self._neighbour is not None:
-            delivered = self._neighbour.forget_keys(keys) and delivered
+        if self._quay_cache is not None:
+            delivered = self._quay_cache.forget_keys(keys) and delivered
         self._generations.drop(names)
         counts = Counter([key.kind for key in keys])
         each = (self._clock() - started) / len(keys)
@@ -118,8 +118,8 @@ class DataModelCache:
     def close(self) -> None:
         """Give back connections; the next use opens new ones."""
         self._backend.close()
-        if self._neighbour is not None:
-            self._neighbour.close()
+        if self._quay_cache is not None:
+            self._quay_cache.close()
 
     def _miss(
         self,

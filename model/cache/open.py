@@ -42,15 +42,15 @@ def open_cache(
     config = replace(
         config or CacheConfig(), ttls=dict(ttls or {}), sizes=dict(sizes or {}), max_bytes=max_bytes
     )
-    neighbour = None
+    quay_cache = None
     if quay_url:
         prefix = prefix or PREFIX_BESIDE_QUAY
-        neighbour = QuayCache(RedisBackend(connector(quay_url, timeout_s), pause_s=pause_s))
+        quay_cache = QuayCache(RedisBackend(connector(quay_url, timeout_s), pause_s=pause_s))
     scheme = url.partition(":")[0]
     if scheme == "memory":
-        return DataModelCache(MemoryBackend(), config, recorder, neighbour=neighbour)
+        return DataModelCache(MemoryBackend(), config, recorder, quay_cache=quay_cache)
     if scheme == "none":
-        return DataModelCache(NoBackend(), config, recorder, neighbour=neighbour)
+        return DataModelCache(NoBackend(), config, recorder, quay_cache=quay_cache)
     backend = RedisBackend(
         connector(url, timeout_s),
         prefix=prefix,
@@ -58,7 +58,7 @@ def open_cache(
         pause_s=pause_s,
         timeout_s=timeout_s,
     )
-    return RedisDataModelCache(backend, config, recorder, neighbour=neighbour)
+    return RedisDataModelCache(backend, config, recorder, quay_cache=quay_cache)
 
 
 def _check_kinds(kinds: set[str]) -> None:

@@ -17,7 +17,7 @@ CHECKS = (
         "blob-without-a-trace",
         "violation",
         "a blob that nothing refers to and no candidate row remembers: nothing will find it",
-        "`dredge sweep` finds it (two sightings, then the review judges it).",
+        "`dredge sweep` finds it (two passes, then the review judges it).",
         f"SELECT {SHOWN} FROM imagestorage b WHERE {UNREFERENCED} AND {PLACED} AND NOT {TRACE}",
     ),
     Check(

@@ -67,7 +67,7 @@ SLICED = (
         "manifest-dead-without-a-trace",
         "violation",
         "a dead manifest that nothing leads to: no candidate row, no tag that ends, no other dead manifest",
-        "`dredge sweep` finds it (two sightings, then the collector judges it).",
+        "`dredge sweep` finds it (two passes, then the collector judges it).",
         f"{USED} SELECT {SHOWN} FROM dead m{SCOPE} WHERE m.id NOT IN (SELECT id FROM traced)",
     ),
     Check(
@@ -93,7 +93,7 @@ CHECKS = (
         "label-without-a-trace",
         "violation",
         "a label that no manifest carries",
-        "`dredge sweep` removes it (two sightings).",
+        "`dredge sweep` removes it (two passes).",
         "SELECT 'label ' || l.id || ' ' || l.key FROM label l"
         " WHERE NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)",
     ),

@@ -9,11 +9,11 @@ from model.db.prepared import run_one
 from model.errors import Contended
 from model.events import record as events
 from model.gc import history
-from model.gc.manifests.judge import judge, look
-from model.gc.manifests.purge import Purged, find_neighbours, purge_manifests
+from model.gc.manifests.judge import judge, read_manifest_uses
+from model.gc.manifests.purge import Purged, find_adjacent, purge_manifests
 from model.gc.quota import settle_blobs
-from model.gc.repository_lock import Scope, enter
-from model.gc.tags import BEGINNING_MS, Expired, ExpiredUploads, expire_tags, expire_uploads
+from model.gc.repository_lock import Scope, lock_repository
+from model.gc.tags import BEGINNING_MS, Expired, ExpiredUploads, purge_expired_tags, purge_expired_uploads
 from model.manifest.candidate import judge_later, judge_next
 from model.policy import Policy
 
@@ -22,7 +22,7 @@ from model.policy import Policy
 class Batch:
     """What one batch removed; `scope` is None where there was nothing to do or nobody may.
 
-    `manifests` are (digest, subject or None), `blobs` the digests that left the repository, `lost_blobs`
+    `manifests` are (digest, subject or None), `blobs` the digests that left the repository, `blob_candidates`
     how many candidates wait for the review, `has_more` whether another batch has work now.
     """
 
@@ -30,7 +30,7 @@ class Batch:
     tags: int = 0
     manifests: tuple[tuple[str, str | None], ...] = ()
     blobs: tuple[str, ...] = ()
-    lost_blobs: int = 0
+    blob_candidates: int = 0
     uploads: int = 0
     rows: int = 0
     reports: bool = False
@@ -47,11 +47,15 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: in
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
     with transaction():
-        scope = enter(repository_id)
+        scope = lock_repository(repository_id)
         if scope is None:
             return Batch()
-        expired = expire_tags(scope, policy=policy, limit=limit, from_ms=from_ms)
-        uploads = expire_uploads(scope, policy=policy, limit=limit) if scope.has_uploads else ExpiredUploads()
+        expired = purge_expired_tags(scope, policy=policy, limit=limit, from_ms=from_ms)
+        uploads = (
+            purge_expired_uploads(scope, policy=policy, limit=limit)
+            if scope.has_uploads
+            else ExpiredUploads()
+        )
         purged, unjudged = _purge_dead(scope, expired, policy=policy)
         if unjudged:
             judge_next(unjudged, now_ms=scope.now_ms)
@@ -63,22 +67,22 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: in
 
 
 def _purge_dead(scope: Scope, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:
-    """Judge what is locked, purge the dead; and which manifests the next batch must look at."""
+    """Judge what is locked, purge the dead; and which manifests the next batch must read_manifest_uses at."""
     if not expired.locked:
         return Purged(), expired.unjudged
-    sights = look(scope, expired.locked, policy=policy)
-    dead = judge(sights)
+    uses = read_manifest_uses(scope, expired.locked, policy=policy)
+    dead = judge(uses)
     # No tag would lead back to a referrer that only waits for its subject: its own never ends.
     waiting = {
-        sight.id: sight.waits_until_ms
-        for sight in sights
-        if sight.id not in dead and sight.waits_until_ms and sight.waits_until_ms > scope.now_ms
+        use.id: use.waits_until_ms
+        for use in uses
+        if use.id not in dead and use.waits_until_ms and use.waits_until_ms > scope.now_ms
     }
     if waiting:
         judge_later(scope.repository_id, waiting, now_ms=scope.now_ms)
     if not dead:
         return Purged(), expired.unjudged
-    beyond = find_neighbours(dead) if expired.truncated else ()
+    beyond = find_adjacent(dead) if expired.truncated else ()
     return purge_manifests(scope, dead, policy=policy), (*expired.unjudged, *beyond)
 
 
@@ -95,7 +99,7 @@ def _batch(
         tags=expired.tags + purged.tags,
         manifests=purged.manifests,
         blobs=(*blobs, *uploads.blobs),
-        lost_blobs=len(purged.blob_ids) + uploads.markers,
+        blob_candidates=len(purged.blob_ids) + uploads.markers,
         uploads=uploads.uploads,
         rows=expired.rows + uploads.markers + uploads.uploads + purged.rows,
         reached_ms=expired.reached_ms,
@@ -119,7 +123,9 @@ def _close(scope: Scope, batch: Batch) -> None:
         _CLOSE,
         {
             "namespace_id": scope.namespace_id,
-            **events.parameters(_told(scope, batch), repository_id=scope.repository_id, now_ms=scope.now_ms),
+            **events.parameters(
+                _new_events(scope, batch), repository_id=scope.repository_id, now_ms=scope.now_ms
+            ),
             **history.parameters(
                 "collect",
                 started_ms=scope.now_ms,
@@ -134,7 +140,7 @@ def _close(scope: Scope, batch: Batch) -> None:
         raise Contended("The recovery window was lengthened while a batch ran.", repository=scope.full_name)
 
 
-def _told(scope: Scope, batch: Batch) -> list[events.NewEvent]:
+def _new_events(scope: Scope, batch: Batch) -> list[events.NewEvent]:
     about = {
         "namespace": scope.namespace,
         "repository": scope.repository,

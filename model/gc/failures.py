@@ -38,6 +38,6 @@ def forget_gone() -> int:
     )
 
 
-def forgive(repository_id: int) -> None:
+def clear_failure(repository_id: int) -> None:
     """The repository was collected: forget its failures; again, nothing changes."""
     execute("DELETE FROM dredge_failure WHERE repository_id = %s", (repository_id,))

@@ -82,7 +82,7 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Slice:
+class ScanSlice:
     """The outcome of one look at a slice: `last` is the next `after`, 0 at the end of the registry."""
 
     due: tuple[Due, ...]
@@ -100,7 +100,7 @@ def slice_params(*, after: int, slice: int, policy: Policy, now_ms: int) -> dict
     }
 
 
-def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> Slice:
+def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> ScanSlice:
     """Repositories with unrecoverable tags among the `slice` that follow id `after`; only reads.
 
     Repositories that fail are left out until their next try.
@@ -109,7 +109,7 @@ def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> Sli
     summary = rows.pop()
     due = tuple(Due(row.id, row.namespace_id, row.due_ms) for row in rows)
     ended = summary.looked < slice
-    return Slice(due, 0 if ended else summary.last, summary.looked)
+    return ScanSlice(due, 0 if ended else summary.last, summary.looked)
 
 
 def find_others(*, policy: Policy, now_ms: int, limit: int) -> tuple[Due, ...]:

@@ -46,13 +46,13 @@ WHERE r.id = %(id)s
 """
 
 
-def peek(repository_id: int) -> Scope | None:
-    """The same facts without the lock, for those who only read; None where `enter` would be."""
+def read_repository(repository_id: int) -> Scope | None:
+    """The same facts without the lock, for those who only read; None where `lock_repository` would be."""
     row = run_one(_ENTER.replace(_TRY_LOCK, "true"), {"id": repository_id})
     return Scope(*row[:9]) if row is not None and row.collectable else None
 
 
-def enter(repository_id: int) -> Scope | None:
+def lock_repository(repository_id: int) -> Scope | None:
     """Lock the repository for this transaction, or return None and change nothing.
 
     None means that there is nothing to do here now: another collection holds the repository, it is

@@ -50,7 +50,7 @@ WITH dead AS MATERIALIZED (
     DELETE FROM imagestoragesignature s WHERE s.storage_id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
 ), gone AS (
     DELETE FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
-), stones AS (
+), tombstones AS (
     INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
     SELECT CASE WHEN d.cas_path THEN d.digest END,
            CASE WHEN d.cas_path THEN split_part(d.digest, ':', 1) || '/'
@@ -66,7 +66,7 @@ WITH dead AS MATERIALIZED (
     FROM dead d JOIN origin o ON o.blob_id = d.id GROUP BY o.repository_id
 )
 SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(size), 0) FROM dead)::bigint AS bytes,
-       (SELECT count(*) FROM stones) AS tombstones,
+       (SELECT count(*) FROM tombstones) AS tombstones,
        (SELECT count(*) FROM gone) + (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM unsigned) AS rows
 """
 

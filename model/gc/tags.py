@@ -104,7 +104,7 @@ SELECT (SELECT count(*) FROM doomed) AS tags,
 
 @dataclass(frozen=True)
 class Expired:
-    """The outcome of one `expire_tags`."""
+    """The outcome of one `purge_expired_tags`."""
 
     tags: int
     reached_ms: int
@@ -115,7 +115,7 @@ class Expired:
     unjudged: tuple[int, ...]
 
 
-def expire_tags(scope: Scope, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Expired:
+def purge_expired_tags(scope: Scope, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Expired:
     """Delete at most `limit` unrecoverable tags, oldest end first, and lock what may die with them.
 
     Also takes up to `limit` recorded candidates.  `locked` are the manifests to judge, at most four
@@ -167,7 +167,7 @@ WITH expired AS MATERIALIZED (
 ), abandoned AS (
     -- Safe: an upload that is being resumed has its row locked and is skipped.
     DELETE FROM blobupload b WHERE b.id = ANY(ARRAY(SELECT id FROM stale)) RETURNING 1
-), stones AS (
+), tombstones AS (
     INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)
     SELECT 'uploads/' || s.uuid || n.suffix, l.name, s.byte_count / n.parts, %(now_ms)s, %(now_ms)s
     FROM stale s JOIN imagestoragelocation l ON l.id = s.location_id
@@ -188,7 +188,7 @@ SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) 
 
 @dataclass(frozen=True)
 class ExpiredUploads:
-    """The outcome of one `expire_uploads`; `blobs` are digests that no manifest here refers to."""
+    """The outcome of one `purge_expired_uploads`; `blobs` are digests that no manifest here refers to."""
 
     markers: int = 0
     uploads: int = 0
@@ -196,7 +196,7 @@ class ExpiredUploads:
     has_more: bool = False
 
 
-def expire_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUploads:
+def purge_expired_uploads(scope: Scope, *, policy: Policy, limit: int) -> ExpiredUploads:
     """Delete at most `limit` expired push markers and unfinished uploads of the repository each.
 
     Their blobs become candidates, their chunks tombstones.  A second run finds others or none.

@@ -13,7 +13,7 @@ LAST_RETRY_MS = 6 * 3_600_000
 
 
 @dataclass(frozen=True)
-class Stone:
+class Tombstone:
     """One object at one location.  `digest` is None where no other row can name the object."""
 
     id: int
@@ -24,7 +24,7 @@ class Stone:
     tries: int
 
 
-def claim_tombstones(*, limit: int, among: Sequence[int] | None = None) -> list[Stone]:
+def claim_tombstones(*, limit: int, among: Sequence[int] | None = None) -> list[Tombstone]:
     """Lock at most `limit` due tombstones (`among` these ids) for this transaction, longest due first.
 
     SKIP LOCKED: what another eraser or a push holds is theirs.  The locks end with the
@@ -39,18 +39,18 @@ def claim_tombstones(*, limit: int, among: Sequence[int] | None = None) -> list[
         " ORDER BY due_ms, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED",
         {"now": now_ms(), "limit": limit, "among": BigIntArray(among or ())},
     )
-    return [Stone(*row) for row in rows]
+    return [Tombstone(*row) for row in rows]
 
 
-def find_referred(stones: Iterable[Stone]) -> frozenset[int]:
-    """Ids of the stones whose object a blob row speaks of again; only reads.
+def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:
+    """Ids of the tombstones whose object a blob row speaks of again; only reads.
 
-    That is a row of the digest that is placed at the stone's location, or nowhere yet.  A row that
+    That is a row of the digest that is placed at the tombstone's location, or nowhere yet.  A row that
     is placed elsewhere only has its own object there.  Its own statement, after the claim: a push
     deletes the tombstone before it writes its row, so a row that this does not see belongs to a
     push that is waiting for our lock.
     """
-    named = [stone for stone in stones if stone.digest]
+    named = [tombstone for tombstone in tombstones if tombstone.digest]
     if not named:
         return frozenset()
     rows = fetch(
@@ -60,19 +60,19 @@ def find_referred(stones: Iterable[Stone]) -> frozenset[int]:
         "  WHERE b.content_checksum = s.digest AND b.cas_path"
         "  AND (p.id IS NULL OR l.name = s.location) OFFSET 0)",
         (
-            BigIntArray(stone.id for stone in named),
-            [stone.digest for stone in named],
-            [stone.location for stone in named],
+            BigIntArray(tombstone.id for tombstone in named),
+            [tombstone.digest for tombstone in named],
+            [tombstone.location for tombstone in named],
         ),
     )
     return frozenset(row.id for row in rows)
 
 
-def fence_tombstones(ids: Sequence[int], *, lingers_ms: int) -> None:
-    """Note that a delete may be under way until `lingers_ms` from now; pushes then ask for patience."""
+def fence_tombstones(ids: Sequence[int], *, late_delete_ms: int) -> None:
+    """Note that a delete may be under way until `late_delete_ms` from now; pushes then ask for patience."""
     execute(
         "UPDATE dredge_tombstone SET fenced_until_ms = %s WHERE id = ANY(%s)",
-        (now_ms() + lingers_ms, BigIntArray(ids)),
+        (now_ms() + late_delete_ms, BigIntArray(ids)),
     )
 
 
@@ -82,10 +82,10 @@ def settle_tombstones(ids: Sequence[int]) -> None:
     execute("DELETE FROM dredge_tombstone WHERE id = ANY(%s)", (BigIntArray(ids),))
 
 
-def postpone_tombstones(errors: dict[int, str], *, lingers_ms: int = 0) -> None:
+def postpone_tombstones(errors: dict[int, str], *, late_delete_ms: int = 0) -> None:
     """Try these again later: twice as long after each failure, from 5 seconds to 6 hours.
 
-    Where the outcome of a delete is unknown, `lingers_ms` says how long it may still land.
+    Where the outcome of a delete is unknown, `late_delete_ms` says how long it may still land.
     """
     moment = now_ms()
     execute(
@@ -97,7 +97,7 @@ def postpone_tombstones(errors: dict[int, str], *, lingers_ms: int = 0) -> None:
             "ids": BigIntArray(errors),
             "errors": [error[:500] for error in errors.values()],
             "now": moment,
-            "fence": moment + lingers_ms if lingers_ms else 0,
+            "fence": moment + late_delete_ms if late_delete_ms else 0,
             "first": FIRST_RETRY_MS,
             "last": LAST_RETRY_MS,
         },
@@ -107,7 +107,7 @@ def postpone_tombstones(errors: dict[int, str], *, lingers_ms: int = 0) -> None:
 def backlog() -> tuple[int, int, int]:
     """How many tombstones there are, their bytes, and how many failed before."""
     row = fetch(
-        "SELECT count(*) AS stones, coalesce(sum(size), 0)::bigint AS bytes,"
+        "SELECT count(*) AS tombstones, coalesce(sum(size), 0)::bigint AS bytes,"
         " count(*) FILTER (WHERE tries > 0) AS failing FROM dredge_tombstone"
     )[0]
-    return row.stones, row.bytes, row.failing
+    return row.tombstones, row.bytes, row.failing

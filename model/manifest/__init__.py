@@ -1,6 +1,13 @@
 """Manifests of a repository: found, and created with everything that they refer to."""
 
 from model.manifest.create import TEMPORARY_PREFIX, Created, create_manifest
-from model.manifest.find import Found, find_manifest, find_referrers
+from model.manifest.find import FoundManifest, find_manifest, find_referrers
 
-__all__ = ["TEMPORARY_PREFIX", "Created", "Found", "create_manifest", "find_manifest", "find_referrers"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "Created",
+    "FoundManifest",
+    "create_manifest",
+    "find_manifest",
+    "find_referrers",
+]

@@ -10,7 +10,7 @@ from model.db.connection import fetch
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundManifest:
     """A manifest as it is stored."""
 
     manifest_id: int
@@ -21,21 +21,21 @@ class Found:
     artifact_type: str | None
 
 
-def find_manifest(repository_id: int, digest: str) -> Found | None:
+def find_manifest(repository_id: int, digest: str) -> FoundManifest | None:
     """The repository's manifest of that digest, or None."""
     found = _find("m.repository_id = %s AND m.digest = %s", (repository_id, digest))
     return found[0] if found else None
 
 
-def find_referrers(repository_id: int, digest: str) -> list[Found]:
+def find_referrers(repository_id: int, digest: str) -> list[FoundManifest]:
     """The manifests of the repository that name `digest` as their subject, oldest first."""
     return _find("m.repository_id = %s AND m.subject = %s", (repository_id, digest))
 
 
-def _find(where: str, params: Sequence[Any]) -> list[Found]:
+def _find(where: str, params: Sequence[Any]) -> list[FoundManifest]:
     rows = fetch(
         "SELECT m.id, m.digest, t.name, m.manifest_bytes, m.subject, m.artifact_type"
         f" FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE {where} ORDER BY m.id",
         params,
     )
-    return [Found(*row) for row in rows]
+    return [FoundManifest(*row) for row in rows]

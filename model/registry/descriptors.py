@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from model.manifest import Found
+from model.manifest import FoundManifest
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Descriptor:
         return written
 
 
-def describe(found: Found) -> Descriptor:
+def describe(found: FoundManifest) -> Descriptor:
     """The descriptor of a manifest; its row decides where its text cannot be read."""
     fields = _fields(found.text)
     config = fields.get("config")

@@ -48,7 +48,7 @@ def list_active_tags(repository: RepositoryRef, *, last: str | None = None, limi
 
 
 @connection()
-def get_manifest(repository: RepositoryRef, reference: str) -> manifest.Found | None:
+def get_manifest(repository: RepositoryRef, reference: str) -> manifest.FoundManifest | None:
     """A manifest by digest, for as long as it has not been collected, or by an alive tag's name."""
     found = find_repository(repository)
     if isinstance(reference, str) and ":" in reference:
@@ -74,7 +74,7 @@ def list_referrers(
 
 
 @connection()
-def find_blob(repository: RepositoryRef, digest: str) -> blob.Found | None:
+def find_blob(repository: RepositoryRef, digest: str) -> blob.FoundBlob | None:
     """A ready blob that a manifest or a running push of this repository refers to."""
     checked_digest(digest)
     return blob.find_blob(find_repository(repository).id, digest, now_ms=now_ms())

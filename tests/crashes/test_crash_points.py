@@ -20,8 +20,8 @@ from tests.model.gc.test_oracle import expected_after
 from tests.support.crash_points import MortalStore, cut_commits, run_and_kill, wait_for_the_server
 from tests.support.oracle import Oracle, Snapshot, Verdict
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
-from tests.support.race_actors import Cast, gone_tag
-from tests.support.race_harness import Arena
+from tests.support.race_actors import RaceActors, gone_tag
+from tests.support.race_harness import RaceHarness
 from tests.support.world import Row, World, digest_of
 from worker.settings import Settings
 
@@ -36,44 +36,46 @@ class Scene:
     def __init__(self, world: World, directory: Path) -> None:
         self.world, self.directory = world, directory
         self.store = MortalStore(directory / "objects")
-        self.arena = Arena(world, store=self.store, settings=Settings(batch_manifests=2, erase_batch=3))
-        self.cast = Cast(self.arena)
+        self.harness = RaceHarness(
+            world, store=self.store, settings=Settings(batch_manifests=2, erase_batch=3)
+        )
+        self.race = RaceActors(self.harness)
         self._build()
-        self.arena.save()
+        self.harness.save()
         self.before = world.snapshot()
         self.verdict: Verdict = Oracle(self.before, world.now_ms, DEFAULT).judge()
         self.expected: Snapshot = expected_after(self.before, self.verdict)
         self.kept = set(self.store.objects) - {path for _, path in self.verdict.objects}
 
     def _build(self) -> None:
-        cast, world = self.cast, self.world
-        shared = cast.layer("shared by the living and the dead")
-        world.tag("bystander", manifest=cast.have(cast.image(shared, cast.layer("own"))))
+        race, world = self.race, self.world
+        shared = race.layer("shared by the living and the dead")
+        world.tag("bystander", manifest=race.have(race.image(shared, race.layer("own"))))
         for n in range(IMAGES):
-            dead = cast.have(
-                cast.image(cast.layer(f"config {n}"), cast.layer(f"layer {n}"), shared, note=f"{n}")
+            dead = race.have(
+                race.image(race.layer(f"config {n}"), race.layer(f"layer {n}"), shared, note=f"{n}")
             )
             world.label(dead)
             world.security(dead)
             gone_tag(world, dead, f"gone {n}")
-        gone_tag(world, cast.have(cast.index(dead, note="index")), "index")
-        world.uploaded(cast.layer("never used"), expires_ms=1)
+        gone_tag(world, race.have(race.index(dead, note="index")), "index")
+        world.uploaded(race.layer("never used"), expires_ms=1)
         upload = world.upload(created_ms=1)
         self.store.objects[f"uploads/{upload.uuid}"] = b"chunk"
         other = world.repository()
-        gone_tag(world, cast.have(cast.image(shared, note="elsewhere"), other))
+        gone_tag(world, race.have(race.image(shared, note="elsewhere"), other))
         world.quota()
         world.quota(other)
 
     def pipeline(self) -> None:
-        """The whole collector, to rest; builds its own toolbox, as a restarted process does."""
+        """The whole collector, to rest; builds its own context, as a restarted process does."""
         settings = Settings(batch_manifests=2, erase_batch=3)
         run_to_quiescence(make_toolbox({LOCATION: self.store}, settings=settings))
 
     def check_end(self) -> None:
         """Rows, objects and quota are what the oracle says, and every death was told once."""
-        self.arena.check("at rest")
-        self.arena.check_rest()
+        self.harness.check("at rest")
+        self.harness.check_rest()
         after = self.world.snapshot()
         assert {table: after[table] for table in self.expected} == self.expected
         assert set(self.store.objects) == self.kept
@@ -106,12 +108,12 @@ def sweep(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., int]:
             chosen = sorted(random.Random(SEED).sample(chosen, min(request.param, points)))
         tried = 0
         for fatal in chosen:
-            scene.arena.reset()
+            scene.harness.reset()
             log = scene.directory / "killed"
             killed = run_and_kill(scene.world.url, scene.store, work, fatal=fatal, log=log)
             wait_for_the_server(scene.world.rows)
             try:
-                scene.arena.check("after the kill")
+                scene.harness.check("after the kill")
                 check()
             except AssertionError as error:
                 raise AssertionError(f"killed at point {fatal}, {killed.what}: {error}") from error
@@ -126,7 +128,7 @@ def sweep(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., int]:
 
 def count_points(scene: Scene, work: Callable[[], Any]) -> int:
     """How many points a whole run has."""
-    scene.arena.reset()
+    scene.harness.reset()
 
     def counted() -> None:
         work()
@@ -154,19 +156,19 @@ def test_case_32_33_34_the_pipeline_is_killed_at_every_step(scene: Scene, sweep:
 
 def test_a_push_is_killed_at_every_step(scene: Scene, sweep: Callable[..., int]) -> None:
     """Of a new image and of one that is dying; what the dead push left goes when its time is over."""
-    cast = scene.cast
+    race = scene.race
     texts = ["config 0", "layer 0", "brand new"]
-    image = cast.image(*(Row(0, digest=digest_of(text), size=len(text)) for text in texts))
-    push = cast.push_all(texts, image, "pushed")
+    image = race.image(*(Row(0, digest=digest_of(text), size=len(text)) for text in texts))
+    push = race.push_all(texts, image, "pushed")
 
     def forgotten() -> None:
-        run_to_quiescence(scene.arena.toolbox)
-        scene.arena.check("at rest")
+        run_to_quiescence(scene.harness.context)
+        scene.harness.check("at rest")
         scene.world.execute("UPDATE uploadedblob SET expires_at = to_timestamp(0)")
         scene.world.execute("UPDATE tag SET lifetime_end_ms = id WHERE name <> 'bystander'")
-        run_to_quiescence(scene.arena.toolbox)
-        scene.arena.check("forgotten")
-        scene.arena.check_rest()
+        run_to_quiescence(scene.harness.context)
+        scene.harness.check("forgotten")
+        scene.harness.check_rest()
         assert set(scene.store.objects) == scene.kept
         assert scene.world.value("SELECT count(*) FROM manifest") == 1
 
@@ -176,7 +178,7 @@ def test_a_push_is_killed_at_every_step(scene: Scene, sweep: Callable[..., int])
 @pytest.mark.parametrize("which", range(1, 9))
 def test_case_41_the_outcome_of_a_commit_is_unknown(scene: Scene, which: int) -> None:
     """The server commits, the answer is lost: the next run finds the work done and does not repeat it."""
-    scene.arena.reset()
+    scene.harness.reset()
     restore = cut_commits(which)
     try:
         with pytest.raises(DatabaseUnavailable):
@@ -184,6 +186,6 @@ def test_case_41_the_outcome_of_a_commit_is_unknown(scene: Scene, which: int) ->
     finally:
         restore()
         db.close_all()
-    scene.arena.check("after the cut")
+    scene.harness.check("after the cut")
     scene.pipeline()
     scene.check_end()

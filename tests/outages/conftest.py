@@ -25,7 +25,7 @@ from worker.storage.base import Stores, open_stores
 
 
 @dataclass
-class Ground:
+class OutageServers:
     """The servers, the settings of all processes, and one repository, `now/app`, without a window."""
 
     servers: EmbeddedServers
@@ -93,7 +93,7 @@ class Ground:
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def outage_servers(tmp_path: Path) -> Iterator[OutageServers]:
     """Fresh servers; PostgreSQL is durable, since it may be killed."""
     with EmbeddedServers(temporary_in=memory()) as servers:
         storage = tmp_path / "storage"
@@ -106,7 +106,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
         }
         database.configure(servers.database_url)
         schema.create()
-        made = Ground(servers, environment, tmp_path)
+        made = OutageServers(servers, environment, tmp_path)
         made.repository_id = repository.ensure(namespace.ensure("now", window_s=0).id, "app").id
         try:
             yield made

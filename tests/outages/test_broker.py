@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.outages.conftest import Ground
+from tests.outages.conftest import OutageServers
 
 pytestmark = pytest.mark.slow
 
@@ -33,39 +33,39 @@ REFUSALS: dict[str, Outage] = {
 
 
 @pytest.mark.parametrize("outage", REFUSALS)
-def test_a_broker_that_refuses(ground: Ground, outage: str) -> None:
+def test_a_broker_that_refuses(outage_servers: OutageServers, outage: str) -> None:
     begin, end = REFUSALS[outage]
-    images = {tag: ground.push(tag, 1) for tag in ("kept", "before", "during", "after")}
-    valkey = redis.Redis.from_url(ground.servers.broker_url)
-    with ground.system() as running:
-        ground.delete("before")
-        ground.gone(images["before"], running)
+    images = {tag: outage_servers.push(tag, 1) for tag in ("kept", "before", "during", "after")}
+    valkey = redis.Redis.from_url(outage_servers.servers.broker_url)
+    with outage_servers.system() as running:
+        outage_servers.delete("before")
+        outage_servers.gone(images["before"], running)
         begin(valkey)
-        ground.delete("during")
+        outage_servers.delete("during")
         time.sleep(3)
         end(valkey)
-        ground.delete("after")
-        ground.settle(running)
-        ground.gone(images["during"], running)
-        ground.gone(images["after"], running)
-        ground.pull("kept")
+        outage_servers.delete("after")
+        outage_servers.settle(running)
+        outage_servers.gone(images["during"], running)
+        outage_servers.gone(images["after"], running)
+        outage_servers.pull("kept")
         assert running.stop() == 0
 
 
-def test_a_broker_that_freezes_and_restarts_under_load(ground: Ground) -> None:
-    valkey = ground.servers.valkey
+def test_a_broker_that_freezes_and_restarts_under_load(outage_servers: OutageServers) -> None:
+    valkey = outage_servers.servers.valkey
     assert valkey is not None
     for number in range(12):
-        ground.push(f"v{number}", number)
-    with ground.system(concurrency=2) as running:
+        outage_servers.push(f"v{number}", number)
+    with outage_servers.system(concurrency=2) as running:
         for number in range(0, 10, 2):
-            ground.delete(f"v{number}", f"v{number + 1}")
+            outage_servers.delete(f"v{number}", f"v{number + 1}")
             if number % 4:
                 valkey.freeze()
                 time.sleep(1.5)
                 valkey.thaw()
             else:
                 valkey.restart()
-        ground.settle(running)
-        ground.pull("v11")
+        outage_servers.settle(running)
+        outage_servers.pull("v11")
         assert running.stop() == 0

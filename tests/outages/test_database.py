@@ -12,27 +12,27 @@ import pytest
 from model import registry
 from model.db import connection as database
 from model.errors import DatabaseUnavailable
-from tests.outages.conftest import Ground
+from tests.outages.conftest import OutageServers
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_database_that_restarts_and_freezes(ground: Ground) -> None:
-    postgres = ground.servers.postgres
+def test_a_database_that_restarts_and_freezes(outage_servers: OutageServers) -> None:
+    postgres = outage_servers.servers.postgres
     assert postgres is not None
-    images = [ground.push(tag, 1, n) for n, tag in enumerate(("kept", "before", "between", "frozen"))]
-    with ground.system() as running:
-        ground.delete("before")
+    images = [outage_servers.push(tag, 1, n) for n, tag in enumerate(("kept", "before", "between", "frozen"))]
+    with outage_servers.system() as running:
+        outage_servers.delete("before")
         postgres.restart()
-        ground.delete("between")
-        ground.gone(images[2], running)
-        ground.delete("frozen")
+        outage_servers.delete("between")
+        outage_servers.gone(images[2], running)
+        outage_servers.delete("frozen")
         postgres.freeze()
         time.sleep(3)
         postgres.thaw()
-        ground.gone(images[3], running)
-        ground.settle(running)
-        ground.pull("kept")
+        outage_servers.gone(images[3], running)
+        outage_servers.settle(running)
+        outage_servers.pull("kept")
         assert running.stop() == 0
 
 
@@ -50,21 +50,21 @@ def taken(url: str) -> Iterator[None]:
             each.close()
 
 
-def test_no_connection_is_left(ground: Ground) -> None:
-    doomed = ground.push("doomed")
-    ground.push("kept")
-    ground.delete("doomed")
+def test_no_connection_is_left(outage_servers: OutageServers) -> None:
+    doomed = outage_servers.push("doomed")
+    outage_servers.push("kept")
+    outage_servers.delete("doomed")
     database.db.close_all()
-    with taken(ground.servers.database_url):
+    with taken(outage_servers.servers.database_url):
         with pytest.raises(DatabaseUnavailable):
-            registry.delete_tag(ground.repository_id, "kept")
-        with ground.system() as running:
+            registry.delete_tag(outage_servers.repository_id, "kept")
+        with outage_servers.system() as running:
             running.wait_for("too many clients", 20)
             taken_still = running.process.poll()
             assert taken_still is None
             with suppress(DatabaseUnavailable):
-                registry.get_tag(ground.repository_id, "kept")
-    with ground.system() as running:
-        ground.gone(doomed, running)
-        ground.settle(running)
-        ground.pull("kept")
+                registry.get_tag(outage_servers.repository_id, "kept")
+    with outage_servers.system() as running:
+        outage_servers.gone(doomed, running)
+        outage_servers.settle(running)
+        outage_servers.pull("kept")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import DigestBusy
-from tests.outages.conftest import Ground
+from tests.outages.conftest import OutageServers
 from tests.worker.broker.running import Process, eventually
 
 pytestmark = pytest.mark.slow
@@ -27,38 +27,42 @@ def signal_all(running: Process, number: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
-def test_a_frozen_eraser_keeps_a_push_waiting_and_loses_nothing(ground: Ground, tmp_path: Path) -> None:
+def test_a_frozen_eraser_keeps_a_push_waiting_and_loses_nothing(
+    outage_servers: OutageServers, tmp_path: Path
+) -> None:
     flag = tmp_path / "erasing"
-    ground.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "1"}
-    ground.push("again", 1, 2)
-    ground.push("kept", 3)
-    with ground.system(app=APP) as running, ThreadPoolExecutor(1) as pool:
-        ground.delete("again")
+    outage_servers.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "1"}
+    outage_servers.push("again", 1, 2)
+    outage_servers.push("kept", 3)
+    with outage_servers.system(app=APP) as running, ThreadPoolExecutor(1) as pool:
+        outage_servers.delete("again")
         eventually(flag.exists, 20, running)
         signal_all(running, signal.SIGSTOP)
         try:
-            pushed = pool.submit(ground.push, "again", 1, 2)
+            pushed = pool.submit(outage_servers.push, "again", 1, 2)
             time.sleep(3)
             assert not pushed.done() or isinstance(pushed.exception(), DigestBusy)
         finally:
             signal_all(running, signal.SIGCONT)
         pushed.result(30)
-        ground.pull("again")
-        ground.settle(running)
-        ground.pull("again")
-        ground.pull("kept")
+        outage_servers.pull("again")
+        outage_servers.settle(running)
+        outage_servers.pull("again")
+        outage_servers.pull("kept")
 
 
-def test_an_eraser_killed_in_the_middle_leaves_the_way_free(ground: Ground, tmp_path: Path) -> None:
+def test_an_eraser_killed_in_the_middle_leaves_the_way_free(
+    outage_servers: OutageServers, tmp_path: Path
+) -> None:
     flag = tmp_path / "erasing"
-    ground.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "60"}
-    ground.push("again", 1, 2)
-    with ground.system(app=APP, beat=False) as running:
-        ground.delete("again")
+    outage_servers.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "60"}
+    outage_servers.push("again", 1, 2)
+    with outage_servers.system(app=APP, beat=False) as running:
+        outage_servers.delete("again")
         eventually(flag.exists, 20, running)
         signal_all(running, signal.SIGKILL)
-        ground.push("again", 1, 2)
-    ground.pull("again")
-    with ground.system() as running:
-        ground.settle(running)
-        ground.pull("again")
+        outage_servers.push("again", 1, 2)
+    outage_servers.pull("again")
+    with outage_servers.system() as running:
+        outage_servers.settle(running)
+        outage_servers.pull("again")

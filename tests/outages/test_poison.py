@@ -11,7 +11,7 @@ import pytest
 
 from model import namespace, repository
 from model.db.connection import connection, execute
-from tests.outages.conftest import Ground
+from tests.outages.conftest import OutageServers
 from tests.soak.images import image
 from tests.worker.broker.running import ROOT, Process, eventually
 from worker.cli.embedded import command_environment
@@ -19,36 +19,36 @@ from worker.cli.embedded import command_environment
 pytestmark = pytest.mark.slow
 
 
-def test_a_poisoned_repository_is_given_up_shown_and_collected_later(ground: Ground) -> None:
+def test_a_poisoned_repository_is_given_up_shown_and_collected_later(outage_servers: OutageServers) -> None:
     sick = repository.ensure(namespace.ensure("sick", window_s=0).id, "app").id
     deadly = image([9], name="deadly")
-    ground.pusher.push(sick, deadly, "deadly")
-    healthy, later = ground.push("healthy", 1), ground.push("later", 2)
-    ground.push("kept", 3)
-    environment = ground.environment
-    ground.environment = {**environment, "POISON": str(sick)}
-    with ground.system(app="tests.worker.broker.poisoned", concurrency=2) as running:
-        well, ground.repository_id = ground.repository_id, sick
-        ground.delete("deadly")
-        ground.repository_id = well
-        ground.delete("healthy")
-        ground.gone(healthy, running)
-        eventually(lambda: ground.count("dredge_failure"), 30, running)
-        ground.delete("later")
-        ground.gone(later, running)
+    outage_servers.pusher.push(sick, deadly, "deadly")
+    healthy, later = outage_servers.push("healthy", 1), outage_servers.push("later", 2)
+    outage_servers.push("kept", 3)
+    environment = outage_servers.environment
+    outage_servers.environment = {**environment, "POISON": str(sick)}
+    with outage_servers.system(app="tests.worker.broker.poisoned", concurrency=2) as running:
+        well, outage_servers.repository_id = outage_servers.repository_id, sick
+        outage_servers.delete("deadly")
+        outage_servers.repository_id = well
+        outage_servers.delete("healthy")
+        outage_servers.gone(healthy, running)
+        eventually(lambda: outage_servers.count("dredge_failure"), 30, running)
+        outage_servers.delete("later")
+        outage_servers.gone(later, running)
         eventually(lambda: calm(running), 25, running)
         assert 1 <= deaths(running) <= 60, "what was enqueued before the failure was noted, five times each"
     shown = status(environment)
     assert [each["repository"] for each in shown["failures"]] == ["sick/app"]
-    assert ground.count("manifest", "digest = %s", deadly.digest) == 1
-    ground.environment = environment
+    assert outage_servers.count("manifest", "digest = %s", deadly.digest) == 1
+    outage_servers.environment = environment
     with connection():
         execute("UPDATE dredge_failure SET retry_ms = 0")
-    with ground.system() as running:
-        ground.gone(deadly, running)
-        ground.settle(running)
-        ground.pull("kept")
-    assert ground.count("dredge_failure") == 0
+    with outage_servers.system() as running:
+        outage_servers.gone(deadly, running)
+        outage_servers.settle(running)
+        outage_servers.pull("kept")
+    assert outage_servers.count("dredge_failure") == 0
 
 
 def deaths(running: Process) -> int:

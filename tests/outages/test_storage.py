@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outages.conftest import Ground
+from tests.outages.conftest import OutageServers
 from tests.worker.broker.running import Process, eventually
 from worker.storage.base import StoreUnavailable
 
@@ -49,29 +49,31 @@ def read_only(storage: Path) -> Iterator[None]:
 
 
 def test_what_cannot_be_erased_waits_and_what_cannot_be_written_is_refused(
-    ground: Ground, tmp_path: Path
+    outage_servers: OutageServers, tmp_path: Path
 ) -> None:
     storage = tmp_path / "storage"
-    images = {name: ground.push(name) for name in ("kept", "away", "a_file", "read_only")}
-    with ground.system() as running:
+    images = {name: outage_servers.push(name) for name in ("kept", "away", "a_file", "read_only")}
+    with outage_servers.system() as running:
         for broken in (away, a_file, read_only):
             with broken(storage):
-                ground.delete(broken.__name__)
-                failing(ground, running)
+                outage_servers.delete(broken.__name__)
+                failing(outage_servers, running)
                 with pytest.raises(StoreUnavailable):
-                    ground.push("refused", 5, 6)
-                assert ground.count("dredge_tombstone", "last_error ILIKE '%%storage directory%%'")
-            ground.gone(images[broken.__name__], running)
-        ground.settle(running)
-        ground.pull("kept")
+                    outage_servers.push("refused", 5, 6)
+                assert outage_servers.count("dredge_tombstone", "last_error ILIKE '%%storage directory%%'")
+            outage_servers.gone(images[broken.__name__], running)
+        outage_servers.settle(running)
+        outage_servers.pull("kept")
 
 
-def failing(ground: Ground, running: Process) -> None:
+def failing(outage_servers: OutageServers, running: Process) -> None:
     """Wait until the eraser has tried and noted why it could not."""
-    eventually(lambda: ground.count("dredge_tombstone", "tries > 0"), 20, running)
+    eventually(lambda: outage_servers.count("dredge_tombstone", "tries > 0"), 20, running)
 
 
-def test_a_full_disk_refuses_pushes_whole_and_is_emptied(ground: Ground, tmp_path: Path) -> None:
+def test_a_full_disk_refuses_pushes_whole_and_is_emptied(
+    outage_servers: OutageServers, tmp_path: Path
+) -> None:
     storage = tmp_path / "storage"
     if not mounted("-t", "tmpfs", "-o", "size=300k", "none", str(storage)):
         pytest.skip("nothing may be mounted here")
@@ -79,31 +81,33 @@ def test_a_full_disk_refuses_pushes_whole_and_is_emptied(ground: Ground, tmp_pat
         pushed = []
         with pytest.raises(StoreUnavailable):
             for number in range(100):
-                ground.push(f"v{number}", number)
+                outage_servers.push(f"v{number}", number)
                 pushed.append(f"v{number}")
         assert len(pushed) > 3
         assert list((storage / ".tmp").iterdir()) == [], "nothing half written stays"
-        with ground.system() as running:
-            ground.delete(*pushed[1:])
-            ground.settle(running)
-            ground.push("fits-again", 200)
-            ground.pull("fits-again")
-            ground.pull(pushed[0])
-            ground.settle(running)
+        with outage_servers.system() as running:
+            outage_servers.delete(*pushed[1:])
+            outage_servers.settle(running)
+            outage_servers.push("fits-again", 200)
+            outage_servers.pull("fits-again")
+            outage_servers.pull(pushed[0])
+            outage_servers.settle(running)
     finally:
         subprocess.run(["umount", str(storage)], check=True)
 
 
-def test_a_slow_store_delays_nobody_but_who_wants_its_digests(ground: Ground, tmp_path: Path) -> None:
+def test_a_slow_store_delays_nobody_but_who_wants_its_digests(
+    outage_servers: OutageServers, tmp_path: Path
+) -> None:
     flag = tmp_path / "erasing"
-    ground.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "2"}
-    ground.push("slow", 1)
-    second = ground.push("second", 2)
-    with ground.system(app="tests.outages.apps", concurrency=2) as running:
-        ground.delete("slow")
+    outage_servers.environment |= {"ERASE_FLAG": str(flag), "ERASE_S": "2"}
+    outage_servers.push("slow", 1)
+    second = outage_servers.push("second", 2)
+    with outage_servers.system(app="tests.outages.apps", concurrency=2) as running:
+        outage_servers.delete("slow")
         eventually(flag.exists, 20, running)
-        ground.push("other", 3)
-        ground.delete("second")
-        eventually(lambda: not ground.count("manifest", "digest = %s", second.digest), 10, running)
-        ground.settle(running)
-        ground.pull("other")
+        outage_servers.push("other", 3)
+        outage_servers.delete("second")
+        eventually(lambda: not outage_servers.count("manifest", "digest = %s", second.digest), 10, running)
+        outage_servers.settle(running)
+        outage_servers.pull("other")

@@ -16,8 +16,8 @@ import pytest
 from model.policy import DEFAULT, Policy
 from tests.support.explorer import Explorer, Race, Report
 from tests.support.explorer_steps import Outcome
-from tests.support.race_actors import Cast
-from tests.support.race_harness import Arena, Broken
+from tests.support.race_actors import RaceActors
+from tests.support.race_harness import Broken, RaceHarness
 from tests.support.world import World
 
 SEED = int(os.environ.get("SEED", "1"))
@@ -30,10 +30,10 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def cast(world: World, policy: Policy) -> Iterator[Cast]:
+def race(world: World, policy: Policy) -> Iterator[RaceActors]:
     """A registry with a bystander, exact quota and room for more."""
-    with Arena(world, policy=policy) as arena:
-        made = Cast(arena)
+    with RaceHarness(world, policy=policy) as harness:
+        made = RaceActors(harness)
         standing = made.have(made.image(made.layer("bystander")))
         world.tag("bystander", manifest=standing)
         yield made
@@ -42,7 +42,7 @@ def cast(world: World, policy: Policy) -> Iterator[Cast]:
 @pytest.fixture(
     params=[pytest.param(QUICK, id="quick"), pytest.param(DEEP, id="deep", marks=pytest.mark.slow)]
 )
-def explore(request: pytest.FixtureRequest, cast: Cast) -> Iterator[Callable[..., Report]]:
+def explore(request: pytest.FixtureRequest, race: RaceActors) -> Iterator[Callable[..., Report]]:
     """Explore a race of named actors; each may end with success or one of the `errors`."""
 
     def run(
@@ -53,9 +53,9 @@ def explore(request: pytest.FixtureRequest, cast: Cast) -> Iterator[Callable[...
         **actors: Callable[[], Any],
     ) -> Report:
         if quota:
-            for (repository,) in cast.world.rows("SELECT id FROM repository"):
-                cast.world.quota(repository)
-        cast.arena.save()
+            for (repository,) in race.world.rows("SELECT id FROM repository"):
+                race.world.quota(repository)
+        race.harness.save()
 
         def documented(outcomes: Mapping[str, Outcome]) -> None:
             for name, outcome in outcomes.items():
@@ -63,7 +63,7 @@ def explore(request: pytest.FixtureRequest, cast: Cast) -> Iterator[Callable[...
                     raise Broken(f"{name} ended with {outcome.error!r}") from outcome.error
             check(outcomes)
 
-        explorer = Explorer(cast.arena, limit=request.param, preemptions=3, seed=SEED)
+        explorer = Explorer(race.harness, limit=request.param, preemptions=3, seed=SEED)
         try:
             report = explorer.explore(Race(request.node.name, actors, documented))
         finally:

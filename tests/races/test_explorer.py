@@ -9,7 +9,7 @@ import pytest
 from model.db.connection import execute, fetch_one, transaction
 from tests.support.explorer import Explorer, Race
 from tests.support.explorer_steps import Outcome, statement_step
-from tests.support.race_harness import Arena
+from tests.support.race_harness import RaceHarness
 from tests.support.world import World
 
 
@@ -38,12 +38,12 @@ def test_writing_a_row_that_refers_to_another_conflicts_with_writing_that(world:
 
 
 @pytest.fixture
-def ground(world: World) -> Iterator[Arena]:
-    with Arena(world) as arena:
+def state(world: World) -> Iterator[RaceHarness]:
+    with RaceHarness(world) as harness:
         world.tag("bystander")
         world.execute("INSERT INTO dredge_cursor VALUES ('a', 0, 0), ('b', 0, 0)")
-        arena.save()
-        yield arena
+        harness.save()
+        yield harness
 
 
 def read_and_write(name: str, lock: str = "") -> Callable[[], None]:
@@ -55,8 +55,8 @@ def read_and_write(name: str, lock: str = "") -> Callable[[], None]:
     return work
 
 
-def explore(ground: Arena, race: Race, limit: int = 100, seed: int = 1) -> tuple[int, bool]:
-    explorer = Explorer(ground, limit=limit, preemptions=4, seed=seed)
+def explore(state: RaceHarness, race: Race, limit: int = 100, seed: int = 1) -> tuple[int, bool]:
+    explorer = Explorer(state, limit=limit, preemptions=4, seed=seed)
     try:
         report = explorer.explore(race)
     finally:
@@ -64,42 +64,42 @@ def explore(ground: Arena, race: Race, limit: int = 100, seed: int = 1) -> tuple
     return report.schedules, report.complete
 
 
-def both_counted(ground: Arena) -> Callable[[object], None]:
+def both_counted(state: RaceHarness) -> Callable[[object], None]:
     def check(outcomes: object) -> None:
-        found = ground.world.value("SELECT position FROM dredge_cursor WHERE name = 'a'")
+        found = state.world.value("SELECT position FROM dredge_cursor WHERE name = 'a'")
         assert found == 2, "an update was lost"
 
     return check
 
 
 def test_a_lost_update_is_found_and_its_schedule_repeats_it(
-    ground: Arena, monkeypatch: pytest.MonkeyPatch
+    state: RaceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actors = {"first": read_and_write("a"), "second": read_and_write("a")}
-    race = Race("lost update", actors, both_counted(ground))
+    race = Race("lost update", actors, both_counted(state))
     with pytest.raises(AssertionError, match="an update was lost") as failure:
-        explore(ground, race)
+        explore(state, race)
     schedule = str(failure.value).partition("REPLAY=")[2].partition("\n")[0]
     monkeypatch.setenv("REPLAY", schedule)
     with pytest.raises(AssertionError, match=f"REPLAY={schedule}\n"):
-        explore(ground, race)
+        explore(state, race)
 
 
-def test_with_a_lock_every_order_is_fine_and_a_wait_is_a_step(ground: Arena) -> None:
+def test_with_a_lock_every_order_is_fine_and_a_wait_is_a_step(state: RaceHarness) -> None:
     actors = {n: read_and_write("a", " FOR UPDATE") for n in ("first", "second")}
-    schedules, complete = explore(ground, Race("locked", actors, both_counted(ground)))
+    schedules, complete = explore(state, Race("locked", actors, both_counted(state)))
     assert complete and schedules > 3
 
 
-def test_orders_that_cannot_matter_are_not_tried(ground: Arena) -> None:
+def test_orders_that_cannot_matter_are_not_tried(state: RaceHarness) -> None:
     def nothing_shared() -> None:
         execute("UPDATE dredge_failure SET failures = 1")
 
     actors = {"first": read_and_write("a"), "second": nothing_shared}
-    assert explore(ground, Race("strangers", actors)) == (1, True)
+    assert explore(state, Race("strangers", actors)) == (1, True)
 
 
-def test_a_deadlock_is_broken_by_the_server_and_ends_the_schedule(ground: Arena) -> None:
+def test_a_deadlock_is_broken_by_the_server_and_ends_the_schedule(state: RaceHarness) -> None:
     def lock(*names: str) -> Callable[[], None]:
         def work() -> None:
             with transaction():
@@ -114,5 +114,5 @@ def test_a_deadlock_is_broken_by_the_server_and_ends_the_schedule(ground: Arena)
         endings.update(type(outcome.error).__name__ for outcome in outcomes.values())
 
     race = Race("deadlock", {"first": lock("a", "b"), "second": lock("b", "a")}, note)  # type: ignore[arg-type]
-    explore(ground, race)
+    explore(state, race)
     assert endings == {"NoneType", "Contended"}

@@ -14,17 +14,16 @@ import pytest
 from model import blob, storage_paths
 from model.db.clock import now_ms
 from model.db.connection import IntArray, execute, fetch, transaction
-from model.gc import review
+from model.gc import review, tombstones
 from model.gc import tags as expire
-from model.gc import tombstones as tombstone
 from model.gc.manifests import purge
 from model.gc.orphans import objects as unknown
 from model.policy import DEFAULT
 from tests.support.crash_points import MortalStore, run_and_kill, wait_for_the_server
 from tests.support.explorer import Explorer, Race
 from tests.support.pipeline import BUDGET_S, LOCATION, make_toolbox
-from tests.support.race_actors import Cast, gone_tag
-from tests.support.race_harness import Arena
+from tests.support.race_actors import RaceActors, gone_tag
+from tests.support.race_harness import RaceHarness
 from tests.support.world import World, digest_of
 from worker.jobs import erase as erasing
 from worker.jobs import review as reviewing
@@ -33,17 +32,17 @@ LIMIT = 400
 
 
 @pytest.fixture
-def cast(world: World) -> Iterator[Cast]:
-    with Arena(world) as arena:
-        made = Cast(arena)
+def race(world: World) -> Iterator[RaceActors]:
+    with RaceHarness(world) as harness:
+        made = RaceActors(harness)
         world.tag("bystander", manifest=made.have(made.image(made.layer("bystander"))))
         yield made
 
 
-def must_fail(cast: Cast, saying: str, **actors: Callable[[], Any]) -> None:
+def must_fail(race: RaceActors, saying: str, **actors: Callable[[], Any]) -> None:
     """Explore until a schedule breaks the promise; it must be the one that was taken out."""
-    cast.arena.save()
-    explorer = Explorer(cast.arena, limit=LIMIT, preemptions=2)
+    race.harness.save()
+    explorer = Explorer(race.harness, limit=LIMIT, preemptions=2)
     try:
         with pytest.raises(AssertionError, match=saying):
             explorer.explore(Race("mutated", actors))
@@ -58,31 +57,33 @@ def without(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, part: str, 
     monkeypatch.setattr(module, name, text.replace(part, instead))
 
 
-def test_without_the_row_lock_a_tagged_manifest_is_lost(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_row_lock_a_tagged_manifest_is_lost(
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Manifests judged without being locked: a tag that comes between judgement and deletion goes with it."""
     locks = "m.repository_id = %(repository_id)s\n    FOR UPDATE SKIP LOCKED\n)"
     without(monkeypatch, expire, "_EXPIRE", locks, "m.repository_id = %(repository_id)s\n)")
-    image = cast.have(cast.image(cast.layer("loose")))
-    columns = {"repository_id": cast.world.repository_id, "manifest_id": image, "created_ms": 1}
-    cast.world.insert("dredge_manifest_candidate", **columns)
-    must_fail(cast, "was promised", tag=cast.tag("saved", image.digest), collect=cast.collect())
+    image = race.have(race.image(race.layer("loose")))
+    columns = {"repository_id": race.world.repository_id, "manifest_id": image, "created_ms": 1}
+    race.world.insert("dredge_manifest_candidate", **columns)
+    must_fail(race, "was promised", tag=race.tag("saved", image.digest), collect=race.collect())
 
 
 def test_where_blobs_are_judged_before_they_are_recorded_two_collections_leak_one(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of two collections sees the other's reference, and neither records the blob."""
     used = "WHERE NOT EXISTS (SELECT FROM manifestblob o WHERE o.blob_id = lost.blob_id"
     judged = f"FROM lost {used} AND o.manifest_id <> ALL(%(dead)s))\n)\nSELECT"
     without(monkeypatch, purge, "_PURGE", "FROM lost\n)\nSELECT", judged)
-    shared, other = cast.layer("shared"), cast.world.repository()
-    gone_tag(cast.world, cast.have(cast.image(shared)))
-    gone_tag(cast.world, cast.have(cast.image(shared), other))
-    must_fail(cast, "blob-without-a-trace", first=cast.collect(), second=cast.collect(other))
+    shared, other = race.layer("shared"), race.world.repository()
+    gone_tag(race.world, race.have(race.image(shared)))
+    gone_tag(race.world, race.have(race.image(shared), other))
+    must_fail(race, "blob-without-a-trace", first=race.collect(), second=race.collect(other))
 
 
 def test_where_blobs_are_judged_in_the_statement_that_locks_them_a_linked_blob_is_lost(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Judged by a snapshot that is older than the lock: what was linked meanwhile is not seen."""
 
@@ -102,12 +103,12 @@ def test_where_blobs_are_judged_in_the_statement_that_locks_them_a_linked_blob_i
                     fetch(f"DELETE FROM {table} = %s", (row.id,))
                 fetch("DELETE FROM imagestorage WHERE id = %s", (row.id,))
 
-    dying = cast.layer("dying")
-    cast.world.insert("dredge_blob_candidate", blob_id=dying, created_ms=1)
+    dying = race.layer("dying")
+    race.world.insert("dredge_blob_candidate", blob_id=dying, created_ms=1)
     must_fail(
-        cast,
+        race,
         "was promised|known to no row",
-        push=cast.push_blob("dying"),
+        push=race.push_blob("dying"),
         review=lambda: judge_at_once(policy=0, limit=1),
     )
 
@@ -119,20 +120,22 @@ def erase_without_tombstone(store: Any) -> Callable[..., review.Reviewed]:
     def mutated(**options: Any) -> review.Reviewed:
         with transaction():
             found = real(**options)
-            stones = fetch("DELETE FROM dredge_tombstone RETURNING path")
-        store.erase([stone.path for stone in stones])
+            tombstones = fetch("DELETE FROM dredge_tombstone RETURNING path")
+        store.erase([tombstone.path for tombstone in tombstones])
         return found
 
     return mutated
 
 
-def test_where_objects_are_erased_before_a_tombstone_is_committed_a_push_loses_its_object(cast: Cast) -> None:
-    cast.world.insert("dredge_blob_candidate", blob_id=cast.layer("dying"), created_ms=1)
-    mutated = erase_without_tombstone(cast.arena.store)
+def test_where_objects_are_erased_before_a_tombstone_is_committed_a_push_loses_its_object(
+    race: RaceActors,
+) -> None:
+    race.world.insert("dredge_blob_candidate", blob_id=race.layer("dying"), created_ms=1)
+    mutated = erase_without_tombstone(race.harness.store)
     must_fail(
-        cast,
+        race,
         "is needed and missing",
-        push=cast.push_blob("dying"),
+        push=race.push_blob("dying"),
         review=lambda: mutated(policy=DEFAULT, limit=10) and None,
     )
 
@@ -141,9 +144,9 @@ def test_where_objects_are_erased_before_a_tombstone_is_committed_a_kill_leaks_t
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = MortalStore(tmp_path / "objects")
-    arena = Arena(world, store=store)
-    world.insert("dredge_blob_candidate", blob_id=Cast(arena).layer("dying"), created_ms=1)
-    arena.save()
+    harness = RaceHarness(world, store=store)
+    world.insert("dredge_blob_candidate", blob_id=RaceActors(harness).layer("dying"), created_ms=1)
+    harness.save()
     monkeypatch.setattr(reviewing, "review_batch", erase_without_tombstone(store))
 
     def work() -> None:
@@ -151,50 +154,50 @@ def test_where_objects_are_erased_before_a_tombstone_is_committed_a_kill_leaks_t
 
     leaks = 0
     for fatal in range(1, 60):
-        arena.reset()
+        harness.reset()
         killed = run_and_kill(world.url, store, work, fatal=fatal, log=tmp_path / "killed")
         wait_for_the_server(world.rows)
         if killed.finished:
             break
-        leaks += "is known to no row" in str(_broken(arena))
+        leaks += "is known to no row" in str(_broken(harness))
     assert leaks
 
 
-def _broken(arena: Arena) -> AssertionError | None:
+def _broken(harness: RaceHarness) -> AssertionError | None:
     try:
-        arena.check("after the kill")
+        harness.check("after the kill")
     except AssertionError as error:
         return error
     return None
 
 
 def test_without_the_tombstones_second_look_an_object_that_is_needed_again_goes(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two rows share one digest, as they may; one dies, and its tombstone is carried out blindly."""
-    monkeypatch.setattr(erasing, "find_referred", lambda stones: frozenset())
-    cast.world.insert("dredge_blob_candidate", blob_id=cast.layer("twice"), created_ms=1)
-    other = cast.layer("twice")
-    cast.world.tag("living", manifest=cast.have(cast.image(other)))
-    must_fail(cast, "is needed and missing", review=cast.review, erase=cast.erase)
+    monkeypatch.setattr(erasing, "find_referred", lambda tombstones: frozenset())
+    race.world.insert("dredge_blob_candidate", blob_id=race.layer("twice"), created_ms=1)
+    other = race.layer("twice")
+    race.world.tag("living", manifest=race.have(race.image(other)))
+    must_fail(race, "is needed and missing", review=race.review, erase=race.erase)
 
 
 def test_where_the_eraser_does_not_hold_its_tombstones_a_push_loses_its_object(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unlocked(sql: str, params: Any = None) -> Any:
         return fetch(sql.replace("FOR UPDATE SKIP LOCKED", ""), params)
 
-    monkeypatch.setattr(tombstone, "fetch", unlocked)
+    monkeypatch.setattr(tombstones, "fetch", unlocked)
     path = storage_paths.object_path(digest_of("dead"), True, "")
-    cast.arena.store.objects[path] = b"dead"
-    stone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
-    cast.world.insert("dredge_tombstone", **stone, created_ms=1, due_ms=1)
-    must_fail(cast, "is needed and missing", push=cast.push_blob("dead"), erase=cast.erase)
+    race.harness.store.objects[path] = b"dead"
+    tombstone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
+    race.world.insert("dredge_tombstone", **tombstone, created_ms=1, due_ms=1)
+    must_fail(race, "is needed and missing", push=race.push_blob("dead"), erase=race.erase)
 
 
 def test_without_the_digests_lock_two_pushes_make_two_rows(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unlocked(sql: str, params: Any = None) -> int:
         return 0 if "dredge.digest" in sql else execute(sql, params)
@@ -203,11 +206,11 @@ def test_without_the_digests_lock_two_pushes_make_two_rows(
 
     def one_row(outcomes: Any) -> None:
         count = "SELECT count(*) FROM imagestorage WHERE content_checksum = %s"
-        assert cast.world.value(count, (digest_of("new"),)) == 1, "two rows"
+        assert race.world.value(count, (digest_of("new"),)) == 1, "two rows"
 
-    cast.arena.save()
-    explorer = Explorer(cast.arena, limit=LIMIT, preemptions=2)
-    pushes = {"first": cast.push_blob("new"), "second": cast.push_blob("new")}
+    race.harness.save()
+    explorer = Explorer(race.harness, limit=LIMIT, preemptions=2)
+    pushes = {"first": race.push_blob("new"), "second": race.push_blob("new")}
     try:
         with pytest.raises(AssertionError, match="two rows"):
             explorer.explore(Race("mutated", pushes, one_row))
@@ -216,7 +219,7 @@ def test_without_the_digests_lock_two_pushes_make_two_rows(
 
 
 def test_without_the_digests_lock_a_sweep_takes_the_object_of_a_push(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The push looks for a tombstone, the sweep looks for a row: neither finds what the other writes."""
 
@@ -225,12 +228,12 @@ def test_without_the_digests_lock_a_sweep_takes_the_object_of_a_push(
 
     monkeypatch.setattr(unknown, "execute", unlocked)
     path = storage_paths.object_path(digest_of("unknown"), True, "")
-    cast.arena.store.objects[path] = b"unknown"
-    cast.world.execute("INSERT INTO dredge_sighting VALUES ('object', %s, 1)", (f"{LOCATION}:{path}",))
+    race.harness.store.objects[path] = b"unknown"
+    race.world.execute("INSERT INTO dredge_orphan VALUES ('object', %s, 1)", (f"{LOCATION}:{path}",))
 
     def sweep() -> None:
         folder = path.rpartition("/")[0]
-        unknown.sight_objects(LOCATION, folder, [(path, 7)], now_ms=now_ms(), delay_ms=0)
-        cast.erase()
+        unknown.mark_unknown_objects(LOCATION, folder, [(path, 7)], now_ms=now_ms(), delay_ms=0)
+        race.erase()
 
-    must_fail(cast, "is needed and missing", push=cast.push_blob("unknown"), sweep=sweep)
+    must_fail(race, "is needed and missing", push=race.push_blob("unknown"), sweep=sweep)

@@ -14,7 +14,7 @@ from tests.support.explorer import Report
 from tests.support.explorer_steps import Outcome, Step, stop_before
 from tests.support.memory_store import STORE, MemoryStore
 from tests.support.pipeline import LOCATION, make_toolbox
-from tests.support.race_actors import Cast, gone_tag
+from tests.support.race_actors import RaceActors, gone_tag
 from tests.support.race_harness import BlobClaim
 from tests.support.world import digest_of
 from worker.storage.base import Erased
@@ -22,90 +22,92 @@ from worker.storage.base import Erased
 Explore = Callable[..., Report]
 
 
-def test_case_01_a_push_finds_the_object_and_the_eraser_takes_it(cast: Cast, explore: Explore) -> None:
-    dying = cast.layer("dying")
-    cast.world.insert("dredge_blob_candidate", blob_id=dying, created_ms=1)
-    explore(push=cast.push_blob("dying"), review=cast.review, erase=cast.erase)
+def test_case_01_a_push_finds_the_object_and_the_eraser_takes_it(race: RaceActors, explore: Explore) -> None:
+    dying = race.layer("dying")
+    race.world.insert("dredge_blob_candidate", blob_id=dying, created_ms=1)
+    explore(push=race.push_blob("dying"), review=race.review, erase=race.erase)
 
 
-def test_case_01_a_push_meets_the_tombstone_of_its_digest(cast: Cast, explore: Explore) -> None:
+def test_case_01_a_push_meets_the_tombstone_of_its_digest(race: RaceActors, explore: Explore) -> None:
     path = storage_paths.object_path(digest_of("dead"), True, "")
-    cast.arena.store.objects[path] = b"dead"
-    stone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
-    cast.world.insert("dredge_tombstone", **stone, created_ms=1, due_ms=1)
-    explore(push=cast.push_blob("dead"), erase=cast.erase, again=cast.erase)
+    race.harness.store.objects[path] = b"dead"
+    tombstone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
+    race.world.insert("dredge_tombstone", **tombstone, created_ms=1, due_ms=1)
+    explore(push=race.push_blob("dead"), erase=race.erase, again=race.erase)
 
 
-def test_case_02_a_new_blob_between_its_row_and_its_marker(cast: Cast, explore: Explore) -> None:
-    cast.world.upload(created_ms=1)
-    explore(push=cast.push_blob("new"), collect=cast.collect(), review=cast.review)
+def test_case_02_a_new_blob_between_its_row_and_its_marker(race: RaceActors, explore: Explore) -> None:
+    race.world.upload(created_ms=1)
+    explore(push=race.push_blob("new"), collect=race.collect(), review=race.review)
 
 
-def test_case_03_a_manifest_that_needs_a_blob_whose_last_user_dies(cast: Cast, explore: Explore) -> None:
-    shared = cast.layer("shared")
-    gone_tag(cast.world, cast.have(cast.image(shared, note="old")))
+def test_case_03_a_manifest_that_needs_a_blob_whose_last_user_dies(
+    race: RaceActors, explore: Explore
+) -> None:
+    shared = race.layer("shared")
+    gone_tag(race.world, race.have(race.image(shared, note="old")))
     report = explore(
-        push=cast.push_image(cast.image(shared, note="new")),
-        collect=cast.collect(),
-        review=cast.review,
+        push=race.push_image(race.image(shared, note="new")),
+        collect=race.collect(),
+        review=race.review,
         errors=(NoSuchBlob,),
     )
     assert len(report.outcomes) == 2
 
 
-def test_case_04_a_mount_while_the_last_user_is_collected(cast: Cast, explore: Explore) -> None:
-    shared = cast.layer("shared")
-    gone_tag(cast.world, cast.have(cast.image(shared)))
-    other = cast.world.repository()
-    image = cast.image(shared, note="mounted")
+def test_case_04_a_mount_while_the_last_user_is_collected(race: RaceActors, explore: Explore) -> None:
+    shared = race.layer("shared")
+    gone_tag(race.world, race.have(race.image(shared)))
+    other = race.world.repository()
+    image = race.image(shared, note="mounted")
     explore(
-        mount=cast.mount(shared.digest, cast.world.repository_id, other, image),
-        collect=cast.collect(),
-        review=cast.review,
+        mount=race.mount(shared.digest, race.world.repository_id, other, image),
+        collect=race.collect(),
+        review=race.review,
         errors=(NoSuchBlob,),
     )
 
 
-def test_case_05_a_push_links_one_blob_of_a_batch(cast: Cast, explore: Explore) -> None:
-    layers = [cast.layer(f"layer {n}") for n in range(3)]
+def test_case_05_a_push_links_one_blob_of_a_batch(race: RaceActors, explore: Explore) -> None:
+    layers = [race.layer(f"layer {n}") for n in range(3)]
     for layer in layers:
-        cast.world.insert("dredge_blob_candidate", blob_id=layer, created_ms=1)
-    cast.world.uploaded(layers[1])
+        race.world.insert("dredge_blob_candidate", blob_id=layer, created_ms=1)
+    race.world.uploaded(layers[1])
 
     def others_died(outcomes: Mapping[str, Outcome]) -> None:
-        left = cast.world.rows("SELECT content_checksum FROM imagestorage")
+        left = race.world.rows("SELECT content_checksum FROM imagestorage")
         assert (layers[0].digest,) not in left and (layers[2].digest,) not in left
 
-    explore(push=cast.push_image(cast.image(layers[1])), review=cast.review, check=others_died)
+    explore(push=race.push_image(race.image(layers[1])), review=race.review, check=others_died)
 
 
-def test_case_06_an_upload_that_outlasts_its_marker(cast: Cast, explore: Explore) -> None:
-    slow = replace(cast.policy, push_ttl_ms=-1)
+def test_case_06_an_upload_that_outlasts_its_marker(race: RaceActors, explore: Explore) -> None:
+    slow = replace(race.policy, push_ttl_ms=-1)
 
     def push() -> BlobClaim:
         begun = blob.begin_push(
-            cast.world.repository_id, digest_of("slow"), 4, location=LOCATION, policy=slow, now_ms=now_ms()
+            race.world.repository_id, digest_of("slow"), 4, location=LOCATION, policy=slow, now_ms=now_ms()
         )
-        cast.arena.store.write(begun.path, [b"slow"])
-        blob.finish_push(begun, 4, policy=cast.policy, now_ms=now_ms())
+        race.harness.store.write(begun.path, [b"slow"])
+        blob.finish_push(begun, 4, policy=race.policy, now_ms=now_ms())
         return BlobClaim(digest_of("slow"))
 
-    explore(push=push, collect=cast.collect(), review=cast.review, errors=(BlobGone,))
+    explore(push=push, collect=race.collect(), review=race.review, errors=(BlobGone,))
 
 
-def test_case_07_two_pushes_of_one_new_digest(cast: Cast, explore: Explore) -> None:
+def test_case_07_two_pushes_of_one_new_digest(race: RaceActors, explore: Explore) -> None:
     def one_row(outcomes: Mapping[str, Outcome]) -> None:
         count = "SELECT count(*) FROM imagestorage WHERE content_checksum = %s"
-        assert cast.world.value(count, (digest_of("new"),)) == 1
+        assert race.world.value(count, (digest_of("new"),)) == 1
 
-    other = cast.world.repository()
-    explore(first=cast.push_blob("new"), second=cast.push_blob("new", other), check=one_row)
+    other = race.world.repository()
+    explore(first=race.push_blob("new"), second=race.push_blob("new", other), check=one_row)
 
 
 class SlowNetwork(MemoryStore):
     """A store whose first delete gets no answer and is carried out later, or never."""
 
-    lingers_ms = 60_000
+    late_delete_ms = 60_000
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,14 +128,14 @@ class SlowNetwork(MemoryStore):
 
 
 def test_case_08_a_delete_without_an_answer_lands_after_the_push(
-    cast: Cast, explore: Explore, monkeypatch: pytest.MonkeyPatch
+    race: RaceActors, explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = SlowNetwork()
-    store.objects.update(cast.arena.store.objects)
-    monkeypatch.setattr(cast.arena, "store", store)
-    monkeypatch.setattr(cast.arena, "toolbox", make_toolbox({LOCATION: store}))
-    cast.world.insert("dredge_blob_candidate", blob_id=cast.layer("dead"), created_ms=1)
-    reset = cast.arena.reset
+    store.objects.update(race.harness.store.objects)
+    monkeypatch.setattr(race.harness, "store", store)
+    monkeypatch.setattr(race.harness, "context", make_toolbox({LOCATION: store}))
+    race.world.insert("dredge_blob_candidate", blob_id=race.layer("dead"), created_ms=1)
+    reset = race.harness.reset
 
     def fresh() -> None:
         reset()
@@ -144,17 +146,17 @@ def test_case_08_a_delete_without_an_answer_lands_after_the_push(
         if store.sent is not None and not outcomes["push"].ok:
             store.land()
         store.sent = []
-        cast.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL")
+        race.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL")
 
-    monkeypatch.setattr(cast.arena, "reset", fresh)
+    monkeypatch.setattr(race.harness, "reset", fresh)
 
     def collected_and_erased() -> None:
-        cast.review()
-        cast.erase()
+        race.review()
+        race.erase()
 
     explore(
         erase=collected_and_erased,
-        push=cast.push_blob("dead"),
+        push=race.push_blob("dead"),
         network=store.land,
         check=time_passes,
         errors=(DigestBusy,),

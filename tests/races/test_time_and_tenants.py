@@ -28,17 +28,17 @@ def test_case_14_a_window_shortened_to_zero_leaves_the_others_their_share(
             repository = world.repository(namespace=owner)
             world.tag(manifest=world.manifest(repository), ended_ms=world.now_ms - 100 * HOUR_MS)
             manifest_of[int(repository)] = owner
-    toolbox = make_toolbox(tmp_path, settings=Settings(scan_limit=40))
-    queue = toolbox.queue
+    context = make_toolbox(tmp_path, settings=Settings(scan_limit=40))
+    queue = context.queue
     assert isinstance(queue, Recorded)
-    scan(toolbox)
+    scan(context)
     assert [manifest_of[id] for id in queue.repositories] == [other] * 10
     queue.repositories.clear()
     namespace.change_window("crowd", 0)
-    scan(toolbox)
+    scan(context)
     owners = [manifest_of[id] for id in queue.repositories]
     assert len(owners) == 40 and owners.count(other) == 10
-    run_to_quiescence(toolbox)
+    run_to_quiescence(context)
     assert not world.value("SELECT count(*) FROM manifest")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from model import digest as digests
 from model import registry
-from model.blob import Push, let_go
+from model.blob import Push, release_pushes
 from model.db.clock import now_ms
 from model.db.connection import transaction
 from model.errors import NoSuchBlob
@@ -98,7 +98,7 @@ class Pusher:
             return self._with_blobs(repository_id, made, held, tag, at_once)
         finally:
             if held:
-                let_go(held.values(), now_ms=now_ms())
+                release_pushes(held.values(), now_ms=now_ms())
 
     def _with_blobs(
         self, repository_id: int, made: Image, held: dict[str, Push], tag: str | None, at_once: bool

@@ -1,7 +1,7 @@
 """A race explorer: every interleaving of a few real operations, on a real PostgreSQL.
 
-    arena = Arena(world, toolbox)                 # saves the world's rows and objects
-    explorer = Explorer(arena, limit=200, preemptions=2, seed=1)
+    harness = RaceHarness(world, context)                 # saves the world's rows and objects
+    explorer = Explorer(harness, limit=200, preemptions=2, seed=1)
     report = explorer.explore(Race("case 5", {"collect": ..., "push": ...}, claims=...))
 
 A *schedule* is a list of actor numbers: who is let go at each step.  The first one lets every
@@ -11,7 +11,7 @@ other actor does later (same table, one of the two changes or locks): the rest c
 Schedules with fewer preemptions come first, since most races need one or two; ties are broken by
 the seed.  `limit` and `preemptions` bound the search; a `Report` says whether it was complete.
 
-After each schedule `arena.verify` looks at the database, at the store and at what the operations
+After each schedule `harness.verify` looks at the database, at the store and at what the operations
 answered.  A failure prints the schedule and its steps; `explorer.replay(race, schedule)` runs
 that one again.  `REPLAY=0,0,1,…` in the environment does the same for a whole test.
 """
@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import psycopg2
 
-from tests.support.explorer_steps import Actor, Outcome, Stage, Step
+from tests.support.explorer_steps import Actor, Outcome, Scheduler, Step
 
 Schedule = tuple[int, ...]
 
@@ -41,8 +41,8 @@ class Race:
     check: Callable[[Mapping[str, Outcome]], None] = lambda outcomes: None
 
 
-class Ground(Protocol):
-    """Where races are run: `tests.support.race_harness.Arena`."""
+class RaceState(Protocol):
+    """Where races are run: `tests.support.race_harness.RaceHarness`."""
 
     url: str
 
@@ -87,13 +87,13 @@ class Report:
 
 
 class Explorer:
-    """Runs races on one ground, bounded and repeatable."""
+    """Runs races on one state, bounded and repeatable."""
 
-    def __init__(self, ground: Ground, *, limit: int, preemptions: int = 2, seed: int = 1) -> None:
-        self.ground, self.limit, self.bound = ground, limit, preemptions
+    def __init__(self, state: RaceState, *, limit: int, preemptions: int = 2, seed: int = 1) -> None:
+        self.state, self.limit, self.bound = state, limit, preemptions
         self._random = random.Random(seed)
         self.seed = seed
-        self._monitor = psycopg2.connect(ground.url)
+        self._monitor = psycopg2.connect(state.url)
         self._monitor.autocommit = True
 
     def close(self) -> None:
@@ -140,17 +140,17 @@ class Explorer:
         return any(actor == other and step.conflicts(then) for actor, then in later)
 
     def _run(self, race: Race, prefix: Schedule, report: Report) -> Trace:
-        self.ground.reset()
+        self.state.reset()
         names = list(race.actors)
         actors = [Actor(name, work) for name, work in race.actors.items()]
-        stage, trace = Stage(actors, self._monitor), Trace()
+        scheduler, trace = Scheduler(actors, self._monitor), Trace()
         try:
             try:
-                self._play(stage, trace, prefix, report)
+                self._play(scheduler, trace, prefix, report)
             finally:
-                stage.abandon()
+                scheduler.abandon()
             outcomes = {actor.name: actor.outcome or Outcome() for actor in actors}
-            self.ground.verify(race, outcomes)
+            self.state.verify(race, outcomes)
         except BaseException as error:
             shown = ",".join(map(str, trace.chosen))
             endings = "\n".join(f"  {a.name} ended with {a.outcome}" for a in actors)
@@ -164,26 +164,26 @@ class Explorer:
         report.outcomes.add(tuple(_ending(outcome) for outcome in outcomes.values()))
         return trace
 
-    def _play(self, stage: Stage, trace: Trace, prefix: Schedule, report: Report) -> None:
-        stage.begin()
+    def _play(self, scheduler: Scheduler, trace: Trace, prefix: Schedule, report: Report) -> None:
+        scheduler.begin()
         last = 0
         while True:
-            ready = stage.ready()
+            ready = scheduler.ready()
             if not ready:
-                if all(actor.outcome is not None for actor in stage.actors):
+                if all(actor.outcome is not None for actor in scheduler.actors):
                     return
-                stage.wait_for_the_server()
+                scheduler.wait_for_the_server()
                 continue
             place = len(trace.chosen)
             wanted = prefix[place] if place < len(prefix) else last
             last = wanted if wanted in ready else ready[0]
-            step = stage.actors[last].pending
+            step = scheduler.actors[last].pending
             assert step is not None
             trace.ready.append(tuple(ready))
             trace.chosen.append(last)
             trace.steps.append(step)
-            stage.advance(last)
-            report.blocked += any(actor.blocked for actor in stage.actors)
+            scheduler.advance(last)
+            report.blocked += any(actor.blocked for actor in scheduler.actors)
 
 
 def _ending(outcome: Outcome) -> str:

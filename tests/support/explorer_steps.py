@@ -1,9 +1,9 @@
 """Steps: real operations in threads that stop before each statement, each commit and each storage call.
 
 An actor runs an operation in a thread of its own, on a connection of its own.  Before everything
-that others can see it stops at a *point* and says what it would do next; `Stage.advance` lets
+that others can see it stops at a *point* and says what it would do next; `Scheduler.advance` lets
 exactly one actor do it.  An actor whose statement waits for a lock that another one holds is
-*blocked* (PostgreSQL itself is asked); it goes on by itself when the lock is free, and the stage
+*blocked* (PostgreSQL itself is asked); it goes on by itself when the lock is free, and the scheduler
 waits until it has come to its next point, so a run is determined by who is let go when.
 """
 
@@ -122,7 +122,7 @@ class Actor:
         self._arrived.release()
         self._go.acquire()
 
-    def let_go(self) -> None:
+    def release_pushes(self) -> None:
         """Do the pending step and run to the next point."""
         self.pending = None
         self._go.release()
@@ -151,7 +151,7 @@ def stop_before(step: Step) -> None:
 def hooked() -> Iterator[None]:
     """Stop actors before each statement and each commit that goes through `model.db.connection`.
 
-    For the life of a ground, not of a run: what is prepared on a connection is prepared once.
+    For the life of a state, not of a run: what is prepared on a connection is prepared once.
     """
     database = db.obj
     execute, commit = database.execute_sql, database.commit
@@ -177,7 +177,7 @@ def hooked() -> Iterator[None]:
 
 
 @dataclass
-class Stage:
+class Scheduler:
     """The actors of one run, and the look at PostgreSQL that tells who waits for whom."""
 
     actors: Sequence[Actor]
@@ -196,7 +196,7 @@ class Stage:
 
     def advance(self, number: int) -> None:
         """Let one actor do its step; then see whom that has set free."""
-        self.actors[number].let_go()
+        self.actors[number].release_pushes()
         self._await(self.actors[number])
         for actor in self.actors:
             if actor.blocked:
@@ -218,7 +218,7 @@ class Stage:
         for actor in self.actors:
             while actor.outcome is None:
                 if actor.pending is not None:
-                    actor.let_go()
+                    actor.release_pushes()
                 with suppress(AssertionError):
                     self._await(actor)
         for actor in self.actors:

@@ -13,7 +13,7 @@ STORE = frozenset({"object store"})
 class MemoryStore:
     """Objects in a dictionary.  Each call is one step; an erase is one step for each path."""
 
-    lingers_ms = 0
+    late_delete_ms = 0
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

@@ -10,7 +10,7 @@ from model.cache.base import DataModelCache
 from model.cache.none import NoBackend
 from model.policy import DEFAULT, Policy
 from worker.jobs.collect import collect_repository
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.erase import erase
 from worker.jobs.review import review
 from worker.jobs.scan import scan
@@ -66,13 +66,13 @@ class Due:
 
 def make_toolbox(
     stores: Stores | Mapping[str, Store] | Path, *, policy: Policy = DEFAULT, settings: Settings | None = None
-) -> Toolbox:
-    """A toolbox of real parts, but for the queue, which records, and the cache, which holds nothing."""
+) -> JobContext:
+    """A context of real parts, but for the queue, which records, and the cache, which holds nothing."""
     if isinstance(stores, Path):
         stores = {LOCATION: LocalStore(stores, fsync=False)}
     if not isinstance(stores, Stores):
         stores = Stores(stores, LOCATION)
-    return Toolbox(
+    return JobContext(
         settings=settings or Settings(),
         policy=policy,
         stores=stores,
@@ -82,21 +82,21 @@ def make_toolbox(
     )
 
 
-def run_to_quiescence(toolbox: Toolbox) -> int:
+def run_to_quiescence(context: JobContext) -> int:
     """Scan, collect, review and erase until a whole round finds nothing; how many rounds it took.
 
     Fails where it does not come to rest: garbage that is found again and again and never goes.
     """
-    queue = toolbox.queue
+    queue = context.queue
     assert isinstance(queue, Recorded)
     for round in range(1, ROUNDS):
-        worked = scan(toolbox).due > 0
+        worked = scan(context).due > 0
         while queue.repositories:
-            while collect_repository(toolbox, queue.repositories[0], budget_s=BUDGET_S).has_more:
+            while collect_repository(context, queue.repositories[0], budget_s=BUDGET_S).has_more:
                 pass
             del queue.repositories[0]
-        worked |= review(toolbox, budget_s=BUDGET_S).candidates > 0
-        cleared = erase(toolbox, budget_s=BUDGET_S)
+        worked |= review(context, budget_s=BUDGET_S).candidates > 0
+        cleared = erase(context, budget_s=BUDGET_S)
         worked |= bool(cleared.objects or cleared.missing or cleared.dropped)
         if not worked:
             return round

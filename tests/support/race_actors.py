@@ -15,7 +15,7 @@ from model.gc.review import review_batch
 from model.manifest import create_manifest
 from model.policy import DEFAULT, Policy
 from tests.support.pipeline import BUDGET_S, LOCATION
-from tests.support.race_harness import Arena, BlobClaim, ManifestClaim, TagClaim
+from tests.support.race_harness import BlobClaim, ManifestClaim, RaceHarness, TagClaim
 from tests.support.world import CONFIG, IMAGE, INDEX, Row, World, digest_of
 from worker.jobs.erase import erase
 from worker.transfer.push import store_blob
@@ -39,11 +39,11 @@ class Image:
         return digest_of(self.content)
 
 
-class Cast:
-    """Makes content in the arena's world, and actors that use it."""
+class RaceActors:
+    """Makes content in the harness's world, and actors that use it."""
 
-    def __init__(self, arena: Arena) -> None:
-        self.arena, self.world, self.policy = arena, arena.world, arena.policy
+    def __init__(self, harness: RaceHarness) -> None:
+        self.harness, self.world, self.policy = harness, harness.world, harness.policy
 
     # ------------------------------------------------------------------------------------ content
 
@@ -51,7 +51,7 @@ class Cast:
         """A blob with its object, named by its text."""
         made = self.world.blob(len(text), digest=digest_of(text), **options)
         if stored:
-            self.arena.put(made, text.encode())
+            self.harness.put(made, text.encode())
         return made
 
     def image(self, *blobs: Row, subject: str | None = None, note: str = "") -> Image:
@@ -101,7 +101,7 @@ class Cast:
 
     def erase(self) -> None:
         """The eraser, until it has nothing to do."""
-        erase(self.arena.toolbox, budget_s=BUDGET_S)
+        erase(self.harness.context, budget_s=BUDGET_S)
 
     def push_blob(
         self, text: str, repository: int | None = None, *, policy: Policy | None = None
@@ -112,7 +112,7 @@ class Cast:
 
         def work() -> BlobClaim:
             store_blob(
-                self.arena.toolbox.stores,
+                self.harness.context.stores,
                 where,
                 digest,
                 lambda: [text.encode()],
@@ -208,4 +208,4 @@ def gone_tag(world: World, manifest: Row, name: str = "gone") -> Row:
     return world.tag(name, manifest=manifest, ended_ms=LONG_AGO_MS)
 
 
-__all__ = ["DEFAULT", "Cast", "Image", "gone_tag"]
+__all__ = ["DEFAULT", "Image", "RaceActors", "gone_tag"]

@@ -1,6 +1,6 @@
-"""The ground that races and kills are run on: a saved world, and what must hold afterwards.
+"""The state that races and kills are run on: a saved world, and what must hold afterwards.
 
-`Arena` saves all rows and objects once; `reset` brings them back in a few milliseconds.  `verify`
+`RaceHarness` saves all rows and objects once; `reset` brings them back in a few milliseconds.  `verify`
 looks for broken invariants right after a run, brings the collector to rest, looks again, and asks
 after every promise that an operation made: whoever was told yes has everything.
 """
@@ -23,7 +23,7 @@ from tests.support.explorer_steps import Outcome, hooked
 from tests.support.memory_store import MemoryStore
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
 from tests.support.world import World
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.settings import Settings
 
 # Work that is not the collector's, and may be left when it has come to rest.
@@ -61,7 +61,7 @@ class Broken(AssertionError):
     """An invariant does not hold, or a promise was not kept."""
 
 
-class Arena:
+class RaceHarness:
     """One database and one store in memory; use it as a context."""
 
     def __init__(
@@ -74,12 +74,12 @@ class Arena:
     ) -> None:
         self.world, self.url, self.policy = world, world.url, policy
         self.store = MemoryStore() if store is None else store
-        self.toolbox: Toolbox = make_toolbox({LOCATION: self.store}, policy=policy, settings=settings)
+        self.context: JobContext = make_toolbox({LOCATION: self.store}, policy=policy, settings=settings)
         self._objects: dict[str, bytes] = {}
         self._restore = ""
         self._stack = ExitStack()
 
-    def __enter__(self) -> Arena:
+    def __enter__(self) -> RaceHarness:
         self._stack.enter_context(hooked())
         return self
 
@@ -130,7 +130,7 @@ class Arena:
         claims = [claim for outcome in outcomes.values() if outcome.ok for claim in claims_of(outcome.value)]
         self.check("right after")
         self.keep(claims, "right after")
-        run_to_quiescence(self.toolbox)
+        run_to_quiescence(self.context)
         self.check("at rest")
         self.check_rest()
         self.keep(claims, "at rest")

@@ -23,19 +23,19 @@ from worker.events.consumer import EventConsumer
 from worker.events.message import CloudEvent
 from worker.events.publisher import Publisher
 from worker.events.react import react
-from worker.events.relay import heal, relay
-from worker.jobs.context import Toolbox
+from worker.events.relay import relay, republish_after_flush
+from worker.jobs.context import JobContext
 from worker.jobs.due import enqueue_due
-from worker.wiring import toolbox
+from worker.wiring import context
 
 log = logs.logger("dredge.reactor")
 
 POLL_S = 1.0
 TICK_S = 0.2
-# Commits come in flocks, and a flock is published as one: after its first the relay waits for others,
-# and the longer, the more the last flock brought a moment ago.
-GATHER_S = 0.01
-LONGEST_GATHER_S = 0.1
+# Commits come in bursts, and a burst is published as one: after its first the relay waits for others,
+# and the longer, the more the last burst brought a moment ago.
+BATCHING_DELAY_S = 0.01
+LONGEST_BATCHING_DELAY_S = 0.1
 BUSY_S = 0.2
 # Celery dispatches tasks in this process: it must not wait the default 5 ms for its turn.
 SWITCH_S = 0.0005
@@ -70,7 +70,7 @@ class DatabaseClock:
 class Reactor:
     """The threads; `start` and `stop` once each."""
 
-    def __init__(self, box: Toolbox) -> None:
+    def __init__(self, box: JobContext) -> None:
         self._box = box
         self._stop = threading.Event()
         self._clock = DatabaseClock()
@@ -119,12 +119,12 @@ class Reactor:
             while not self._stop.is_set():
                 with connection():
                     if time.monotonic() - healed_s >= POLL_S:
-                        heal(self._publisher)
+                        republish_after_flush(self._publisher)
                         healed_s = time.monotonic()
                     if found := self._publish():
                         rows, published_s = found, time.monotonic()
-                flock = rows if time.monotonic() - published_s < BUSY_S else 1
-                self._hear(min(GATHER_S * flock, LONGEST_GATHER_S))
+                burst = rows if time.monotonic() - published_s < BUSY_S else 1
+                self._hear(min(BATCHING_DELAY_S * burst, LONGEST_BATCHING_DELAY_S))
         finally:
             self._listener.close()
 
@@ -169,7 +169,7 @@ class ReactorStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, parent: Any) -> None:
         """Called in the worker's main process."""
         sys.setswitchinterval(SWITCH_S)
-        self._reactor = Reactor(toolbox(parent.app))
+        self._reactor = Reactor(context(parent.app))
         self._reactor.start()
 
     def stop(self, parent: Any) -> None:

@@ -10,7 +10,7 @@ from kombu import Exchange, Queue
 COLLECT_QUEUE = "dredge.collect"
 OBJECTS_QUEUE = "dredge.objects"
 TAGS_QUEUE = "dredge.tags"
-UPKEEP_QUEUE = "dredge.upkeep"
+MAINTENANCE_QUEUE = "dredge.maintenance"
 
 FIND = "worker.tasks.find_repositories_with_garbage"
 COLLECT = "worker.tasks.garbage_collect_repo"
@@ -24,9 +24,9 @@ DELETE_TAG_PERMANENTLY = "worker.tasks.delete_tag_permanently"
 RESTORE_TAG = "worker.tasks.restore_tag"
 
 QUEUE_OF = {
-    FIND: UPKEEP_QUEUE,
-    PRUNE: UPKEEP_QUEUE,
-    SWEEP: UPKEEP_QUEUE,
+    FIND: MAINTENANCE_QUEUE,
+    PRUNE: MAINTENANCE_QUEUE,
+    SWEEP: MAINTENANCE_QUEUE,
     COLLECT: COLLECT_QUEUE,
     REVIEW: OBJECTS_QUEUE,
     ERASE: OBJECTS_QUEUE,

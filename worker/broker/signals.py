@@ -55,7 +55,7 @@ def _stopped(**_: Any) -> None:
 def _forked(**_: Any) -> None:
     """In each child of the pool, before its first task."""
     wiring.after_fork()
-    wiring.toolbox(application)
+    wiring.context(application)
 
 
 def _failed(sender: Any = None, exception: object = None, args: Any = (), **_: Any) -> None:

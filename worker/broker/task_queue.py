@@ -24,7 +24,7 @@ CHUNK = 1000
 MARK_TTL_MS = 6 * 3_600_000
 
 # A stage waits so long for more to do: its work is done in thousands, across repositories.
-GATHER_S = 0.1
+BATCHING_DELAY_S = 0.1
 
 # A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
 # may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
@@ -101,8 +101,8 @@ class CeleryQueue:
             return
         asked = time.monotonic()
         try:
-            if self._enqueue(task, [name], [()], countdown=GATHER_S):
-                self._gathering[name] = asked + GATHER_S
+            if self._enqueue(task, [name], [()], countdown=BATCHING_DELAY_S):
+                self._gathering[name] = asked + BATCHING_DELAY_S
         except BrokerUnavailable as error:
             log.warning("broker.unavailable", task=task, error=str(error))
 

@@ -8,7 +8,7 @@ import click
 
 from worker import wiring
 from worker.cli import output, repositories
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.plan import Total, all_due
 from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
 
@@ -28,11 +28,11 @@ def command(repository: tuple[str, ...], everything: bool, as_json: bool) -> Non
     settings = output.settings()
     output.require(settings, "storage")
     with output.connected(settings):
-        toolbox = wiring.alone(settings)
+        context = wiring.alone(settings)
         ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
-        sums = _collect(toolbox, ids)
-        sums = _review(toolbox, sums)
-        objects, failed = _erase(toolbox)
+        sums = _collect(context, ids)
+        sums = _review(context, sums)
+        objects, failed = _erase(context)
     if as_json:
         output.emit_json(asdict(sums))
     else:
@@ -45,12 +45,12 @@ def command(repository: tuple[str, ...], everything: bool, as_json: bool) -> Non
         output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
 
 
-def _collect(toolbox: Toolbox, ids: list[int]) -> Total:
+def _collect(context: JobContext, ids: list[int]) -> Total:
     sums = Total()
     with output.progress("collecting", len(ids)) as advance:
         for repository_id in ids:
             freed = Total()
-            for turn in collect_to_the_end(toolbox, repository_id):
+            for turn in collect_to_the_end(context, repository_id):
                 freed = replace(
                     freed, tags=freed.tags + turn.tags, manifests=freed.manifests + turn.manifests
                 )
@@ -64,18 +64,18 @@ def _collect(toolbox: Toolbox, ids: list[int]) -> Total:
     return sums
 
 
-def _review(toolbox: Toolbox, sums: Total) -> Total:
+def _review(context: JobContext, sums: Total) -> Total:
     with output.progress("reviewing blobs") as advance:
-        for turn in review_to_the_end(toolbox):
+        for turn in review_to_the_end(context):
             sums = replace(sums, blobs=sums.blobs + turn.blobs, bytes=sums.bytes + turn.bytes)
             advance(turn.candidates)
     return sums
 
 
-def _erase(toolbox: Toolbox) -> tuple[int, int]:
+def _erase(context: JobContext) -> tuple[int, int]:
     objects = failed = 0
     with output.progress("erasing objects") as advance:
-        for turn in erase_to_the_end(toolbox):
+        for turn in erase_to_the_end(context):
             objects += turn.objects
             failed += turn.failed
             advance(turn.objects)

@@ -54,12 +54,12 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
 
 
 def _push(read: Settings, layout: Layout, name: RepositoryName, tags: dict[str, str] | None) -> Imported:
-    toolbox = wiring.alone(read)
+    context = wiring.alone(read)
     with output.progress("storing", total=sum(layout.blobs.values())) as advance:
         done = import_layout(
-            toolbox.stores, layout, name, policy=read.policy, tags=tags, advance=lambda size: advance(size)
+            context.stores, layout, name, policy=read.policy, tags=tags, advance=lambda size: advance(size)
         )
-    toolbox.cache.invalidate(*stale_after_import(layout, name))
+    context.cache.invalidate(*stale_after_import(layout, name))
     return done
 
 

@@ -21,7 +21,7 @@ def command(dry_run: bool, as_json: bool) -> None:
     """Find garbage without a trace: what crashes of other software left behind.
 
     Manifests that no tag leads to, blob rows and labels that nothing refers to, pull statistics of
-    what is gone, and objects that no row knows.  The first sighting is only remembered; a second
+    what is gone, and objects that no row knows.  The first mark is only remembered; a second
     one, at least DREDGE_SWEEP_DELAY_S later, hands it to the stage that judges it.  One whole pass,
     from where the last one was interrupted; workers do the same by themselves.
     """
@@ -39,7 +39,7 @@ def command(dry_run: bool, as_json: bool) -> None:
 
 def _print(found: tuple[Swept, ...], dry_run: bool) -> None:
     columns = ("kind", "looked at", "suspect", "seen twice")
-    output.table(columns, [(s.kind, s.looked, s.suspects, s.condemned) for s in found])
+    output.table(columns, [(s.kind, s.looked, s.suspects, s.confirmed) for s in found])
     for swept in found:
         if swept.error:
             click.echo(f"dredge: {swept.kind}: {swept.error}", err=True)

@@ -42,15 +42,15 @@ class Publisher:
                     if bound(key):
                         _send(producer, event, EXCHANGE.name, key)
                     sent += 1
-                if flock := list(removals):
-                    _send(producer, flock, "", routes.REMOVALS_QUEUE)
+                if burst := list(removals):
+                    _send(producer, burst, "", routes.REMOVALS_QUEUE)
         except OUTAGE as error:
             self.close()
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
         return sent
 
-    def broker_forgot(self) -> bool:
-        """True when the broker has no trace of an earlier `remember_epoch`: it is new, or was flushed."""
+    def broker_was_flushed(self) -> bool:
+        """True when the broker has no trace of an earlier `mark_epoch`: it is new, or was flushed."""
         try:
             forgot = not self._redis.exists(self._epoch_key)
             if not forgot:
@@ -74,8 +74,8 @@ class Publisher:
             self.close()
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
 
-    def remember_epoch(self) -> None:
-        """Leave the trace that `broker_forgot` looks for."""
+    def mark_epoch(self) -> None:
+        """Leave the trace that `broker_was_flushed` looks for."""
         try:
             self._redis.set(self._epoch_key, str(uuid.uuid4()))
         except OUTAGE as error:

@@ -10,7 +10,7 @@ from model.cache.keys import CacheKey
 from model.errors import RegistryError
 from model.events.record import BLOB_ERASED, MANIFEST_COLLECTED
 from worker.events.message import CloudEvent
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 
 
 class CacheBehind(RegistryError):
@@ -19,7 +19,7 @@ class CacheBehind(RegistryError):
     retryable = True
 
 
-def react(toolbox: Toolbox, events: Sequence[CloudEvent], *, now_ms: int) -> None:
+def react(context: JobContext, events: Sequence[CloudEvent], *, now_ms: int) -> None:
     """Enqueue or note what the events make due, then invalidate what they made wrong.
 
     Repeating it is harmless, and needed after `BrokerUnavailable` or `CacheBehind`.  A malformed
@@ -28,10 +28,10 @@ def react(toolbox: Toolbox, events: Sequence[CloudEvent], *, now_ms: int) -> Non
     keys = [key for event in events for key in stale_keys(event)]
     due = earliest_due(events)
     ready = [repository_id for repository_id, due_ms in due.items() if due_ms <= now_ms]
-    toolbox.due.remember({key: due_ms for key, due_ms in due.items() if due_ms > now_ms})
+    context.due.remember({key: due_ms for key, due_ms in due.items() if due_ms > now_ms})
     if ready:
-        toolbox.queue.collect(ready)
-    if keys and not toolbox.cache.invalidate(*keys):
+        context.queue.collect(ready)
+    if keys and not context.cache.invalidate(*keys):
         raise CacheBehind
 
 

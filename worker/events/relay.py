@@ -22,9 +22,9 @@ class Exchange(Protocol):
     """What the relay needs of `worker.events.publisher.Publisher`; each may raise `BrokerUnavailable`."""
 
     def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent]) -> int: ...
-    def broker_forgot(self) -> bool: ...
+    def broker_was_flushed(self) -> bool: ...
     def restore_bindings(self) -> None: ...
-    def remember_epoch(self) -> None: ...
+    def mark_epoch(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ def relay(exchange: Exchange) -> Relayed:
     return Relayed(len(rows), events, has_more=is_full)
 
 
-def heal(exchange: Exchange) -> int:
+def republish_after_flush(exchange: Exchange) -> int:
     """After a flush of the broker, bind the queues again and have the outbox published again; rows.
 
     The trace in the broker is left last: a crash before repeats all of it.
     """
-    if not exchange.broker_forgot():
+    if not exchange.broker_was_flushed():
         return 0
     with transaction():
         if not outbox.try_relay_lock():
             return 0
         exchange.restore_bindings()
         rows = outbox.unpublish_all()
-    exchange.remember_epoch()
+    exchange.mark_epoch()
     log.info("relay.broker_was_empty", rows=rows)
     return rows
 

@@ -10,12 +10,12 @@ from typing import TypeVar
 from model import storage_paths as paths
 from model.fsck import objects
 from model.fsck.check import EXAMPLES, Check, Finding, found
-from model.gc.orphans.objects import find_known, find_sighted
+from model.gc.orphans.objects import find_known, find_marked
 from worker.storage.base import NoSuchObject, ObjectInfo, Store, StoreUnavailable
 
 T = TypeVar("T")
 PAGE = 1_000
-SIGHTED = "object"
+MARKED = "object"
 
 MISSING = Check(
     "object-missing",
@@ -42,7 +42,7 @@ UNKNOWN = Check(
     "object-without-a-trace",
     "violation",
     "an object that no row knows: nothing will erase it",
-    "`dredge sweep` finds it (two sightings).",
+    "`dredge sweep` finds it (two passes).",
     "",
 )
 WAITING = Check(
@@ -151,11 +151,11 @@ class Location:
     def _confirm_unknown(self, unknown: Sequence[ObjectInfo]) -> None:
         names = [seen.path for seen in unknown if paths.is_ours(seen.path)]
         known = find_known(names, self.name) | {paths.EMPTY_LAYER_PATH}
-        sighted = find_sighted([f"{self.name}:{name}" for name in names], SIGHTED)
+        marked = find_marked([f"{self.name}:{name}" for name in names], MARKED)
         for seen in unknown:
             if seen.path in known or not paths.is_ours(seen.path) or self.store.size(seen.path) is None:
                 continue
-            waiting = seen.modified_ms > self.young_from_ms or f"{self.name}:{seen.path}" in sighted
+            waiting = seen.modified_ms > self.young_from_ms or f"{self.name}:{seen.path}" in marked
             self.tally.add(WAITING if waiting else UNKNOWN, f"{self.name}:{seen.path} ({seen.size} bytes)")
 
 

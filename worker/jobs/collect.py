@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from model.cache import invalidation
 from model.errors import Contended, NoSuchRepository, RegistryError
 from model.gc.collect import Batch, collect_batch
-from model.gc.failures import forgive, record_failure
+from model.gc.failures import clear_failure, record_failure
 from model.gc.tags import BEGINNING_MS
 from worker import logs
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.collect")
@@ -26,13 +26,13 @@ class Collected:
     tags: int = 0
     manifests: int = 0
     rows: int = 0
-    lost_blobs: int = 0
+    blob_candidates: int = 0
     batches: int = 0
     had_failed: bool = False
     has_more: bool = False
 
 
-def collect_repository(toolbox: Toolbox, repository_id: int, *, budget_s: float) -> Collected:
+def collect_repository(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
     """Collect until the repository has no garbage or the budget is used up; then `has_more`.
 
     Every batch is a transaction of its own, and what it removed leaves the cache right after its
@@ -40,7 +40,7 @@ def collect_repository(toolbox: Toolbox, repository_id: int, *, budget_s: float)
     a second run, are harmless: one does nothing.
     """
     try:
-        collected = _collect(toolbox, repository_id, Budget(budget_s))
+        collected = _collect(context, repository_id, Budget(budget_s))
     except NoSuchRepository:
         raise
     except RegistryError as error:
@@ -51,22 +51,22 @@ def collect_repository(toolbox: Toolbox, repository_id: int, *, budget_s: float)
         record_failure(repository_id, f"{type(error).__name__}: {error}")
         raise
     if collected.had_failed:
-        forgive(repository_id)
-    if collected.lost_blobs:
-        toolbox.queue.review()
+        clear_failure(repository_id)
+    if collected.blob_candidates:
+        context.queue.review()
     return collected
 
 
-def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
+def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collected:
     total = Collected()
     from_ms = BEGINNING_MS
-    for size in toolbox.collect_size.batches(budget):
-        batch = _attempt(toolbox, repository_id, size, from_ms)
+    for size in context.collect_size.batches(budget):
+        batch = _attempt(context, repository_id, size, from_ms)
         from_ms = batch.reached_ms
         total = _add(total, batch)
-        _forget(toolbox, batch)
+        _forget(context, batch)
         if batch.reports:
-            toolbox.queue.reports()
+            context.queue.reports()
         if not batch.has_more:
             break
     if total.rows:
@@ -76,20 +76,20 @@ def _collect(toolbox: Toolbox, repository_id: int, budget: Budget) -> Collected:
     return total
 
 
-def _attempt(toolbox: Toolbox, repository_id: int, size: int, from_ms: int) -> Batch:
+def _attempt(context: JobContext, repository_id: int, size: int, from_ms: int) -> Batch:
     for _ in range(ATTEMPTS - 1):
         try:
-            return collect_batch(repository_id, policy=toolbox.policy, limit=size, from_ms=from_ms)
+            return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
         except Contended:
             log.info("batch.contended", repository_id=repository_id)
-    return collect_batch(repository_id, policy=toolbox.policy, limit=size, from_ms=from_ms)
+    return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
 
 
-def _forget(toolbox: Toolbox, batch: Batch) -> None:
+def _forget(context: JobContext, batch: Batch) -> None:
     """Drop what the batch removed from the cache; the event does it again if Redis is away now."""
     if batch.scope is None or not batch.rows:
         return
-    toolbox.cache.invalidate(
+    context.cache.invalidate(
         *invalidation.after_collection(
             batch.scope.namespace,
             batch.scope.repository,
@@ -106,7 +106,7 @@ def _add(total: Collected, batch: Batch) -> Collected:
         tags=total.tags + batch.tags,
         manifests=total.manifests + len(batch.manifests),
         rows=total.rows + batch.rows,
-        lost_blobs=total.lost_blobs + batch.lost_blobs,
+        blob_candidates=total.blob_candidates + batch.blob_candidates,
         batches=total.batches + (batch.scope is not None),
         had_failed=total.had_failed or (batch.scope is not None and batch.scope.has_failed),
         has_more=batch.has_more,

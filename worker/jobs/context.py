@@ -41,7 +41,7 @@ class DueSet(Protocol):
 
 
 @dataclass(frozen=True)
-class Toolbox:
+class JobContext:
     """Built once per process by `worker.wiring`; in tests from parts."""
 
     settings: Settings

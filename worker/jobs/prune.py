@@ -9,7 +9,7 @@ from model.db.connection import connection
 from model.events import outbox
 from model.gc.failures import forget_gone
 from model.gc.history import prune_history
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
 BATCH = 10_000
@@ -25,13 +25,13 @@ class Pruned:
     has_more: bool = False
 
 
-def prune(toolbox: Toolbox, *, budget_s: float) -> Pruned:
+def prune(context: JobContext, *, budget_s: float) -> Pruned:
     """Delete published events past their retention and history past its age, in bounded batches,
     and failures of repositories that are gone.
 
     Again, or twice at once, deletes what is left.
     """
-    settings = toolbox.settings
+    settings = context.settings
     budget = Budget(budget_s)
     with connection():
         moment = now_ms()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from model.db.connection import transaction
 from model.gc.security_reports import claim_report_debts, postpone_report_debts, settle_report_debts
 from worker import logs
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 from worker.quay.clair import Scanner, ScannerUnavailable
 
@@ -28,13 +28,13 @@ class Delivered:
     has_more: bool = False
 
 
-def deliver_reports(toolbox: Toolbox, *, budget_s: float) -> Delivered:
+def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
     """Delete owed reports until none is due or the budget is used up; then `has_more`.
 
     Only where a scanner is configured.  After the first failure of a batch the rest of it waits too:
     a scanner that is away is asked once.  A crash leaves debts that are paid again, harmlessly.
     """
-    settings = toolbox.settings
+    settings = context.settings
     if not settings.clair_url:
         return Delivered()
     budget = Budget(budget_s)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.gc.review import review_batch
 from worker import logs
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.review")
@@ -24,15 +24,15 @@ class Retired:
     has_more: bool = False
 
 
-def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
+def review(context: JobContext, *, budget_s: float) -> Retired:
     """Judge candidates until none is left or the budget is used up; then `has_more`.
 
     Enqueues the eraser where tombstones were written.  Several at once take different candidates.
     """
     total = Retired()
     last_id = 0
-    for size in toolbox.review_size.batches(Budget(budget_s)):
-        batch = review_batch(policy=toolbox.policy, limit=size, after_id=last_id)
+    for size in context.review_size.batches(Budget(budget_s)):
+        batch = review_batch(policy=context.policy, limit=size, after_id=last_id)
         last_id = batch.last_id
         total = Retired(
             candidates=total.candidates + batch.candidates,
@@ -45,6 +45,6 @@ def review(toolbox: Toolbox, *, budget_s: float) -> Retired:
         if not batch.has_more:
             break
     if total.tombstones:
-        toolbox.queue.erase()
+        context.queue.erase()
         log.info("blobs.retired", blobs=total.blobs, bytes=total.bytes)
     return total

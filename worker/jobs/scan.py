@@ -8,7 +8,7 @@ from model.db.connection import connection
 from model.gc.cursor import move_cursor, read_cursor
 from model.gc.find import rank
 from worker import logs
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.find import find_due
 
 log = logs.logger("dredge.scan")
@@ -25,21 +25,21 @@ class Scanned:
     enqueued: int
 
 
-def scan(toolbox: Toolbox) -> Scanned:
+def scan(context: JobContext) -> Scanned:
     """Look at the next slice of repositories and enqueue those with garbage, longest waiting first.
 
     The slice is bounded by the settings; a cursor in the database makes the next scan go on where
     this one ended, so a whole pass takes a known time.  The cursor moves only after the queue has
     taken what was found.  One that waits already is not enqueued again.  Two scans at once look twice.
     """
-    settings = toolbox.settings
+    settings = context.settings
     with connection():
         start = read_cursor(CURSOR)
         found, end, looked = find_due(
-            toolbox.policy, after=start, slice=settings.scan_slice, limit=settings.scan_limit
+            context.policy, after=start, slice=settings.scan_slice, limit=settings.scan_limit
         )
         ranked = rank(found, limit=settings.scan_limit)
-        sent = toolbox.queue.collect([due.repository_id for due in ranked])
+        sent = context.queue.collect([due.repository_id for due in ranked])
         move_cursor(CURSOR, end)
     if found:
         log.info("scan.found", looked=looked, due=len(found), enqueued=sent)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.gc.cursor import move_cursor, read_cursor
-from model.gc.orphans.objects import find_some_objects, find_unknown, sight_objects
+from model.gc.orphans.objects import find_some_objects, find_unknown, mark_unknown_objects
 from model.gc.orphans.rows import KINDS, Kind, forget_lost_repositories, sweep_slice
 from model.storage_paths import EMPTY_LAYER_PATH, is_ours
 from worker import logs
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 from worker.storage.base import ObjectInfo, Store, StoreUnavailable
 
@@ -33,21 +33,21 @@ class Swept:
     kind: str
     looked: int = 0
     suspects: int = 0
-    condemned: int = 0
+    confirmed: int = 0
     has_more: bool = False
     error: str | None = None
 
-    def plus(self, looked: int, suspects: int, condemned: int) -> Swept:
+    def plus(self, looked: int, suspects: int, confirmed: int) -> Swept:
         """With another slice."""
         return replace(
             self,
             looked=self.looked + looked,
             suspects=self.suspects + suspects,
-            condemned=self.condemned + condemned,
+            confirmed=self.confirmed + confirmed,
         )
 
 
-def sweep(toolbox: Toolbox, *, budget_s: float, dry_run: bool = False) -> tuple[Swept, ...]:
+def sweep(context: JobContext, *, budget_s: float, dry_run: bool = False) -> tuple[Swept, ...]:
     """Go on with a pass over every kind until it is over or the budget is used up; one result for each.
 
     Positions are kept in the database, so a pass survives its process.  `dry_run` walks everything
@@ -58,21 +58,21 @@ def sweep(toolbox: Toolbox, *, budget_s: float, dry_run: bool = False) -> tuple[
     with connection():
         if not dry_run:
             forget_lost_repositories(limit=FORGET)
-        rows = [_sweep_rows(toolbox, kind, budget, dry_run) for kind in KINDS]
-        objects = [_sweep_objects(toolbox, name, budget, dry_run) for name in toolbox.stores]
+        rows = [_sweep_rows(context, kind, budget, dry_run) for kind in KINDS]
+        objects = [_sweep_objects(context, name, budget, dry_run) for name in context.stores]
     found = (*rows, *objects)
-    condemned = {swept.kind for swept in found if swept.condemned}
-    if "blob" in condemned:
-        toolbox.queue.review()
-    if any(swept.condemned for swept in objects):
-        toolbox.queue.erase()
+    confirmed = {swept.kind for swept in found if swept.confirmed}
+    if "blob" in confirmed:
+        context.queue.review()
+    if any(swept.confirmed for swept in objects):
+        context.queue.erase()
     for swept in found:
         if swept.suspects or swept.error:
             log.info("sweep.looked", **vars(swept))
     return found
 
 
-def _sweep_rows(toolbox: Toolbox, kind: Kind, budget: Budget, dry_run: bool) -> Swept:
+def _sweep_rows(context: JobContext, kind: Kind, budget: Budget, dry_run: bool) -> Swept:
     cursor = f"sweep.{kind.name}"
     position = 0 if dry_run else read_cursor(cursor)
     swept = Swept(kind.name)
@@ -80,12 +80,12 @@ def _sweep_rows(toolbox: Toolbox, kind: Kind, budget: Budget, dry_run: bool) -> 
         look = sweep_slice(
             kind,
             after=position,
-            policy=toolbox.policy,
+            policy=context.policy,
             now_ms=now_ms(),
-            delay_ms=toolbox.settings.sweep_delay_s * 1000,
+            delay_ms=context.settings.sweep_delay_s * 1000,
             dry_run=dry_run,
         )
-        swept = swept.plus(look.looked, look.suspects, look.condemned)
+        swept = swept.plus(look.looked, look.suspects, look.confirmed)
         if look.position == position and look.position:
             return replace(swept, has_more=True)  # another process sweeps this kind
         position = look.position
@@ -97,11 +97,11 @@ def _sweep_rows(toolbox: Toolbox, kind: Kind, budget: Budget, dry_run: bool) -> 
             return replace(swept, has_more=True)
 
 
-def _sweep_objects(toolbox: Toolbox, location: str, budget: Budget, dry_run: bool) -> Swept:
+def _sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: bool) -> Swept:
     cursor = f"sweep.objects.{location}"[:64]
     start = 0 if dry_run else read_cursor(cursor)
     swept = Swept(f"object at {location}")
-    store, trusted = toolbox.stores[location], False
+    store, trusted = context.stores[location], False
     try:
         for number in range(start, len(FOLDERS)):
             if number > start and not budget:
@@ -110,11 +110,11 @@ def _sweep_objects(toolbox: Toolbox, location: str, budget: Budget, dry_run: boo
             if folder.unknown and not trusted:
                 trusted = _recognised(store, location)
             if not dry_run:
-                condemned = _condemn(toolbox, location, FOLDERS[number], folder)
+                confirmed = _condemn(context, location, FOLDERS[number], folder)
                 move_cursor(cursor, (number + 1) % len(FOLDERS))
-            swept = swept.plus(folder.looked, len(folder.unknown), 0 if dry_run else condemned)
+            swept = swept.plus(folder.looked, len(folder.unknown), 0 if dry_run else confirmed)
     except StoreUnavailable as error:
-        # A listing that broke off or is not ours says nothing: nothing was condemned by it.
+        # A listing that broke off or is not ours says nothing: nothing was confirmed by it.
         return replace(swept, error=str(error))
     return swept
 
@@ -145,13 +145,13 @@ def _pages(store: Store, folder: str) -> Iterator[list[ObjectInfo]]:
         yield page
 
 
-def _condemn(toolbox: Toolbox, location: str, name: str, folder: Folder) -> int:
-    return sight_objects(
+def _condemn(context: JobContext, location: str, name: str, folder: Folder) -> int:
+    return mark_unknown_objects(
         location,
         name,
         folder.unknown,
         now_ms=now_ms(),
-        delay_ms=toolbox.settings.sweep_delay_s * 1000,
+        delay_ms=context.settings.sweep_delay_s * 1000,
     )
 
 

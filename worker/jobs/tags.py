@@ -9,19 +9,19 @@ from model.errors import BadInput
 from model.names import parse_repository
 from model.registry.cached import CachedLookups
 from model.tag import Tag
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 
 
-def delete_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
+def delete_tag(context: JobContext, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
     """End a tag; it can be restored until its namespace's window closes.  None where there is no such tag."""
     name = full_name(namespace, repository)
-    with CachedLookups(toolbox.cache).changing_tags(name):
-        ended = registry.delete_tag(name, tag, policy=toolbox.policy)
+    with CachedLookups(context.cache).changing_tags(name):
+        ended = registry.delete_tag(name, tag, policy=context.policy)
     return described(ended) if ended else None
 
 
 def delete_tag_permanently(
-    toolbox: Toolbox,
+    context: JobContext,
     namespace: str,
     repository: str,
     tag: str,
@@ -32,23 +32,25 @@ def delete_tag_permanently(
 ) -> list[dict[str, Any]]:
     """Put a tag's past on one manifest beyond restoring, with `is_alive` its present; what was changed."""
     name = full_name(namespace, repository)
-    with CachedLookups(toolbox.cache).changing_tags(name):
+    with CachedLookups(context.cache).changing_tags(name):
         gone = registry.delete_tag_permanently(
             name,
             tag,
             digest,
             is_alive=is_alive,
             include_submanifests=include_submanifests,
-            policy=toolbox.policy,
+            policy=context.policy,
         )
     return [described(each) for each in gone]
 
 
-def restore_tag(toolbox: Toolbox, namespace: str, repository: str, tag: str, digest: str) -> dict[str, Any]:
+def restore_tag(
+    context: JobContext, namespace: str, repository: str, tag: str, digest: str
+) -> dict[str, Any]:
     """Point a tag at a manifest again that it pointed at inside the recovery window."""
     name = full_name(namespace, repository)
-    with CachedLookups(toolbox.cache).changing_tags(name):
-        return described(registry.restore_tag(name, tag, digest, policy=toolbox.policy))
+    with CachedLookups(context.cache).changing_tags(name):
+        return described(registry.restore_tag(name, tag, digest, policy=context.policy))
 
 
 def full_name(namespace: object, repository: object) -> str:

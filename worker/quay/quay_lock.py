@@ -11,7 +11,7 @@ from types import TracebackType
 import redis
 import redis_lock
 
-from model.gc.tombstones import Stone
+from model.gc.tombstones import Tombstone
 from worker import logs
 
 log = logs.logger("dredge.quay_lock")
@@ -37,18 +37,18 @@ class QuayLocks:
     def __enter__(self) -> QuayLocks:
         return self
 
-    def take(self, stones: Iterable[Stone]) -> tuple[list[Stone], list[Stone]]:
-        """Try the lock of every stone's digest, never waiting: (held, busy).
+    def take(self, tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], list[Tombstone]]:
+        """Try the lock of every tombstone's digest, never waiting: (held, busy).
 
-        A stone without a digest needs none.  When Redis does not answer, all the rest are busy: an
+        A tombstone without a digest needs none.  When Redis does not answer, all the rest are busy: an
         object is never erased without its lock.
         """
         client = redis.Redis.from_url(self._url, socket_timeout=2, socket_connect_timeout=2)
         self._held.callback(client.close)
         self._keep_renewing()
-        waiting = deque(stones)
-        held: list[Stone] = []
-        busy: list[Stone] = []
+        waiting = deque(tombstones)
+        held: list[Tombstone] = []
+        busy: list[Tombstone] = []
         try:
             while waiting:
                 (held if self._try(client, waiting[0]) else busy).append(waiting[0])
@@ -57,10 +57,10 @@ class QuayLocks:
             busy += waiting  # asked once: a timeout for each would keep the tombstones locked
         return held, busy
 
-    def _try(self, client: redis.Redis, stone: Stone) -> bool:
-        if stone.digest is None:
+    def _try(self, client: redis.Redis, tombstone: Tombstone) -> bool:
+        if tombstone.digest is None:
             return True
-        lock = redis_lock.Lock(client, f"BLOB_DELETE_{stone.digest}", expire=LEASE_S, strict=False)
+        lock = redis_lock.Lock(client, f"BLOB_DELETE_{tombstone.digest}", expire=LEASE_S, strict=False)
         if not lock.acquire(blocking=False):
             return False
         self._locks.append(lock)

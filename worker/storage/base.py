@@ -54,10 +54,10 @@ class ObjectInfo:
 class Store(Protocol):
     """One storage location.  Paths are relative, with `/` between plain segments.
 
-    `lingers_ms`: for how long a delete that was sent may still be carried out after its sender died.
+    `late_delete_ms`: for how long a delete that was sent may still be carried out after its sender died.
     """
 
-    lingers_ms: int
+    late_delete_ms: int
 
     def erase(self, paths: Sequence[str]) -> list[Erased]:
         """Delete objects; one result per path, in order.  Never raises for one key.

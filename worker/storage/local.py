@@ -27,7 +27,7 @@ class LocalStore:
     root that is missing is a disk that went away, not an empty store.
     """
 
-    lingers_ms = 0
+    late_delete_ms = 0
 
     def __init__(self, root: str | Path, *, fsync: bool = True, create: bool = True) -> None:
         self.root = Path(root).absolute()

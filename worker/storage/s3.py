@@ -58,7 +58,7 @@ def open_s3(bucket: str, prefix: str, options: Mapping[str, str]) -> S3Store:
             prefix,
         ),
         # What a server has accepted it may finish after we gave up waiting.
-        lingers_ms=int(2000 * timeout),
+        late_delete_ms=int(2000 * timeout),
     )
 
 
@@ -72,9 +72,9 @@ def _seconds(text: str) -> float:
 class S3Store:
     """One bucket, or a prefix of it."""
 
-    def __init__(self, name: str, bucket: Bucket, eraser: Eraser, *, lingers_ms: int) -> None:
+    def __init__(self, name: str, bucket: Bucket, eraser: Eraser, *, late_delete_ms: int) -> None:
         self.name = name
-        self.lingers_ms = lingers_ms
+        self.late_delete_ms = late_delete_ms
         self._bucket = bucket
         self._eraser = eraser
 

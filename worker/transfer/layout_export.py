@@ -17,7 +17,7 @@ from model.blob import find_blob
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import BadDigest, BadManifest, NoSuchBlob, NoSuchManifest
-from model.manifest import Found, find_manifest, find_referrers
+from model.manifest import FoundManifest, find_manifest, find_referrers
 from worker.storage.base import NoSuchObject, Stores
 from worker.transfer.layout import INDEX_LIMIT, REF_NAME, VERSION, Advance, BadLayout, blob_file, read_file
 
@@ -104,7 +104,7 @@ class _Closure:
                     waiting.append(referrer)
 
 
-def _parse(found: Found) -> oci.Document:
+def _parse(found: FoundManifest) -> oci.Document:
     try:
         return oci.parse(found.text.encode(), media_type=found.media_type, digest=found.digest)
     except BadDigest as error:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from model import namespace as namespaces
 from model import registry
 from model import repository as repositories
-from model.blob import Push, let_go
+from model.blob import Push, release_pushes
 from model.cache import invalidation
 from model.cache.keys import CacheKey
 from model.db.clock import now_ms
@@ -67,7 +67,7 @@ def import_layout(
         try:
             created = [task.push(document) for document in layout.documents]
         finally:
-            let_go(task.held.values(), now_ms=now_ms())
+            release_pushes(task.held.values(), now_ms=now_ms())
     return Imported(
         repository=str(name),
         tags=tuple(sorted(tags)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from model import digest as digests
-from model.blob import Push, begin_push, extend_push, finish_push, let_go
+from model.blob import Push, begin_push, extend_push, finish_push, release_pushes
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import BadDigest, BlobGone, Contended
@@ -50,7 +50,7 @@ def store_blob(
         except BlobGone:
             continue  # it took longer than its marker, and was collected: begin again
         except BadDigest:
-            let_go([push], now_ms=now_ms())
+            release_pushes([push], now_ms=now_ms())
             raise
     raise Contended("The blob was collected again and again while it was pushed", digest=digest)
 

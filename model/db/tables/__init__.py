@@ -39,8 +39,8 @@ from model.db.tables.own import (
     Event,
     Failure,
     ManifestCandidate,
+    OrphanMark,
     ReportDebt,
-    Sighting,
     Tombstone,
 )
 from model.db.tables.repository import (
@@ -118,7 +118,7 @@ OWN_TABLES = (
     Collection,
     Failure,
     Cursor,
-    Sighting,
+    OrphanMark,
 )
 
 __all__ = [
@@ -153,6 +153,7 @@ __all__ = [
     "Namespace",
     "NamespaceAutoprunePolicy",
     "NamespaceGeoRestriction",
+    "OrphanMark",
     "ProxyCacheConfig",
     "QuotaNamespaceSize",
     "QuotaRegistrySize",
@@ -165,7 +166,6 @@ __all__ = [
     "RepositoryPermission",
     "RepositoryState",
     "Role",
-    "Sighting",
     "Tag",
     "TagKind",
     "TagNotificationSuccess",

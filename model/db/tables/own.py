@@ -128,13 +128,13 @@ class Cursor(BaseModel):
         table_name = "dredge_cursor"
 
 
-class Sighting(BaseModel):
-    """Something was seen that looks like garbage without a trace; a second sighting condemns it."""
+class OrphanMark(BaseModel):
+    """Something was seen that looks like garbage without a trace; a second mark condemns it."""
 
     kind = CharField(32)
     key = TextField()
     first_seen_ms = BigIntegerField()
 
     class Meta:
-        table_name = "dredge_sighting"
+        table_name = "dredge_orphan"
         primary_key = CompositeKey("kind", "key")

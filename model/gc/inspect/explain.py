@@ -8,8 +8,8 @@ from typing import Any
 from model.db.clock import now_ms
 from model.db.connection import fetch, fetch_one
 from model.gc.inspect.plan import plan_repository
-from model.gc.manifests.judge import judge, look
-from model.gc.repository_lock import Scope, peek
+from model.gc.manifests.judge import judge, read_manifest_uses
+from model.gc.repository_lock import Scope, read_repository
 from model.policy import Policy
 
 
@@ -29,7 +29,7 @@ SELECT t.name, t.hidden, t.immutable, t.lifetime_end_ms AS end_ms,
 FROM tag t WHERE t.manifest_id = %(id)s ORDER BY t.lifetime_end_ms NULLS FIRST, t.id LIMIT 20
 """
 
-_KIN = """
+_HOLDERS = """
 SELECT 'is listed by the index ' || p.digest AS reason
 FROM manifestchild c JOIN manifest p ON p.id = c.manifest_id WHERE c.child_manifest_id = %(id)s
 UNION ALL
@@ -62,7 +62,7 @@ def explain(repository_id: int, digest: str, *, policy: Policy) -> Explanation |
 
     A manifest is looked up in the repository, a blob in the whole registry.
     """
-    scope = peek(repository_id)
+    scope = read_repository(repository_id)
     row = fetch_one(
         "SELECT id FROM manifest WHERE repository_id = %s AND digest = %s", (repository_id, digest)
     )
@@ -87,11 +87,11 @@ def _manifest(scope: Scope, manifest_id: int, digest: str, policy: Policy) -> Ex
         "cascade": policy.referrers == "cascade",
     }
     reasons = [_tag_reason(tag, scope) for tag in fetch(_TAGS, params)]
-    reasons += [kin.reason for kin in fetch(_KIN, params)]
+    reasons += [linked.reason for linked in fetch(_HOLDERS, params)]
     plan = plan_repository(scope.repository_id, policy=policy)
     if plan is not None and manifest_id in plan.manifest_ids:
         return Explanation("manifest", digest, False, ("goes with the next collection", *reasons))
-    if manifest_id in judge(look(scope, [manifest_id], policy=policy)):
+    if manifest_id in judge(read_manifest_uses(scope, [manifest_id], policy=policy)):
         reasons.insert(0, "nothing uses it, but no tag led here: dredge sweep will find it")
         return Explanation("manifest", digest, False, tuple(reasons))
     return Explanation("manifest", digest, True, tuple(reasons))
@@ -122,11 +122,11 @@ def _blob(digest: str) -> Explanation | None:
         return Explanation(
             "blob", digest, False, (waits or "nothing refers to it: dredge sweep will find it",)
         )
-    stone = fetch_one(
+    tombstone = fetch_one(
         "SELECT due_ms, tries, last_error FROM dredge_tombstone WHERE digest = %s ORDER BY due_ms", (digest,)
     )
-    if stone is None:
+    if tombstone is None:
         return None
-    wait = max(0, stone.due_ms - now_ms()) // 1000
-    why = f", after {stone.tries} failures: {stone.last_error}" if stone.tries else ""
+    wait = max(0, tombstone.due_ms - now_ms()) // 1000
+    why = f", after {tombstone.tries} failures: {tombstone.last_error}" if tombstone.tries else ""
     return Explanation("object", digest, False, (f"its object will be erased in {wait} s{why}",))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from model.db.clock import now_ms
 from model.db.connection import IntArray, fetch, fetch_one
-from model.gc.manifests.judge import judge, look
-from model.gc.repository_lock import Scope, peek
+from model.gc.manifests.judge import judge, read_manifest_uses
+from model.gc.repository_lock import Scope, read_repository
 from model.gc.tags import CLOSURE, UNRECOVERABLE, unrecoverable_params
 from model.policy import Policy
 
@@ -64,12 +64,12 @@ def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
 
     Takes no lock and writes nothing.  Memory grows with what would go.
     """
-    scope = peek(repository_id)
+    scope = read_repository(repository_id)
     if scope is None:
         return None
     params = {**unrecoverable_params(scope, policy), "cascade": policy.referrers == "cascade"}
     reached = [row.id for row in fetch(_REACH, params)]
-    dead = judge(look(scope, reached, policy=policy, foresee=True)) if reached else frozenset()
+    dead = judge(read_manifest_uses(scope, reached, policy=policy, foresee=True)) if reached else frozenset()
     ids = IntArray(dead)
     names = fetch(_TAGS, {**params, "dead": ids})
     digests = fetch("SELECT digest FROM manifest WHERE id = ANY(%s) ORDER BY digest", (ids,))

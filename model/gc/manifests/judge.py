@@ -1,4 +1,4 @@
-"""Which of the locked manifests are dead: one look at the database, then a pure judgement."""
+"""Which of the locked manifests are dead: one read_manifest_uses at the database, then a pure judgement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SELECT m.id,
                        WHERE s.repository_id = m.repository_id AND s.digest = m.subject)
             ELSE ARRAY(SELECT r.id FROM manifest r
                        WHERE r.repository_id = m.repository_id AND r.subject = m.digest)
-       END AS kin,
+       END AS linked,
        CASE WHEN %(cascade)s AND m.subject IS NOT NULL AND NOT EXISTS (
                 SELECT FROM manifest s WHERE s.repository_id = m.repository_id AND s.digest = m.subject)
             THEN (SELECT max(t.lifetime_start_ms) + %(grace_ms)s FROM tag t
@@ -42,7 +42,7 @@ FROM manifest m WHERE m.id = ANY(%(ids)s)
 
 
 @dataclass(frozen=True)
-class Sight:
+class ManifestUse:
     """A manifest as seen under its lock: has it a tag that counts, and which manifests keep it?
 
     `waits_until_ms`: a referrer whose subject is not there is kept by its hidden tag until then.
@@ -50,11 +50,13 @@ class Sight:
 
     id: int
     tagged: bool
-    keepers: tuple[int, ...]
+    holders: tuple[int, ...]
     waits_until_ms: int | None = None
 
 
-def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: bool = False) -> list[Sight]:
+def read_manifest_uses(
+    scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: bool = False
+) -> list[ManifestUse]:
     """Read the uses of the given manifests, in one statement; changes nothing.
 
     Its own statement on purpose: after the locks are taken it sees what committed meanwhile.
@@ -70,23 +72,23 @@ def look(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: 
             **unrecoverable_params(scope, policy),
         },
     )
-    return [Sight(row.id, row.tagged, (*row.parents, *row.kin), row.waits_until_ms) for row in rows]
+    return [ManifestUse(row.id, row.tagged, (*row.parents, *row.linked), row.waits_until_ms) for row in rows]
 
 
-def judge(sights: Iterable[Sight]) -> frozenset[int]:
-    """The ids that nothing uses: no tag of their own, and no keeper that is used itself.
+def judge(uses: Iterable[ManifestUse]) -> frozenset[int]:
+    """The ids that nothing uses: no tag of their own, and no holder that is used itself.
 
-    A keeper that was not looked at counts as used, so judging a part of a graph is safe, and
+    A holder that was not looked at counts as used, so judging a part of a graph is safe, and
     a cycle that nothing outside keeps is dead.  Linear in manifests and edges.
     """
-    seen = {sight.id: sight for sight in sights}
+    seen = {use.id: use for use in uses}
     kept_by: defaultdict[int, list[int]] = defaultdict(list)
     alive: list[int] = []
-    for sight in seen.values():
-        for keeper in sight.keepers:
-            kept_by[keeper].append(sight.id)
-        if sight.tagged or any(keeper not in seen for keeper in sight.keepers):
-            alive.append(sight.id)
+    for use in seen.values():
+        for holder in use.holders:
+            kept_by[holder].append(use.id)
+        if use.tagged or any(holder not in seen for holder in use.holders):
+            alive.append(use.id)
     dead = set(seen).difference(alive)
     while alive:
         for kept in kept_by[alive.pop()]:

@@ -105,7 +105,7 @@ SELECT DISTINCT next.id FROM unnest(%(dead)s) AS d (id) CROSS JOIN LATERAL (
 """
 
 
-def find_neighbours(dead: Iterable[int]) -> tuple[int, ...]:
+def find_adjacent(dead: Iterable[int]) -> tuple[int, ...]:
     """Manifests beside the dead ones that must be judged next; only reads.
 
     Asked only where a batch could not reach the whole graph.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model.db.connection import execute, fetch, transaction
-from model.gc.orphans.marks import Slice, enter, sight
+from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.storage_paths import digest_of, object_path
 
 KIND = "object"
@@ -18,21 +18,23 @@ def find_unknown(paths: Sequence[str], location: str) -> list[str]:
     return [path for path in paths if path not in known]
 
 
-def sight_objects(
+def mark_unknown_objects(
     location: str, folder: str, unknown: Sequence[tuple[str, int]], *, now_ms: int, delay_ms: int
 ) -> int:
     """Note the unknown (path, size) of one whole folder; those seen long enough ago get tombstones; how many.
 
-    Transactions of at most a hundred condemned objects; a crash between them leaves the rest noted
+    Transactions of at most a hundred confirmed objects; a crash between them leaves the rest noted
     or due to be noted again.  A second run condemns none before the delay is over.
     """
     sizes = dict(unknown)
     with transaction():
-        if not enter(f"{KIND}:{location}"):
+        if not try_lock_sweep(f"{KIND}:{location}"):
             return 0
-        slice = Slice(KIND, f"{location}:{folder}/", f"{location}:{folder}/~")
-        condemned = sight(slice, [f"{location}:{path}" for path in sizes], now_ms=now_ms, delay_ms=delay_ms)
-    paths = [key.removeprefix(f"{location}:") for key in condemned]
+        slice = KeyRange(KIND, f"{location}:{folder}/", f"{location}:{folder}/~")
+        confirmed = mark_orphans(
+            slice, [f"{location}:{path}" for path in sizes], now_ms=now_ms, delay_ms=delay_ms
+        )
+    paths = [key.removeprefix(f"{location}:") for key in confirmed]
     done = 0
     for start in range(0, len(paths), LOCKS):
         part = paths[start : start + LOCKS]
@@ -116,9 +118,9 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
     return {path for row in rows for path in paths_of.get(row.kind, {}).get(row.key, [row.key])}
 
 
-def find_sighted(paths: Sequence[str], kind: str) -> set[str]:
+def find_marked(paths: Sequence[str], kind: str) -> set[str]:
     """Which of the paths a sweep has seen already."""
-    rows = fetch("SELECT key FROM dredge_sighting WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
+    rows = fetch("SELECT key FROM dredge_orphan WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
     return {row.key for row in rows}
 
 

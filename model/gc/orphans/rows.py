@@ -12,27 +12,27 @@ from typing import Any
 
 from model.db.connection import IntArray, execute, fetch, fetch_one, transaction
 from model.fsck.manifests import USED
-from model.gc.orphans.marks import Slice, enter, sight
+from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.manifest.candidate import judge_next
 from model.policy import Policy
 
 
 @dataclass(frozen=True)
-class Look:
-    """One slice of one kind: how much was looked at, how much is suspect, how much was condemned.
+class SliceResult:
+    """One slice of one kind: how much was looked at, how much is suspect, how much was confirmed.
 
     `position` is where the next look starts, 0 at the end of the table.
     """
 
     looked: int = 0
     suspects: int = 0
-    condemned: int = 0
+    confirmed: int = 0
     position: int = 0
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A table to sweep: how its ids are walked, which of a slice are suspect, who gets the condemned."""
+    """A table to sweep: how its ids are walked, which of a slice are suspect, who gets the confirmed."""
 
     name: str
     table: str
@@ -126,32 +126,32 @@ KINDS = (MANIFESTS, BLOBS, LABELS, TAG_PULLS, MANIFEST_PULLS)
 
 def sweep_slice(
     kind: Kind, *, after: int, policy: Policy, now_ms: int, delay_ms: int, dry_run: bool = False
-) -> Look:
-    """Look at the next slice of a kind; suspects that were seen before, long enough ago, are handed over.
+) -> SliceResult:
+    """Look at the next slice of a kind; suspects that were marked long enough ago are handed over.
 
     One transaction.  `dry_run` only counts.  Two at once: the second finds nothing to do.  A second
     run sees the same suspects, and condemns none before the delay is over.
     """
     with transaction():
-        if not enter(kind.name):
-            return Look(position=after)
+        if not try_lock_sweep(kind.name):
+            return SliceResult(position=after)
         page = fetch_one(
             f"SELECT count(*) AS looked, max(id) AS last FROM"
             f" (SELECT id FROM {kind.table} WHERE id > %s ORDER BY id LIMIT %s) page",
             (after, kind.per_slice),
         )
         if not page.looked:
-            return Look()
+            return SliceResult()
         bounds = {"above": after, "upto": page.last}
         suspects = [row.id for row in fetch(kind.suspects, _parameters(policy, now_ms) | bounds)]
         position = page.last if page.looked == kind.per_slice else 0
         looked = page.looked if kind is not MANIFESTS else _count_manifests(bounds)
         if dry_run:
-            return Look(looked, len(suspects), 0, position)
-        condemned = _sight(kind, suspects, bounds, now_ms=now_ms, delay_ms=delay_ms)
-        if condemned:
-            kind.hand_over(condemned, now_ms)
-        return Look(looked, len(suspects), len(condemned), position)
+            return SliceResult(looked, len(suspects), 0, position)
+        confirmed = _mark(kind, suspects, bounds, now_ms=now_ms, delay_ms=delay_ms)
+        if confirmed:
+            kind.hand_over(confirmed, now_ms)
+        return SliceResult(looked, len(suspects), len(confirmed), position)
 
 
 def _count_manifests(bounds: dict[str, int]) -> int:
@@ -162,15 +162,15 @@ def _count_manifests(bounds: dict[str, int]) -> int:
     return int(row.n)
 
 
-def _sight(
+def _mark(
     kind: Kind, suspects: Sequence[int], bounds: dict[str, int], *, now_ms: int, delay_ms: int
 ) -> list[int]:
     """Note the suspects of a slice under keys that sort as the walk does."""
     places = {row.id: row.place for row in _places(kind, suspects)}
     keys = [f"{places[id]:012d}/{id:012d}" for id in suspects if id in places]
-    slice = Slice(kind.name, f"{bounds['above']:012d}~", f"{bounds['upto']:012d}~")
-    condemned = sight(slice, keys, now_ms=now_ms, delay_ms=delay_ms)
-    return [int(key.rpartition("/")[2]) for key in condemned]
+    slice = KeyRange(kind.name, f"{bounds['above']:012d}~", f"{bounds['upto']:012d}~")
+    confirmed = mark_orphans(slice, keys, now_ms=now_ms, delay_ms=delay_ms)
+    return [int(key.rpartition("/")[2]) for key in confirmed]
 
 
 def _places(kind: Kind, ids: Sequence[int]) -> list[Any]:

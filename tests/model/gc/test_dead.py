@@ -8,67 +8,67 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.gc.manifests.judge import Sight, judge
+from model.gc.manifests.judge import ManifestUse, judge
 
 ids = st.integers(0, 12)
 graphs = st.lists(
     st.builds(
-        Sight,
+        ManifestUse,
         id=ids,
         tagged=st.sampled_from([False, False, True]),
-        keepers=st.lists(st.integers(0, 14), max_size=3).map(tuple),
+        holders=st.lists(st.integers(0, 14), max_size=3).map(tuple),
     ),
-    unique_by=lambda sight: sight.id,
+    unique_by=lambda use: use.id,
     max_size=13,
 )
 
 
-def naive(sights: Iterable[Sight]) -> set[int]:
+def naive(uses: Iterable[ManifestUse]) -> set[int]:
     """Say who is used, again and again, until nobody is added; the rest is dead."""
-    known = {sight.id: sight for sight in sights}
-    used = {sight.id for sight in known.values() if sight.tagged or set(sight.keepers) - set(known)}
-    while more := {sight.id for sight in known.values() if used.intersection(sight.keepers)} - used:
+    known = {use.id: use for use in uses}
+    used = {use.id for use in known.values() if use.tagged or set(use.holders) - set(known)}
+    while more := {use.id for use in known.values() if used.intersection(use.holders)} - used:
         used |= more
     return set(known) - used
 
 
 @given(graphs)
-def test_the_judgement_is_the_fixpoint_of_the_definition(sights: list[Sight]) -> None:
-    assert judge(sights) == naive(sights)
+def test_the_judgement_is_the_fixpoint_of_the_definition(uses: list[ManifestUse]) -> None:
+    assert judge(uses) == naive(uses)
 
 
 @given(graphs, st.randoms(use_true_random=False))
-def test_the_order_of_the_sights_does_not_matter(sights: list[Sight], random: object) -> None:
-    shuffled = list(sights)
+def test_the_order_of_the_sights_does_not_matter(uses: list[ManifestUse], random: object) -> None:
+    shuffled = list(uses)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert judge(shuffled) == judge(sights)
+    assert judge(shuffled) == judge(uses)
 
 
 @given(graphs, ids)
-def test_one_more_tag_never_kills(sights: list[Sight], chosen: int) -> None:
-    tagged = [replace(sight, tagged=True) if sight.id == chosen else sight for sight in sights]
-    assert judge(tagged) <= judge(sights)
+def test_one_more_tag_never_kills(uses: list[ManifestUse], chosen: int) -> None:
+    tagged = [replace(use, tagged=True) if use.id == chosen else use for use in uses]
+    assert judge(tagged) <= judge(uses)
 
 
 @given(graphs, st.sets(ids))
-def test_judging_a_part_never_condemns_more_than_judging_all(sights: list[Sight], out: set[int]) -> None:
-    part = [sight for sight in sights if sight.id not in out]
-    assert judge(part) <= judge(sights)
+def test_judging_a_part_never_condemns_more_than_judging_all(uses: list[ManifestUse], out: set[int]) -> None:
+    part = [use for use in uses if use.id not in out]
+    assert judge(part) <= judge(uses)
 
 
 @given(graphs)
-def test_whoever_keeps_the_dead_is_dead(sights: list[Sight]) -> None:
-    dead = judge(sights)
-    for sight in sights:
-        if sight.id in dead:
-            assert not sight.tagged and dead.issuperset(sight.keepers)
+def test_whoever_keeps_the_dead_is_dead(uses: list[ManifestUse]) -> None:
+    dead = judge(uses)
+    for use in uses:
+        if use.id in dead:
+            assert not use.tagged and dead.issuperset(use.holders)
 
 
 def test_a_cycle_that_nothing_outside_keeps_is_dead() -> None:
-    cycle = [Sight(1, False, (2,)), Sight(2, False, (1,)), Sight(3, False, (3,))]
+    cycle = [ManifestUse(1, False, (2,)), ManifestUse(2, False, (1,)), ManifestUse(3, False, (3,))]
     assert judge(cycle) == {1, 2, 3}
-    assert judge([*cycle, Sight(4, True, ()), Sight(5, False, (4, 1))]) == {1, 2, 3}
-    assert judge([Sight(1, False, (2, 9)), Sight(2, False, (1,))]) == set()
+    assert judge([*cycle, ManifestUse(4, True, ()), ManifestUse(5, False, (4, 1))]) == {1, 2, 3}
+    assert judge([ManifestUse(1, False, (2, 9)), ManifestUse(2, False, (1,))]) == set()
 
 
 def test_nothing_is_dead_where_nothing_was_seen() -> None:
@@ -76,7 +76,7 @@ def test_nothing_is_dead_where_nothing_was_seen() -> None:
 
 
 def test_a_chain_of_a_hundred_thousand_is_judged_at_once() -> None:
-    chain = [Sight(n, n == 0, (n - 1,) if n else ()) for n in range(100_000)]
+    chain = [ManifestUse(n, n == 0, (n - 1,) if n else ()) for n in range(100_000)]
     assert judge(chain) == frozenset()
-    chain[0] = Sight(0, False, ())
+    chain[0] = ManifestUse(0, False, ())
     assert len(judge(chain)) == 100_000

@@ -10,7 +10,7 @@ from model.db.clock import now_ms
 from model.db.connection import execute
 from model.gc.cursor import move_cursor, read_cursor
 from model.gc.failures import record_failure
-from model.gc.find import Due, Slice, find_in_slice, find_others, rank
+from model.gc.find import Due, ScanSlice, find_in_slice, find_others, rank
 from model.policy import DEFAULT, HOUR_MS, Policy
 from tests.support.world import WEEK_S, Row, World
 
@@ -27,11 +27,11 @@ def bystander(world: World) -> None:
     world.upload()
 
 
-def look(world: World, policy: Policy = DEFAULT, after: int = 0, slice: int = 1000) -> Slice:
+def look(world: World, policy: Policy = DEFAULT, after: int = 0, slice: int = 1000) -> ScanSlice:
     return find_in_slice(after=after, slice=slice, policy=policy, now_ms=world.now_ms)
 
 
-def due_ids(found: Slice) -> set[int]:
+def due_ids(found: ScanSlice) -> set[int]:
     return {due.repository_id for due in found.due}
 
 
@@ -135,7 +135,7 @@ def test_slices_cover_every_repository_once(world: World) -> None:
 def test_a_slice_that_ends_with_the_last_repository_is_followed_by_an_empty_one(world: World) -> None:
     found = look(world, slice=1)
     assert (found.looked, found.last) == (1, world.repository_id)
-    assert look(world, after=found.last, slice=1) == Slice((), 0, 0)
+    assert look(world, after=found.last, slice=1) == ScanSlice((), 0, 0)
 
 
 def test_the_cursor_is_where_it_was_moved(world: World) -> None:

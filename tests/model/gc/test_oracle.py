@@ -281,8 +281,8 @@ def agree(databases: Databases, plan: Plan, policy: Policy, batch: int) -> None:
             built = Built(world, plan, store)
             before, objects = built.trace(policy), built.objects()
             verdict = Oracle(before, world.now_ms, policy).judge()
-            toolbox = make_toolbox(store, policy=policy, settings=Settings(batch_manifests=batch))
-            run_to_quiescence(toolbox)
+            context = make_toolbox(store, policy=policy, settings=Settings(batch_manifests=batch))
+            run_to_quiescence(context)
             after = world.snapshot()
             expected = expected_after(before, verdict)
             assert {table: after[table] for table in expected} == expected

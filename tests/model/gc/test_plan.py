@@ -122,11 +122,11 @@ def compare(world: World, store: dict[str, LocalStore], policy: Policy, batch: i
         planned = list(plan_each(ids, policy))
         sums = total(planned)
     assert not nothing
-    toolbox = make_toolbox(store, policy=policy, settings=Settings(batch_manifests=batch))
+    context = make_toolbox(store, policy=policy, settings=Settings(batch_manifests=batch))
     with world.changes() as real:
         for repository_id in ids:
-            list(collect_to_the_end(toolbox, repository_id))
-        retired = list(review_to_the_end(toolbox))
+            list(collect_to_the_end(context, repository_id))
+        retired = list(review_to_the_end(context))
     assert gone(real, "tag", "name") == Counter(
         (plan.scope.repository_id, tag) for plan in planned for tag in plan.tags
     )

@@ -30,7 +30,7 @@ def report(world: World, *blobs: int) -> None:
         )
 
 
-def stones(world: World) -> set[tuple[str | None, str, str]]:
+def tombstones(world: World) -> set[tuple[str | None, str, str]]:
     return set(world.rows("SELECT digest, path, location FROM dredge_tombstone"))
 
 
@@ -49,7 +49,7 @@ def test_a_blob_nothing_refers_to_goes_with_its_rows_and_leaves_a_tombstone_for_
     with world.only_removes(blob=blob):
         found = review_batch(policy=DEFAULT, limit=100)
     assert (found.blobs, found.bytes, found.tombstones) == (1, 42, 2)
-    assert stones(world) == {(blob.digest, path_of(blob.digest), where) for where in ("local_us", "eu")}
+    assert tombstones(world) == {(blob.digest, path_of(blob.digest), where) for where in ("local_us", "eu")}
     assert not world.rows("SELECT * FROM dredge_blob_candidate")
     assert world.rows("SELECT repository_id, blobs, bytes FROM dredge_collection") == [
         (world.repository_id, 1, 42)
@@ -68,7 +68,7 @@ def test_the_empty_layer_and_objects_of_no_known_path_get_no_tombstone(world: Wo
     report(world, empty, legacy)
     with world.only_removes(blob=[empty, legacy]):
         review_batch(policy=DEFAULT, limit=100)
-    assert stones(world) == {(None, f"sharedimages/{legacy.uuid}/layer", "local_us")}
+    assert tombstones(world) == {(None, f"sharedimages/{legacy.uuid}/layer", "local_us")}
 
 
 def test_a_blob_whose_row_is_locked_by_a_push_stays_a_candidate(world: World) -> None:

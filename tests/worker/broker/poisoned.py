@@ -12,10 +12,10 @@ from worker.jobs import collect
 collect_repository = collect.collect_repository
 
 
-def collect_or_die(toolbox: Any, repository_id: int, *, budget_s: float) -> Any:
+def collect_or_die(context: Any, repository_id: int, *, budget_s: float) -> Any:
     if repository_id == int(os.environ["POISON"]):
         os.kill(os.getpid(), signal.SIGKILL)
-    return collect_repository(toolbox, repository_id, budget_s=budget_s)
+    return collect_repository(context, repository_id, budget_s=budget_s)
 
 
 collect.collect_repository = collect_or_die

@@ -171,5 +171,5 @@ def test_case_40_of_two_beats_one_sends_and_the_other_takes_over(
 def test_stale_ticks_do_not_pile_up(own: EmbeddedServers, where: dict[str, str], tmp_path: Path) -> None:
     client: Any = redis.Redis.from_url(own.broker_url)
     with celery({**where, "DREDGE_SCAN_INTERVAL_S": "0.2"}, tmp_path, "beat") as running:
-        eventually(lambda: client.llen("dredge:" + routes.UPKEEP_QUEUE) > 3, 20, running)
-    assert all(b'"expires": "20' in raw for raw in client.lrange("dredge:" + routes.UPKEEP_QUEUE, 0, -1))
+        eventually(lambda: client.llen("dredge:" + routes.MAINTENANCE_QUEUE) > 3, 20, running)
+    assert all(b'"expires": "20' in raw for raw in client.lrange("dredge:" + routes.MAINTENANCE_QUEUE, 0, -1))

@@ -122,8 +122,8 @@ def test_explain_knows_blobs_and_objects(world: World, dredge: Dredge) -> None:
     assert explained(dredge, used.digest) == (True, [f"is used by acme/app@{manifest.digest}"])
     assert explained(dredge, pushed.digest) == (True, ["is held by a push to acme/app"])
     assert explained(dredge, forgotten.digest)[0] is False
-    stone = {"path": "p", "location": "l", "size": 1, "created_ms": 1, "due_ms": 1}
-    world.insert("dredge_tombstone", digest=digest_of("gone"), tries=2, last_error="denied", **stone)
+    tombstone = {"path": "p", "location": "l", "size": 1, "created_ms": 1, "due_ms": 1}
+    world.insert("dredge_tombstone", digest=digest_of("gone"), tries=2, last_error="denied", **tombstone)
     kept, reasons = explained(dredge, digest_of("gone"))
     assert not kept and "2 failures: denied" in reasons[0]
 

@@ -14,7 +14,7 @@ from model.policy import DEFAULT
 from tests.support.world import World, digest_of
 from worker.events.message import CloudEvent
 from worker.events.react import CacheBehind, react, stale_keys
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.settings import Settings
 from worker.storage.base import Stores
 
@@ -36,9 +36,9 @@ class Notes:
         self.due |= due
 
 
-def toolbox(notes: Notes, cache_url: str = "memory://") -> Toolbox:
+def context(notes: Notes, cache_url: str = "memory://") -> JobContext:
     parts: Any = {"queue": notes, "due": notes}
-    return Toolbox(Settings(), DEFAULT, Stores({}, "local_us"), open_cache(cache_url), **parts)
+    return JobContext(Settings(), DEFAULT, Stores({}, "local_us"), open_cache(cache_url), **parts)
 
 
 def tag_event(repository_id: int, until: int | None, type: str = types.TAG_DELETED) -> CloudEvent:
@@ -48,33 +48,33 @@ def tag_event(repository_id: int, until: int | None, type: str = types.TAG_DELET
 
 def test_what_is_due_is_enqueued_and_what_will_be_is_noted() -> None:
     notes = Notes()
-    react(toolbox(notes), [tag_event(1, 1000), tag_event(2, 1001), tag_event(3, None)], now_ms=1000)
+    react(context(notes), [tag_event(1, 1000), tag_event(2, 1001), tag_event(3, None)], now_ms=1000)
     assert notes.enqueued == [1]
     assert notes.due == {2: 1001}
 
 
 def test_of_two_tags_the_earlier_instant_counts() -> None:
     notes = Notes()
-    react(toolbox(notes), [tag_event(1, 3000), tag_event(1, 2000)], now_ms=1000)
+    react(context(notes), [tag_event(1, 3000), tag_event(1, 2000)], now_ms=1000)
     assert notes.due == {1: 2000}
 
 
 def test_a_malformed_event_changes_nothing() -> None:
     notes = Notes()
     with pytest.raises(KeyError):
-        react(toolbox(notes), [tag_event(1, 1000), {"type": types.TAG_DELETED, "data": {}}], now_ms=1000)
+        react(context(notes), [tag_event(1, 1000), {"type": types.TAG_DELETED, "data": {}}], now_ms=1000)
     assert not notes.enqueued and not notes.due
 
 
 def test_a_cache_that_cannot_be_told_is_told_again() -> None:
     notes = Notes()
     with pytest.raises(CacheBehind):
-        react(toolbox(notes, "redis://127.0.0.1:1/0"), [tag_event(1, 1000)], now_ms=1000)
+        react(context(notes, "redis://127.0.0.1:1/0"), [tag_event(1, 1000)], now_ms=1000)
     assert notes.enqueued == [1], "the collection does not wait for the cache"
 
 
 def test_an_event_of_another_service_is_no_concern_of_ours() -> None:
-    react(toolbox(Notes()), [{"type": "registry.repository.mirrored", "data": {}}], now_ms=1)
+    react(context(Notes()), [{"type": "registry.repository.mirrored", "data": {}}], now_ms=1)
 
 
 def test_a_collected_manifest_leaves_the_cache_with_its_subject_and_its_blobs() -> None:

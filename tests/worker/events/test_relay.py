@@ -19,7 +19,7 @@ from worker.broker.connection import BrokerUnavailable
 from worker.events.exchange import EXCHANGE
 from worker.events.exchange import connection as broker_connection
 from worker.events.publisher import Publisher
-from worker.events.relay import heal, relay
+from worker.events.relay import relay, republish_after_flush
 from worker.local.embedded import EmbeddedServers
 
 
@@ -33,7 +33,7 @@ def publisher(valkey: str) -> Iterator[Publisher]:
 
 def heal_once(publisher: Publisher) -> None:
     publisher.restore_bindings()
-    publisher.remember_epoch()
+    publisher.mark_epoch()
 
 
 def record(*names: str, repository_id: int = 1) -> None:
@@ -166,12 +166,12 @@ def test_after_a_flush_every_queue_is_bound_again_and_gets_what_is_still_kept(
     with broker_connection(valkey, "dredge:") as link:
         Queue("audit", EXCHANGE, routing_key="tag.*", channel=link.channel()).declare()
     record("before")
-    assert heal(publisher) == 0
+    assert republish_after_flush(publisher) == 0
     relay_all(publisher)
     broker_redis.flushall()
     record("after")
-    assert heal(publisher) == 1
-    assert heal(publisher) == 0
+    assert republish_after_flush(publisher) == 1
+    assert republish_after_flush(publisher) == 0
     relay_all(publisher)
     assert arrived(valkey, "audit") == ["before", "after"]
     assert arrived(valkey) == ["before", "after"]

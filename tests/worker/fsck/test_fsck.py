@@ -248,7 +248,7 @@ def test_objects_and_rows_are_compared_both_ways(healthy: World, store: LocalSto
         "object-size-differs": 1,
         "object-without-a-trace": 2,
     }
-    healthy.execute("INSERT INTO dredge_sighting VALUES ('object', %s, 1)", (f"{LOCATION}:uploads/0123",))
+    healthy.execute("INSERT INTO dredge_orphan VALUES ('object', %s, 1)", (f"{LOCATION}:uploads/0123",))
     assert names(look(healthy, store))["object-without-a-trace"] == 1
     assert "object-without-a-trace" not in names(look(healthy, store, young_ms=HOUR_MS))
 

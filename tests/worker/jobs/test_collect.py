@@ -22,7 +22,7 @@ from tests.support.pipeline import Recorded, make_toolbox
 from tests.support.world import World
 from worker.jobs import collect as module
 from worker.jobs.collect import ATTEMPTS, Collected, collect_repository
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.pace import BatchSize, Budget
 from worker.settings import Settings
 
@@ -35,7 +35,7 @@ def bystander(world: World) -> None:
 
 
 @pytest.fixture
-def toolbox(tmp_path: Path) -> Toolbox:
+def context(tmp_path: Path) -> JobContext:
     return make_toolbox(tmp_path)
 
 
@@ -46,16 +46,16 @@ def old_tags(world: World, count: int) -> list[Any]:
     ]
 
 
-def queue_of(toolbox: Toolbox) -> Recorded:
-    assert isinstance(toolbox.queue, Recorded)
-    return toolbox.queue
+def queue_of(context: JobContext) -> Recorded:
+    assert isinstance(context.queue, Recorded)
+    return context.queue
 
 
-def turn(world: World, toolbox: Toolbox, budget_s: float = 60.0) -> Collected:
-    return collect_repository(toolbox, world.repository_id, budget_s=budget_s)
+def turn(world: World, context: JobContext, budget_s: float = 60.0) -> Collected:
+    return collect_repository(context, world.repository_id, budget_s=budget_s)
 
 
-def small_batches(tmp_path: Path, size: int = 3) -> Toolbox:
+def small_batches(tmp_path: Path, size: int = 3) -> JobContext:
     return make_toolbox(tmp_path, settings=Settings(batch_manifests=size))
 
 
@@ -64,64 +64,64 @@ def failures(world: World) -> list[tuple[Any, ...]]:
 
 
 def test_a_turn_goes_on_batch_after_batch_until_nothing_is_left(world: World, tmp_path: Path) -> None:
-    toolbox, tags = small_batches(tmp_path), old_tags(world, 10)
+    context, tags = small_batches(tmp_path), old_tags(world, 10)
     with world.only_removes(tag=tags, manifest=[tag.manifest for tag in tags]):
-        collected = turn(world, toolbox)
-    assert (collected.tags, collected.manifests, collected.lost_blobs) == (10, 10, 10)
+        collected = turn(world, context)
+    assert (collected.tags, collected.manifests, collected.blob_candidates) == (10, 10, 10)
     assert collected.batches == 4 and not collected.has_more
-    assert queue_of(toolbox).reviews == 1
+    assert queue_of(context).reviews == 1
 
 
 def test_a_turn_gives_way_when_its_budget_is_used_up(world: World, tmp_path: Path) -> None:
-    toolbox, tags = small_batches(tmp_path), old_tags(world, 7)
+    context, tags = small_batches(tmp_path), old_tags(world, 7)
     with world.only_removes(tag=tags[:3], manifest=[tag.manifest for tag in tags[:3]]):
-        collected = turn(world, toolbox, budget_s=0)
+        collected = turn(world, context, budget_s=0)
     assert collected.has_more and collected.batches == 1
-    assert queue_of(toolbox).reviews == 1
-    while turn(world, toolbox, budget_s=0).has_more:
+    assert queue_of(context).reviews == 1
+    while turn(world, context, budget_s=0).has_more:
         pass
     assert world.value("SELECT count(*) FROM tag") == 2
 
 
-def test_a_second_turn_finds_nothing_and_wakes_nobody(world: World, toolbox: Toolbox) -> None:
+def test_a_second_turn_finds_nothing_and_wakes_nobody(world: World, context: JobContext) -> None:
     old_tags(world, 2)
-    turn(world, toolbox)
-    queue_of(toolbox).reviews = 0
+    turn(world, context)
+    queue_of(context).reviews = 0
     with world.changes() as changes:
-        assert turn(world, toolbox) == Collected(batches=1)
-    assert not changes and not queue_of(toolbox).reviews
+        assert turn(world, context) == Collected(batches=1)
+    assert not changes and not queue_of(context).reviews
 
 
-def test_a_repository_that_is_gone_is_nothing_to_do(world: World, toolbox: Toolbox) -> None:
+def test_a_repository_that_is_gone_is_nothing_to_do(world: World, context: JobContext) -> None:
     with world.changes() as changes:
-        assert collect_repository(toolbox, 999_999, budget_s=1) == Collected()
+        assert collect_repository(context, 999_999, budget_s=1) == Collected()
     assert not changes
 
 
-def test_case_37_another_collection_of_the_repository_goes_first(world: World, toolbox: Toolbox) -> None:
+def test_case_37_another_collection_of_the_repository_goes_first(world: World, context: JobContext) -> None:
     old_tags(world, 1)
     world.execute("BEGIN")
     world.rows("SELECT pg_advisory_xact_lock(hashtext('dredge.collect'), %s)", (world.repository_id,))
     try:
-        assert turn(world, toolbox) == Collected()
+        assert turn(world, context) == Collected()
     finally:
         world.execute("ROLLBACK")
-    assert turn(world, toolbox).tags == 1
+    assert turn(world, context).tags == 1
 
 
 def test_reports_are_owed_only_where_a_scanner_is_configured(world: World, tmp_path: Path) -> None:
     for tag in old_tags(world, 2):
         world.security(tag.manifest)
-    toolbox = make_toolbox(tmp_path, policy=replace(DEFAULT, security_reports=True))
-    turn(world, toolbox)
-    assert queue_of(toolbox).report_runs == 1
+    context = make_toolbox(tmp_path, policy=replace(DEFAULT, security_reports=True))
+    turn(world, context)
+    assert queue_of(context).report_runs == 1
     assert world.value("SELECT count(*) FROM dredge_report_debt") == 2
 
 
 def test_what_a_batch_removed_leaves_the_cache_right_after_its_commit(world: World, tmp_path: Path) -> None:
     (tag,) = old_tags(world, 1)
     blob = world.value("SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT 1")
-    toolbox = replace(make_toolbox(tmp_path), cache=DataModelCache(MemoryBackend()))
+    context = replace(make_toolbox(tmp_path), cache=DataModelCache(MemoryBackend()))
     repository_id, other = world.repository_id, world.repository("other")
     wrong = [
         keys.repository_manifest(repository_id, tag.manifest.digest),
@@ -135,18 +135,18 @@ def test_what_a_batch_removed_leaves_the_cache_right_after_its_commit(world: Wor
         keys.repository_blob("acme", "other", blob),
     ]
     for key in (*wrong, *right):
-        toolbox.cache.retrieve(key, lambda: "cached")
-    turn(world, toolbox)
-    found = [toolbox.cache.retrieve(key, lambda: "loaded", should_cache=always) for key in (*wrong, *right)]
+        context.cache.retrieve(key, lambda: "cached")
+    turn(world, context)
+    found = [context.cache.retrieve(key, lambda: "loaded", should_cache=always) for key in (*wrong, *right)]
     assert found == ["loaded"] * len(wrong) + ["cached"] * len(right)
 
 
 def test_a_turn_without_garbage_leaves_the_cache_alone(world: World, tmp_path: Path) -> None:
-    toolbox = replace(make_toolbox(tmp_path), cache=DataModelCache(MemoryBackend()))
+    context = replace(make_toolbox(tmp_path), cache=DataModelCache(MemoryBackend()))
     key = keys.active_tags(world.repository_id)
-    toolbox.cache.retrieve(key, lambda: "cached")
-    turn(world, toolbox)
-    assert toolbox.cache.retrieve(key, lambda: "loaded") == "cached"
+    context.cache.retrieve(key, lambda: "cached")
+    turn(world, context)
+    assert context.cache.retrieve(key, lambda: "loaded") == "cached"
 
 
 def broken(times: int, error: Exception) -> Callable[..., Batch]:
@@ -163,22 +163,22 @@ def broken(times: int, error: Exception) -> Callable[..., Batch]:
 
 
 def test_case_53_a_batch_that_lost_a_deadlock_is_tried_again_at_once(
-    world: World, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_tags(world, 2)
     monkeypatch.setattr(module, "collect_batch", broken(ATTEMPTS - 1, Contended()))
-    assert turn(world, toolbox).tags == 2
+    assert turn(world, context).tags == 2
     assert not failures(world)
 
 
 @pytest.mark.parametrize("error", [Contended(), DatabaseUnavailable()])
 def test_what_may_be_tried_again_is_no_failure_of_the_repository(
-    world: World, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch, error: Exception
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     old_tags(world, 1)
     monkeypatch.setattr(module, "collect_batch", broken(99, error))
     with world.changes() as changes, pytest.raises(type(error)):
-        turn(world, toolbox)
+        turn(world, context)
     assert not changes
 
 
@@ -190,27 +190,27 @@ def test_what_may_be_tried_again_is_no_failure_of_the_repository(
     ],
 )
 def test_case_52_a_poison_repository_backs_off_is_visible_and_forgiven(
-    world: World, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch, error: Exception, noted: str
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, error: Exception, noted: str
 ) -> None:
     old_tags(world, 1)
     monkeypatch.setattr(module, "collect_batch", broken(2, error))
     for count in (1, 2):
         with pytest.raises(type(error)):
-            turn(world, toolbox)
+            turn(world, context)
         assert failures(world) == [(world.repository_id, count, noted)]
     moment = now_ms()
     wait_ms = world.value("SELECT retry_ms FROM dredge_failure") - moment
     assert 55_000 < wait_ms <= 60_000
     assert not find_in_slice(after=0, slice=10, policy=DEFAULT, now_ms=moment).due
     assert find_in_slice(after=0, slice=10, policy=DEFAULT, now_ms=moment + 60_000).due
-    assert turn(world, toolbox).tags == 1
+    assert turn(world, context).tags == 1
     assert not failures(world)
 
 
 def test_a_failed_batch_leaves_what_the_batches_before_it_removed(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toolbox, tags = small_batches(tmp_path), old_tags(world, 5)
+    context, tags = small_batches(tmp_path), old_tags(world, 5)
     done: list[int] = []
 
     def second_fails(*args: Any, **kwargs: Any) -> Batch:
@@ -225,14 +225,14 @@ def test_a_failed_batch_leaves_what_the_batches_before_it_removed(
         world.only_removes(tag=gone, manifest=[tag.manifest for tag in gone]),
         pytest.raises(ZeroDivisionError),
     ):
-        turn(world, toolbox)
+        turn(world, context)
     assert len(failures(world)) == 1
 
 
 def test_every_batch_is_told_once(world: World, tmp_path: Path) -> None:
-    toolbox, tags = small_batches(tmp_path), old_tags(world, 7)
-    turn(world, toolbox)
-    turn(world, toolbox)
+    context, tags = small_batches(tmp_path), old_tags(world, 7)
+    turn(world, context)
+    turn(world, context)
     told = [
         json.loads(data)
         for (data,) in world.rows(

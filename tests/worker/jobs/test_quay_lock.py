@@ -10,9 +10,9 @@ import pytest
 import redis
 import redis_lock
 
-from model.gc.tombstones import Stone
+from model.gc.tombstones import Tombstone
 from tests.support.world import World
-from tests.worker.jobs.test_erase import Wrapped, Yard
+from tests.worker.jobs.test_erase import EraserFixture, Wrapped
 from worker.jobs import erase as module
 from worker.jobs.erase import Cleared
 from worker.local.embedded import EmbeddedServers
@@ -23,86 +23,92 @@ AWAY = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
-def yard(world: World, tmp_path: Path) -> Yard:
-    return Yard(world, tmp_path / "objects")
+def eraser(world: World, tmp_path: Path) -> EraserFixture:
+    return EraserFixture(world, tmp_path / "objects")
 
 
 def lock_of(client: redis.Redis, digest: str) -> redis_lock.Lock:
     return redis_lock.Lock(client, f"BLOB_DELETE_{digest}", expire=30)
 
 
-def test_the_lock_is_held_while_the_object_is_erased_and_released_after(yard: Yard, valkey: str) -> None:
-    stone = yard.stone("dead")
+def test_the_lock_is_held_while_the_object_is_erased_and_released_after(
+    eraser: EraserFixture, valkey: str
+) -> None:
+    tombstone = eraser.tombstone("dead")
     with redis.Redis.from_url(valkey) as client:
         seen: list[bool] = []
 
         def during(path: str) -> Erased | None:
-            seen.append(lock_of(client, stone.digest).acquire(blocking=False))
+            seen.append(lock_of(client, tombstone.digest).acquire(blocking=False))
             return None
 
-        assert yard.erase(Wrapped(yard.store, during), quay_redis_url=valkey).objects == 1
+        assert eraser.erase(Wrapped(eraser.store, during), quay_redis_url=valkey).objects == 1
         assert seen == [False]
-        assert lock_of(client, stone.digest).acquire(blocking=False)
+        assert lock_of(client, tombstone.digest).acquire(blocking=False)
 
 
-def test_an_object_whose_lock_quay_holds_is_postponed_and_the_others_go(yard: Yard, valkey: str) -> None:
-    held, free = yard.stone("held"), yard.stone("free")
+def test_an_object_whose_lock_quay_holds_is_postponed_and_the_others_go(
+    eraser: EraserFixture, valkey: str
+) -> None:
+    held, free = eraser.tombstone("held"), eraser.tombstone("free")
     with redis.Redis.from_url(valkey) as client, lock_of(client, held.digest):
-        cleared = yard.erase(quay_redis_url=valkey)
+        cleared = eraser.erase(quay_redis_url=valkey)
     assert cleared == Cleared(objects=1, bytes=10, failed=1)
-    assert yard.paths() == {held.path} and yard.left() == [held] and free
-    assert "Quay holds" in yard.row(held)["last_error"]
-    yard.world.execute("UPDATE dredge_tombstone SET due_ms = 0")
-    assert yard.erase(quay_redis_url=valkey).objects == 1 and not yard.left()
+    assert eraser.paths() == {held.path} and eraser.left() == [held] and free
+    assert "Quay holds" in eraser.row(held)["last_error"]
+    eraser.world.execute("UPDATE dredge_tombstone SET due_ms = 0")
+    assert eraser.erase(quay_redis_url=valkey).objects == 1 and not eraser.left()
 
 
-def test_case_35_without_redis_nothing_is_erased_and_nothing_lost(yard: Yard, valkey: str) -> None:
-    stones = yard.stones(3)
-    assert yard.erase(quay_redis_url=AWAY) == Cleared(failed=3)
-    assert len(yard.paths()) == 3 and yard.left() == stones
-    yard.world.execute("UPDATE dredge_tombstone SET due_ms = 0")
-    assert yard.erase(quay_redis_url=valkey).objects == 3
+def test_case_35_without_redis_nothing_is_erased_and_nothing_lost(eraser: EraserFixture, valkey: str) -> None:
+    tombstones = eraser.tombstones(3)
+    assert eraser.erase(quay_redis_url=AWAY) == Cleared(failed=3)
+    assert len(eraser.paths()) == 3 and eraser.left() == tombstones
+    eraser.world.execute("UPDATE dredge_tombstone SET due_ms = 0")
+    assert eraser.erase(quay_redis_url=valkey).objects == 3
 
 
-def test_a_redis_that_hangs_is_asked_once_for_all(yard: Yard, valkey: str, servers: EmbeddedServers) -> None:
-    stones = yard.stones(5)
+def test_a_redis_that_hangs_is_asked_once_for_all(
+    eraser: EraserFixture, valkey: str, servers: EmbeddedServers
+) -> None:
+    tombstones = eraser.tombstones(5)
     assert servers.valkey is not None
     servers.valkey.freeze()
     started = time.monotonic()
     try:
-        assert yard.erase(quay_redis_url=valkey) == Cleared(failed=5)
+        assert eraser.erase(quay_redis_url=valkey) == Cleared(failed=5)
     finally:
         servers.valkey.thaw()
-    assert time.monotonic() - started < 6 and yard.left() == stones
+    assert time.monotonic() - started < 6 and eraser.left() == tombstones
 
 
-def test_without_a_live_quay_no_redis_is_asked(yard: Yard) -> None:
-    yard.stone("dead")
-    assert yard.erase(quay_redis_url="").objects == 1
+def test_without_a_live_quay_no_redis_is_asked(eraser: EraserFixture) -> None:
+    eraser.tombstone("dead")
+    assert eraser.erase(quay_redis_url="").objects == 1
 
 
 def test_a_row_that_quay_wrote_before_we_got_its_lock_keeps_the_object(
-    yard: Yard, valkey: str, monkeypatch: pytest.MonkeyPatch
+    eraser: EraserFixture, valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Quay's pushes know no tombstones: between our look and our lock one may have committed."""
-    again, dead = yard.stone("again"), yard.stone("dead")
-    row = yard.world.insert(
+    again, dead = eraser.tombstone("again"), eraser.tombstone("dead")
+    row = eraser.world.insert(
         "imagestorage", uuid="pushed", uploading=False, cas_path=True, content_checksum="sha256:0"
     )
 
     class Late(QuayLocks):
-        def take(self, stones: Iterable[Stone]) -> tuple[list[Stone], list[Stone]]:
-            yard.world.execute(
+        def take(self, tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], list[Tombstone]]:
+            eraser.world.execute(
                 "UPDATE imagestorage SET content_checksum = %s WHERE id = %s", (again.digest, row)
             )
-            return super().take(stones)
+            return super().take(tombstones)
 
     monkeypatch.setattr(module, "QuayLocks", Late)
-    assert yard.run(quay_redis_url=valkey) == Cleared(objects=1, bytes=10, dropped=1)
-    assert yard.paths() == {again.path} and not yard.left() and dead
+    assert eraser.run(quay_redis_url=valkey) == Cleared(objects=1, bytes=10, dropped=1)
+    assert eraser.paths() == {again.path} and not eraser.left() and dead
 
 
-def test_a_stone_without_a_digest_needs_no_lock(yard: Yard) -> None:
-    stone = yard.stone("chunk")
-    yard.world.execute("UPDATE dredge_tombstone SET digest = NULL WHERE id = %s", (int(stone),))
-    assert yard.erase(quay_redis_url=AWAY).objects == 1
+def test_a_stone_without_a_digest_needs_no_lock(eraser: EraserFixture) -> None:
+    tombstone = eraser.tombstone("chunk")
+    eraser.world.execute("UPDATE dredge_tombstone SET digest = NULL WHERE id = %s", (int(tombstone),))
+    assert eraser.erase(quay_redis_url=AWAY).objects == 1

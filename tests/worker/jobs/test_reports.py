@@ -175,9 +175,9 @@ def test_a_wrong_key_is_a_failure_and_visible(world: World, clair: Clair, tmp_pa
 
 
 def test_a_key_that_is_not_base64_says_so(world: World, tmp_path: Path) -> None:
-    toolbox = make_toolbox(tmp_path, settings=Settings(clair_url="http://127.0.0.1:1", clair_psk="no!"))
+    context = make_toolbox(tmp_path, settings=Settings(clair_url="http://127.0.0.1:1", clair_psk="no!"))
     with pytest.raises(ScannerUnavailable, match="base64"):
-        deliver_reports(toolbox, budget_s=1)
+        deliver_reports(context, budget_s=1)
 
 
 def test_a_scanner_that_is_away_is_a_failure(world: World, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from model.gc.failures import record_failure
 from model.policy import HOUR_MS
 from tests.support.pipeline import Recorded, make_toolbox, run_to_quiescence
 from tests.support.world import Row, World
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.scan import CURSOR, Scanned, scan
 from worker.settings import Settings
 
@@ -28,19 +28,19 @@ def bystander(world: World) -> None:
 
 def scanner(directory: Path, **settings: int) -> Scan:
     """Runs scans with these settings: what each says, and what it enqueued in which order."""
-    toolbox = make_toolbox(directory, settings=Settings(**settings))  # type: ignore[arg-type]
+    context = make_toolbox(directory, settings=Settings(**settings))  # type: ignore[arg-type]
 
     def run() -> tuple[Scanned, list[int]]:
-        queue = recorded(toolbox)
+        queue = recorded(context)
         queue.repositories.clear()
-        return scan(toolbox), list(queue.repositories)
+        return scan(context), list(queue.repositories)
 
     return run
 
 
-def recorded(toolbox: Toolbox) -> Recorded:
-    assert isinstance(toolbox.queue, Recorded)
-    return toolbox.queue
+def recorded(context: JobContext) -> Recorded:
+    assert isinstance(context.queue, Recorded)
+    return context.queue
 
 
 def overdue(world: World, n: int = 0, namespace: Row | None = None) -> int:
@@ -102,10 +102,10 @@ def test_a_queue_that_is_away_does_not_move_the_cursor(world: World, tmp_path: P
 
     for _ in range(3):
         overdue(world)
-    toolbox = make_toolbox(tmp_path, settings=Settings(scan_slice=2))
-    toolbox.__dict__["queue"] = Away()
+    context = make_toolbox(tmp_path, settings=Settings(scan_slice=2))
+    context.__dict__["queue"] = Away()
     with world.changes() as changes, pytest.raises(ConnectionError):
-        scan(toolbox)
+        scan(context)
     assert not changes and read_cursor(CURSOR) == 0
 
 

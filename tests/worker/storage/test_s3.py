@@ -118,7 +118,7 @@ def test_silence_means_that_nobody_knows(store: S3Store, unruly: Unruly) -> None
     results = store.erase(paths)
     assert all(result.unknown and "in time" in str(result.error) for result in results)
     assert time.monotonic() - began < 4
-    assert store.lingers_ms >= 2000
+    assert store.late_delete_ms >= 2000
 
 
 def test_a_server_error_means_that_nobody_knows(store: S3Store, unruly: Unruly) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from model import digest as digests
-from model.blob import Push, begin_push, extend_push, find_blob, finish_push, let_go, mount_blob
+from model.blob import Push, begin_push, extend_push, find_blob, finish_push, mount_blob, release_pushes
 from model.db import connection as database
 from model.db.clock import now_ms
 from model.db.connection import connection, execute, fetch, transaction
@@ -47,7 +47,7 @@ def begin(world: World, now: int, digest: str = DIGEST) -> Push:
     )
 
 
-def stone(world: World, **facts: object) -> int:
+def tombstone(world: World, **facts: object) -> int:
     columns = {
         "digest": DIGEST,
         "path": PATH,
@@ -164,19 +164,19 @@ def test_a_blob_without_a_place_gets_one_and_its_bytes(world: World, stores: Sto
 
 
 def test_a_push_cancels_the_order_to_erase(world: World, stores: Stores) -> None:
-    mine, other = stone(world), stone(world, digest=digests.of(b"other"), path="sha256/00/other")
+    mine, other = tombstone(world), tombstone(world, digest=digests.of(b"other"), path="sha256/00/other")
     store(world, stores)
     assert [row.id for row in fetch("SELECT id FROM dredge_tombstone")] == [other] != [mine]
 
 
 def test_orders_to_erase_other_objects_of_the_digest_stand(world: World, stores: Stores) -> None:
-    elsewhere = stone(world, location="eu")
+    elsewhere = tombstone(world, location="eu")
     store(world, stores)
     assert [row.id for row in fetch("SELECT id FROM dredge_tombstone")] == [elsewhere]
 
 
 def test_a_push_waits_for_the_eraser_and_then_writes_the_object_again(world: World, stores: Stores) -> None:
-    stone(world)
+    tombstone(world)
     stores["local_us"].write(PATH, [CONTENT])
     claimed, finished = threading.Event(), threading.Event()
 
@@ -190,18 +190,18 @@ def test_a_push_waits_for_the_eraser_and_then_writes_the_object_again(world: Wor
     with ThreadPoolExecutor(1) as pool:
         pushing = pool.submit(push)
         with transaction():
-            stones = claim_tombstones(limit=10)
+            tombstones = claim_tombstones(limit=10)
             claimed.set()
             assert not finished.wait(0.3)
             stores["local_us"].erase([PATH])
-            settle_tombstones([found.id for found in stones])
+            settle_tombstones([found.id for found in tombstones])
         pushing.result(10)
     assert stores["local_us"].size(PATH) == len(CONTENT)
     assert fetch("SELECT id FROM dredge_tombstone") == []
 
 
 def test_a_fenced_digest_is_busy_and_nothing_changes(world: World, stores: Stores) -> None:
-    fenced = stone(world, fenced_until_ms=world.now_ms + 60_000)
+    fenced = tombstone(world, fenced_until_ms=world.now_ms + 60_000)
     with world.changes() as changes, pytest.raises(DigestBusy) as caught:
         store(world, stores)
     assert caught.value.retryable
@@ -263,7 +263,7 @@ def test_an_upload_longer_than_its_marker_begins_again(world: World, stores: Sto
             execute("DELETE FROM uploadedblob")
             execute("DELETE FROM imagestorageplacement")
             execute("DELETE FROM imagestorage")
-            stone(world)
+            tombstone(world)
         yield CONTENT[10:]
 
     store_blob(stores, world.repository_id, DIGEST, slow, policy=DEFAULT)
@@ -348,6 +348,6 @@ def test_a_mount_waits_for_the_review_and_says_what_it_decided(world: World, now
 def test_letting_go_makes_a_candidate_once(world: World, now: int) -> None:
     pushed, bystander = begin(world, now), begin(world, now, digests.of(b"bystander"))
     for _ in range(2):
-        let_go([pushed], now_ms=now)
+        release_pushes([pushed], now_ms=now)
     assert [row.blob_id for row in fetch("SELECT blob_id FROM dredge_blob_candidate")] == [pushed.blob_id]
     assert [row.id for row in fetch("SELECT id FROM uploadedblob")] == [bystander.marker_id]

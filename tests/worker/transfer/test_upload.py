@@ -9,8 +9,8 @@ from model.blob import find_blob
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.errors import BadDigest, Contended, NoSuchRepository, NoSuchUpload
-from model.gc.repository_lock import peek
-from model.gc.tags import expire_uploads
+from model.gc.repository_lock import read_repository
+from model.gc.tags import purge_expired_uploads
 from model.policy import DEFAULT
 from model.upload import Upload, begin_upload, end_upload, find_upload
 from tests.support.world import World
@@ -36,7 +36,7 @@ def objects(stores: Stores) -> set[str]:
     return {found.path for found in stores["local_us"].list()}
 
 
-def stones() -> set[str]:
+def tombstones() -> set[str]:
     return {row.path for row in fetch("SELECT path FROM dredge_tombstone")}
 
 
@@ -48,7 +48,7 @@ def test_an_upload_is_resumed_where_it_stopped_and_becomes_a_blob(world: World, 
     assert b"".join(stores["local_us"].read(pushed.path)) == CONTENT
     assert find_blob(world.repository_id, DIGEST, now_ms=now_ms()) is not None
     assert fetch("SELECT id FROM blobupload") == []
-    assert objects(stores) - stones() == {pushed.path}
+    assert objects(stores) - tombstones() == {pushed.path}
 
 
 def test_a_wrong_digest_leaves_the_upload_open_and_gives_no_hold(world: World, stores: Stores) -> None:
@@ -76,8 +76,8 @@ def test_a_cancelled_upload_leaves_orders_to_erase_all_its_chunks(world: World, 
     upload, bystander = filled(world, stores), filled(world, stores)
     for _ in range(2):
         end_upload(upload, now_ms=world.now_ms)
-    assert {path for path in objects(stores) if upload.uuid in path} < stones()
-    assert not {path for path in stones() if bystander.uuid in path}
+    assert {path for path in objects(stores) if upload.uuid in path} < tombstones()
+    assert not {path for path in tombstones() if bystander.uuid in path}
     with pytest.raises(NoSuchUpload):
         find_upload(world.repository_id, upload.uuid)
 
@@ -107,12 +107,12 @@ def test_the_collection_finds_every_chunk_of_an_abandoned_upload(world: World, s
         created="2001-01-01",
     )
     execute("UPDATE blobupload SET created = '2001-01-01' WHERE id = ANY(%s)", ([upload.id, quays],))
-    scope = peek(world.repository_id)
+    scope = read_repository(world.repository_id)
     assert scope is not None
-    expire_uploads(scope, policy=DEFAULT, limit=10)
+    purge_expired_uploads(scope, policy=DEFAULT, limit=10)
     assert [row.id for row in fetch("SELECT id FROM blobupload")] == [young.id]
-    assert set(upload.paths) < stones()
-    assert stones() - set(upload.paths) == {
+    assert set(upload.paths) < tombstones()
+    assert tombstones() - set(upload.paths) == {
         f"uploads/{upload.uuid}-3",
         "uploads/0f0f0f0f-0000-0000-0000-000000000000",
     }

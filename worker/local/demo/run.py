@@ -19,7 +19,7 @@ from model.errors import RegistryError
 from model.fsck.reachability import find_living_tags
 from model.gc.inspect.status import Totals, read_failures, read_waiting
 from worker.fsck.run import Report, check_registry
-from worker.jobs.context import Toolbox
+from worker.jobs.context import JobContext
 from worker.jobs.plan import all_due
 from worker.local.demo.images import VERSIONS, make_layout
 from worker.local.demo.processes import Processes
@@ -49,16 +49,16 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Demo:
-    """Runs against servers that are up, with a Toolbox on them and the environment for children."""
+    """Runs against servers that are up, with a JobContext on them and the environment for children."""
 
-    toolbox: Toolbox
+    context: JobContext
     environment: Mapping[str, str]
     directory: Path
     stage: Stage
 
     def fill(self, shape: Shape) -> None:
         """A sample registry, and real images imported by another process."""
-        stores = self.toolbox.stores
+        stores = self.context.stores
         with (
             self.stage("filling a registry", shape.manifests) as advance,
             ObjectWriter(stores[stores.upload]) as write,
@@ -74,14 +74,14 @@ class Demo:
         with self.stage("deleting tags from another process"):
             for version in VERSIONS[:-1]:
                 self.dredge("tag", "delete", f"{REPOSITORY}:{version}")
-            return expect(self.toolbox.policy)
+            return expect(self.context.policy)
 
     def collect(self, processes: Processes, *, kill: bool) -> None:
         """Wait until the workers have nothing left to do; with `kill`, the worker dies on the way."""
-        total = _backlog(self.toolbox)
+        total = _backlog(self.context)
         end = time.monotonic() + PATIENCE_S
         with self.stage("collecting", total) as advance:
-            while left := _backlog(self.toolbox):
+            while left := _backlog(self.context):
                 total = max(total, left)
                 advance(completed=total - left, total=total)
                 if kill and left < total:
@@ -94,15 +94,15 @@ class Demo:
 
     def verify(self, expected: Expectation) -> tuple[Verdict, Report]:
         """Every survivor is read and hashed, and every invariant checked."""
-        toolbox = self.toolbox
+        context = self.context
         with connection(), self.stage("verifying", len(expected.survivors.objects)) as advance:
-            verdict = verify(expected, toolbox.stores, toolbox.policy, progress=lambda: advance(1))
-            report = check_registry(list(toolbox.stores.items()), policy=toolbox.policy, now_ms=now_ms())
+            verdict = verify(expected, context.stores, context.policy, progress=lambda: advance(1))
+            report = check_registry(list(context.stores.items()), policy=context.policy, now_ms=now_ms())
         return verdict, report
 
     def export(self) -> int:
         """Write every surviving image as a layout, each byte held against its digest; how many."""
-        stores = self.toolbox.stores
+        stores = self.context.stores
         with connection():
             tags = find_living_tags(at_ms=now_ms())
             with self.stage("exporting every surviving image", len(tags)) as advance:
@@ -126,12 +126,12 @@ class Demo:
         return done.stdout
 
 
-def _backlog(toolbox: Toolbox) -> int:
+def _backlog(context: JobContext) -> int:
     """How much is left: repositories with garbage or a failure, and rows that wait for a later stage."""
     with connection():
         waiting = read_waiting()
         return (
-            len(all_due(toolbox.policy))
+            len(all_due(context.policy))
             + len(read_failures(limit=100))
             + waiting.manifest_candidates
             + waiting.blob_candidates
