@@ -1,4 +1,4 @@
-"""`python -m bench.plots`: measure throughput by size and push latency, and draw both into docs/."""
+"""`python -m bench.plots`: measure throughput and push latency, and draw both into docs/figures."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _COLOURS = ("#1f6feb", "#8b949e", "#d1242f")
 @click.option(
     "--seconds", default=10.0, show_default=True, help="How long the row-by-row collector may take."
 )
-@click.option("--data", type=click.Path(path_type=Path), default=Path("docs/performance.json"))
+@click.option("--data", type=click.Path(path_type=Path), default=Path("docs/figures/performance.json"))
 @click.option("--draw-only", is_flag=True, help="Draw what was measured before.")
 def main(sizes: str, seconds: float, data: Path, draw_only: bool) -> None:
-    """Write docs/throughput.svg and docs/latency.svg, and the numbers behind them."""
+    """Write docs/figures/throughput.svg and latency.svg, and the numbers behind them."""
     if not draw_only:
         found = {
             "throughput": _throughput([int(size) for size in sizes.split(",")], seconds),

@@ -24,7 +24,7 @@ from worker.cli.up import PROCFILE
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for top in ("model", "worker", "bench") for path in (ROOT / top).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 
 MODULE_LINES = 250
 TEST_LINES = 400

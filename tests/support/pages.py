@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -14,9 +15,12 @@ from click.testing import CliRunner
 from worker.cli import COMMANDS, dredge
 from worker.settings import PREFIX, Settings
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "reference"
 PAGE = DOCS / "commands.md"
 CONFIGURATION = DOCS / "configuration.md"
+CASES = ROOT / "docs" / "explanation" / "cases.md"
+CASE_ROW = re.compile(r"^\| (\d+) \| ([SLAF ]+) \| ([^|]+) \|.*$", re.MULTILINE)
 
 HEAD = """\
 # Commands
@@ -59,7 +63,7 @@ def _sections() -> Iterator[str]:
 
 
 def setting_row(field: Field[Any]) -> str:
-    """A setting's row in the table of `docs/configuration.md`."""
+    """A setting's row in the table of `docs/reference/configuration.md`."""
     help = field.metadata["help"].replace("|", "\\|")
     secret = " (secret)" if field.metadata["secret"] else ""
     return f"| `{_variable(field)}` | {_default(field)} | {help}{secret} |"
@@ -97,6 +101,29 @@ def refreshed_configuration(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def case_tests() -> dict[int, list[str]]:
+    """A link to every test whose name says a case, by case; a test may name several."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name in re.findall(r"^def (test_case_\w+)", path.read_text(), re.MULTILINE):
+            parts = re.fullmatch(r"test_case_((?:\d+_)+)(\w+)", name)
+            if parts is None:
+                raise ValueError(f"{path}: {name} names no case")
+            link = f"[{parts[2].replace('_', ' ')}](../../{path.relative_to(ROOT)})"
+            for number in parts[1].strip("_").split("_"):
+                found[int(number)].append(link)
+    return found
+
+
+def refreshed_cases(text: str) -> str:
+    """The page with the tests of each case."""
+    tests = case_tests()
+    return CASE_ROW.sub(
+        lambda row: f"| {row[1]} | {row[2]} | {row[3]} | {', '.join(tests.get(int(row[1]), []))} |", text
+    )
+
+
 if __name__ == "__main__":
+    CASES.write_text(refreshed_cases(CASES.read_text()))
     CONFIGURATION.write_text(refreshed_configuration(CONFIGURATION.read_text()))
     PAGE.write_text(page())

@@ -83,7 +83,7 @@ def test_nothing_reads_the_environment_but_the_doors() -> None:
         "worker/metrics.py",
         "worker/wiring.py",
     }
-    root = CONFIGURATION.parent.parent
+    root = CONFIGURATION.parents[2]
     sources = [root / "celeryconfig.py", *root.glob("model/**/*.py"), *root.glob("worker/**/*.py")]
     reading = re.compile(r"os\.environ|getenv")
     readers = {str(path.relative_to(root)) for path in sources if reading.search(path.read_text())}

@@ -43,7 +43,7 @@ class ManifestCandidate(BaseModel):
 
 
 class BlobCandidate(BaseModel):
-    """A blob that lost a reference.  Duplicates are meant: see docs/safety.md."""
+    """A blob that lost a reference.  Duplicates are meant: see docs/explanation/safety.md."""
 
     id = BigAutoField()
     blob_id = IntegerField()

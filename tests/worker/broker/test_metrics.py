@@ -30,7 +30,7 @@ def test_without_a_port_nothing_is_recorded() -> None:
 
 
 def test_every_metric_is_in_the_documentation() -> None:
-    page = (ROOT / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     for name in (
         "dredge_tasks_total",
         "dredge_task_seconds",

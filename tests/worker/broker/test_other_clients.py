@@ -1,4 +1,4 @@
-"""The examples of docs/enqueueing.md, each pasted and run against a real worker."""
+"""The examples of docs/reference/enqueueing.md, each pasted and run against a real worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.worker.broker.running import ROOT, eventually, worker
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs" / "enqueueing.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "enqueueing.md").read_text()
 
 
 def example(heading: str, broker_url: str) -> str:

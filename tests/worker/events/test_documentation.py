@@ -1,4 +1,4 @@
-"""docs/events.md: its example works, and it names every event."""
+"""docs/reference/events.md: its example works, and it names every event."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.events.exchange import EXCHANGE
 from worker.events.publisher import Publisher
 from worker.events.relay import relay
 
-PAGE = (ROOT / "docs" / "events.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "events.md").read_text()
 
 
 def test_every_type_is_listed_with_its_schema() -> None:

@@ -14,7 +14,7 @@ from model.events import record as types
 from model.events.outbox import OutboxRow
 from worker.events.message import cloud_events, routing_key
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "docs" / "schemas"
+SCHEMAS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "schemas"
 REPOSITORY = {"namespace": "acme", "repository": "app", "repository_id": 7}
 
 

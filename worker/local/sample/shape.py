@@ -16,7 +16,9 @@ _Z90 = 1.2815515655446004
 
 @dataclass(frozen=True)
 class Shape:
-    """A registry to make.  The defaults follow published crawls and collection logs; see docs/performance.md.
+    """A registry to make.  The defaults follow published crawls and collection logs.
+
+    docs/explanation/performance.md names them.
 
     `tags` is the number of visible tag rows, or None for about 1.3 per image; `expired` the share
     of them beyond their recovery window.  `objects`: `none` writes rows only, with sizes as met in the wild;
