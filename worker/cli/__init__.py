@@ -34,6 +34,9 @@ COMMANDS = {
     "demo": ("worker.cli.demo", "All of it, from nothing, verified."),
 }
 
+# Packages of the extra `local`, which a production installation does without.
+LOCAL_EXTRA = ("zstandard",)
+
 
 class Lazy(click.Group):
     """A group that imports a command's module when the command is used."""
@@ -44,7 +47,14 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        try:
+            command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        except ModuleNotFoundError as error:
+            if error.name not in LOCAL_EXTRA:
+                raise
+            raise click.ClickException(
+                f"dredge {cmd_name} needs {error.name}: pip install 'quay-dredge[local]'"
+            ) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

