@@ -8,9 +8,7 @@ from typing import Any
 from model.registry.arguments import find_repository
 from worker import logs, metrics, wiring
 from worker.app import application
-from worker.broker import background_threads as reactor
-from worker.broker import routes
-from worker.broker import signals as hooks
+from worker.broker import background_threads, routes, signals
 from worker.broker.connection import BrokerUnavailable
 from worker.jobs import collect, due, erase, reports, review, scan, tags
 from worker.jobs import prune as pruning
@@ -22,8 +20,8 @@ log = logs.logger("dredge.tasks")
 # A sweep pauses between its turns: whatever else waits goes first.
 PAUSE_S = 1
 
-hooks.install()
-reactor.install(application)
+signals.install()
+background_threads.install(application)
 
 
 def _box(started: str | int | None = None) -> JobContext:

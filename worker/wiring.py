@@ -80,7 +80,7 @@ def _cache(settings: Settings) -> DataModelCache:
     )
 
 
-def alone(settings: Settings) -> JobContext:
+def in_process(settings: Settings) -> JobContext:
     """A context for one process that does everything itself and enqueues nothing."""
     return JobContext(
         settings=settings,

@@ -196,7 +196,7 @@ class DataModelCache:
 
     def _load_alone(self, kind: str, loader: Callable[[], Any], started: float) -> Any:
         value = loader()
-        self._record(kind, "alone", self._clock() - started)
+        self._record(kind, "bypass", self._clock() - started)
         return value
 
     def _store(self, place: Place, mine: bytes, value: Any, ttl_ms: int) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 Outcome = Literal[
     "hit",  # answered from the cache
     "miss",  # the loader ran and this caller held the lease
-    "alone",  # the loader ran without a lease: another loader was slow, or the cache is away
+    "bypass",  # the loader ran without a lease: another loader was slow, or the cache is away
     "store",  # a loaded value was stored
     "revoked",  # a loaded value was not stored: an invalidation came in between
     "oversize",  # a loaded value was not stored: larger than its kind's limit

@@ -28,7 +28,7 @@ from worker.jobs.context import JobContext
 from worker.jobs.due import enqueue_due
 from worker.wiring import context
 
-log = logs.logger("dredge.reactor")
+log = logs.logger("dredge.background")
 
 POLL_S = 1.0
 TICK_S = 0.2
@@ -67,7 +67,7 @@ class DatabaseClock:
         return int(self._offset_ms + time.monotonic() * 1000)
 
 
-class Reactor:
+class BackgroundThreads:
     """The threads; `start` and `stop` once each."""
 
     def __init__(self, box: JobContext) -> None:
@@ -103,9 +103,11 @@ class Reactor:
             try:
                 body()
             except RegistryError as error:
-                log.warning("reactor.unavailable", thread=threading.current_thread().name, error=str(error))
+                log.warning(
+                    "background.unavailable", thread=threading.current_thread().name, error=str(error)
+                )
             except Exception:
-                log.exception("reactor.failed", thread=threading.current_thread().name)
+                log.exception("background.failed", thread=threading.current_thread().name)
             pause_s = (
                 0.25 if time.monotonic() - started > LONGEST_PAUSE_S else min(pause_s * 2, LONGEST_PAUSE_S)
             )
@@ -143,7 +145,7 @@ class Reactor:
             if self._listener.wait(POLL_S):
                 self._stop.wait(gather_s)
         except RegistryError as error:
-            log.warning("reactor.deaf", error=str(error))
+            log.warning("relay.listen_failed", error=str(error))
             self._stop.wait(POLL_S)
 
     def _consume(self) -> None:
@@ -157,29 +159,29 @@ class Reactor:
             enqueue_due(self._box, now_ms=self._clock.now_ms())
 
 
-class ReactorStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Starts the reactor after the pool has forked: its threads are never in a fresh child."""
+class BackgroundThreadsStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the threads after the pool has forked: its threads are never in a fresh child."""
 
     requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self._reactor: Reactor | None = None
+        self._threads_running: BackgroundThreads | None = None
 
     def start(self, parent: Any) -> None:
         """Called in the worker's main process."""
         sys.setswitchinterval(SWITCH_S)
-        self._reactor = Reactor(context(parent.app))
-        self._reactor.start()
+        self._threads_running = BackgroundThreads(context(parent.app))
+        self._threads_running.start()
 
     def stop(self, parent: Any) -> None:
         """Called when the worker shuts down, warm or cold."""
-        if self._reactor is not None:
-            self._reactor.stop()
+        if self._threads_running is not None:
+            self._threads_running.stop()
 
     terminate = stop
 
 
 def install(app: Celery) -> None:
-    """Have every worker of `app` run a reactor."""
-    app.steps["worker"].add(ReactorStep)
+    """Have every worker of `app` run the background threads."""
+    app.steps["worker"].add(BackgroundThreadsStep)

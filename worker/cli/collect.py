@@ -28,7 +28,7 @@ def command(repository: tuple[str, ...], everything: bool, as_json: bool) -> Non
     settings = output.settings()
     output.require(settings, "storage")
     with output.connected(settings):
-        context = wiring.alone(settings)
+        context = wiring.in_process(settings)
         ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
         sums = _collect(context, ids)
         sums = _review(context, sums)

@@ -67,7 +67,7 @@ def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:
         settings = Settings.from_env({k: v for k, v in environment.items() if k.startswith("DREDGE_")})
         database.configure(settings.database_url)
         began_ms = now_ms()
-        demo = Demo(wiring.alone(settings), environment, directory, _stage)
+        demo = Demo(wiring.in_process(settings), environment, directory, _stage)
         demo.fill(dataclasses.replace(registry(manifests), seed=seed, objects="small"))
         expected = demo.delete_tags()
         with Processes(parse_procfile(PROCFILE).processes, environment, directory) as processes:

@@ -54,7 +54,7 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
 
 
 def _push(read: Settings, layout: Layout, name: RepositoryName, tags: dict[str, str] | None) -> Imported:
-    context = wiring.alone(read)
+    context = wiring.in_process(read)
     with output.progress("storing", total=sum(layout.blobs.values())) as advance:
         done = import_layout(
             context.stores, layout, name, policy=read.policy, tags=tags, advance=lambda size: advance(size)

@@ -28,7 +28,7 @@ def command(dry_run: bool, as_json: bool) -> None:
     settings = output.settings()
     output.require(settings, "storage")
     with output.connected(settings), output.progress("sweeping"):
-        found = sweep(wiring.alone(settings), budget_s=PASS_S, dry_run=dry_run)
+        found = sweep(wiring.in_process(settings), budget_s=PASS_S, dry_run=dry_run)
     if as_json:
         for swept in found:
             output.emit_json(asdict(swept))
