@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test fast slow lint types layers format bench soak docs constraints clean
+.PHONY: help install demo run test fast slow lint types layers format bench soak docs site constraints clean
 
 help: ## this list
 	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, WORKERS=4 for the tests, and PYTHON=python3.12 for install'
@@ -66,8 +66,11 @@ bench: $(STAMP) ## figures and ratios of this machine, as JSON lines with ARGS=-
 soak: $(STAMP) ## pushers, deleters and pullers against collections and kills, for SOAK_SECONDS
 	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
 
-docs: $(STAMP) ## write the pages of commands and settings from the code
+docs: $(STAMP) ## write the generated pages: commands, settings, cases
 	$(BIN)/python -m tests.support.pages
+
+site: $(STAMP) ## build the documentation as a site in build/site
+	$(BIN)/mkdocs build --strict
 
 constraints: $(STAMP) ## write what is installed into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
