@@ -17,7 +17,7 @@ class Policy:
 
     `referrers`: with `pin` (Quay's behaviour) a referrer's never-ending hidden tag keeps the
     referrer and the referrer keeps its subject; with `cascade` a referrer lives exactly as long
-    as its subject or a visible tag of its own.
+    as its subject or a visible tag of its own.  `ignores_holds`: an operator collects despite a hold.
     """
 
     referrers: Referrers = "pin"
@@ -30,6 +30,7 @@ class Policy:
     push_ttl_ms: int = HOUR_MS
     security_reports: bool = False
     erase_grace_ms: int = 0
+    ignores_holds: bool = False
 
     @property
     def protects_immutable(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 
 from celery import Celery
 
@@ -80,11 +81,11 @@ def _cache(settings: Settings) -> DataModelCache:
     )
 
 
-def in_process(settings: Settings) -> JobContext:
+def in_process(settings: Settings, *, ignores_holds: bool = False) -> JobContext:
     """A context for one process that does everything itself and enqueues nothing."""
     return JobContext(
         settings=settings,
-        policy=settings.policy,
+        policy=replace(settings.policy, ignores_holds=ignores_holds),
         stores=open_stores(settings.storage, upload=settings.upload_location),
         cache=_cache(settings),
         queue=NoQueue(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.controls.gate import find_hold
 from model.db.connection import transaction
 from model.db.prepared import run_one
 from model.errors import Contended
@@ -22,6 +23,7 @@ from model.policy import Policy
 class Batch:
     """What one batch removed; `scope` is None where there was nothing to do or nobody may.
 
+    `stopped` says in words why nothing may be removed now, where an operator's control forbids it;
     `manifests` are (digest, subject or None), `blobs` the digests that left the repository, `blob_candidates`
     how many candidates wait for the review, `has_more` whether another batch has work now.
     """
@@ -36,6 +38,7 @@ class Batch:
     reports: bool = False
     reached_ms: int = BEGINNING_MS
     has_more: bool = False
+    stopped: str = ""
 
 
 def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Batch:
@@ -50,6 +53,8 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: in
         scope = lock_repository(repository_id)
         if scope is None:
             return Batch()
+        if stopped := _find_stop(scope, policy):
+            return Batch(stopped=stopped)
         expired = purge_expired_tags(scope, policy=policy, limit=limit, from_ms=from_ms)
         uploads = (
             purge_expired_uploads(scope, policy=policy, limit=limit)
@@ -64,6 +69,12 @@ def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: in
         if batch.rows:
             _close(scope, batch)
         return batch
+
+
+def _find_stop(scope: Scope, policy: Policy) -> str:
+    if policy.ignores_holds:
+        return ""
+    return find_hold(namespace_id=scope.namespace_id, repository_id=scope.repository_id)
 
 
 def _purge_dead(scope: Scope, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:

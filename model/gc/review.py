@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.controls.gate import IS_HELD, find_hold
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, IntArray, transaction
 from model.db.prepared import run_one
 from model.policy import Policy
 from model.storage_paths import EMPTY_LAYER
 
+# What left a repository on hold stays a candidate until the hold is lifted.
 # SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
 # row; what is skipped stays a candidate.
-_TAKE = """
+_TAKE = f"""
 WITH taken AS MATERIALIZED (
     SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
+      AND (%(ignores_holds)s OR NOT {IS_HELD})
     ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
     SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT DISTINCT blob_id FROM taken))
@@ -73,7 +76,7 @@ SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(size), 0) FROM
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What one batch of the review decided; `bytes` as the rows say."""
+    """What one batch of the review decided; `bytes` as the rows say; `stopped` by which hold, in words."""
 
     candidates: int = 0
     blobs: int = 0
@@ -82,6 +85,7 @@ class Reviewed:
     rows: int = 0
     last_id: int = 0
     has_more: bool = False
+    stopped: str = ""
 
 
 def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
@@ -92,7 +96,9 @@ def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
     Two reviews at once take different candidates.  A second run finds others or none.
     """
     with transaction():
-        taken = run_one(_TAKE, {"limit": limit, "after_id": after_id})
+        if not policy.ignores_holds and (stopped := find_hold()):
+            return Reviewed(stopped=stopped)
+        taken = run_one(_TAKE, {"limit": limit, "after_id": after_id, "ignores_holds": policy.ignores_holds})
         if not taken.judged:
             return Reviewed(last_id=taken.last_id, has_more=taken.taken == limit)
         found = run_one(

@@ -21,6 +21,8 @@ COMMANDS = {
     "plan": ("worker.cli.plan", "Show what a collection would remove; writes nothing."),
     "collect": ("worker.cli.collect", "Collect now, in this process."),
     "enqueue": ("worker.cli.enqueue", "Collect through the workers."),
+    "pause": ("worker.cli.pause", "Hold the registry, a namespace or a repository."),
+    "resume": ("worker.cli.resume", "Lift a hold."),
     "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
     "explain": ("worker.cli.explain", "Why a manifest or blob is still there."),
     "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),

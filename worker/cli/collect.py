@@ -9,6 +9,7 @@ import click
 from worker import wiring
 from worker.cli import output, repositories
 from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
 from worker.jobs.plan import Total, all_due
 from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
 
@@ -16,23 +17,30 @@ from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_
 @click.command(name="collect")
 @click.argument("repository", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every repository with garbage.")
+@click.option("--ignore-hold", is_flag=True, help="Collect what an operator has put on hold, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: the total.")
-def command(repository: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as_json: bool) -> None:
     """Collect now, in this process: tags, manifests, blobs and objects, to the end.
 
     REPOSITORY is namespace/name; give some, or --all.  Blobs of other repositories that were
-    already waiting are reviewed and erased, too.  Interrupting it loses nothing.
+    already waiting are reviewed and erased, too.  Interrupting it loses nothing.  What is on hold
+    (`dredge pause`) is left alone, and the exit code is 1.
     """
     if everything == bool(repository):
         raise click.UsageError("give repositories, or --all")
     settings = output.settings()
     output.require(settings, "storage")
     with output.connected(settings):
-        context = wiring.in_process(settings)
+        context = wiring.in_process(settings, ignores_holds=ignore_hold)
+        if stopped := find_stop(context):
+            output.fail(f"nothing was removed: {stopped}")
         ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
-        sums = _collect(context, ids)
-        sums = _review(context, sums)
-        objects, failed = _erase(context)
+        sums, stops = _collect(context, ids)
+        objects = failed = 0
+        # Nothing was collected: then nothing is reviewed and erased either.
+        if not stops or len(stops) < len(ids):
+            sums = _review(context, sums)
+            objects, failed = _erase(context)
     if as_json:
         output.emit_json(asdict(sums))
     else:
@@ -41,12 +49,15 @@ def command(repository: tuple[str, ...], everything: bool, as_json: bool) -> Non
             f" {sums.repositories:,} repositories,"
             f" {sums.blobs:,} blobs ({output.human_bytes(sums.bytes)}), {objects:,} objects"
         )
+    if stops:
+        output.fail(f"{len(stops):,} of {len(ids):,} repositories were left alone: {stops[0]}")
     if failed:
         output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
 
 
-def _collect(context: JobContext, ids: list[int]) -> Total:
-    sums = Total()
+def _collect(context: JobContext, ids: list[int]) -> tuple[Total, list[str]]:
+    """Collect each repository; the sums, and why repositories were left alone, one reason for each."""
+    sums, stops = Total(), []
     with output.progress("collecting", len(ids)) as advance:
         for repository_id in ids:
             freed = Total()
@@ -54,6 +65,8 @@ def _collect(context: JobContext, ids: list[int]) -> Total:
                 freed = replace(
                     freed, tags=freed.tags + turn.tags, manifests=freed.manifests + turn.manifests
                 )
+                if turn.stopped:
+                    stops.append(turn.stopped)
             sums = replace(
                 sums,
                 repositories=sums.repositories + bool(freed.tags or freed.manifests),
@@ -61,7 +74,7 @@ def _collect(context: JobContext, ids: list[int]) -> Total:
                 manifests=sums.manifests + freed.manifests,
             )
             advance(1)
-    return sums
+    return sums, stops
 
 
 def _review(context: JobContext, sums: Total) -> Total:

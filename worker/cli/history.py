@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
 from model.gc.inspect.status import Step, read_history
 from worker.cli import output, repositories
+from worker.cli.times import when
 
 
 @click.command(name="history")
@@ -32,11 +32,10 @@ def command(repository: str | None, limit: int, as_json: bool) -> None:
 
 
 def _row(step: Step) -> tuple[object, ...]:
-    when = datetime.fromtimestamp(step.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     took = output.human_ms(step.finished_ms - step.started_ms)
     freed = output.human_bytes(step.bytes)
     return (
-        when,
+        when(step.started_ms),
         step.stage,
         step.repository,
         took,

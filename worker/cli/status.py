@@ -6,10 +6,12 @@ from dataclasses import asdict
 
 import click
 
+from model.controls.holds import Hold, list_holds
 from model.db.clock import now_ms
 from model.gc.find import rank
 from model.gc.inspect.status import Failing, Freed, Waiting, read_failures, read_freed, read_waiting
 from worker.cli import output
+from worker.cli.times import when
 from worker.jobs.find import find_due
 
 LOOK = 5_000
@@ -19,7 +21,7 @@ LOOK = 5_000
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--hours", default=24, show_default=True, type=click.IntRange(1), help="Freed in the last …")
 def command(as_json: bool, hours: int) -> None:
-    """Show the backlog, the oldest overdue, what fails, and what was freed, by namespace.
+    """Show holds, the backlog, the oldest overdue, what fails, and what was freed, by namespace.
 
     Repositories with garbage are counted among the first 5,000 only (dredge scan looks at all).
     """
@@ -31,6 +33,7 @@ def command(as_json: bool, hours: int) -> None:
         found = rank(found, limit=LOOK)
         freed = read_freed(since_ms=moment - hours * 3_600_000, limit=20)
         failures = read_failures(limit=20)
+        holds = list_holds()
     overdue_ms = max((moment - due.due_ms for due in found), default=0)
     facts = {
         "repositories_due": len(found),
@@ -41,10 +44,25 @@ def command(as_json: bool, hours: int) -> None:
     }
     if as_json:
         output.emit_json(
-            {**facts, "freed": [asdict(row) for row in freed], "failures": [asdict(row) for row in failures]}
+            {
+                **facts,
+                "holds": [asdict(hold) for hold in holds],
+                "freed": [asdict(row) for row in freed],
+                "failures": [asdict(row) for row in failures],
+            }
         )
     else:
+        _print_holds(holds)
         _print(facts, waiting, freed, failures, moment, hours)
+
+
+def _print_holds(holds: list[Hold]) -> None:
+    if holds:
+        output.table(
+            ("on hold", "until", "by", "reason"),
+            [(hold.target, when(hold.until_ms) or "resumed", hold.author, hold.reason) for hold in holds],
+        )
+        click.echo()
 
 
 def _print(

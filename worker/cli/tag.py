@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -16,8 +14,8 @@ from model.names import parse_manifest, parse_repository, parse_tag
 from model.policy import Policy
 from model.registry import Lifetime, Position, Tag
 from worker.cli import output
+from worker.cli.times import parse_duration_ms, parse_moment_ms, when
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PAGE = 1000
 _json_lines = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -44,7 +42,7 @@ def list_(repository: str, limit: int, as_json: bool) -> None:
         for tag in tags:
             output.emit_json(asdict(tag))
     else:
-        rows = [(tag.name, tag.digest, _when(tag.start_ms), _when(tag.end_ms), tag.immutable) for tag in tags]
+        rows = [(tag.name, tag.digest, when(tag.start_ms), when(tag.end_ms), tag.immutable) for tag in tags]
         output.table(("tag", "manifest", "since", "expires", "immutable"), rows)
 
 
@@ -92,8 +90,8 @@ def _history(repository_id: int, name: str | None, limit: int) -> Iterator[Lifet
 
 
 def _history_row(line: Lifetime) -> tuple[object, ...]:
-    until = _when(line.recoverable_until_ms) if line.restorable else None
-    return (line.tag.name, line.tag.digest, _when(line.tag.start_ms), _when(line.tag.end_ms), until)
+    until = when(line.recoverable_until_ms) if line.restorable else None
+    return (line.tag.name, line.tag.digest, when(line.tag.start_ms), when(line.tag.end_ms), until)
 
 
 @command.command(short_help="Delete tags, or every tag of a manifest.")
@@ -173,8 +171,8 @@ def expire(target: str, after: str | None, at: str | None, never: bool, as_json:
         raise click.UsageError("give one of --in, --at and --never")
     settings = output.settings()
     name = parse_tag(target)
-    wait = _duration(after) if after is not None else None
-    moment = _moment(at) if at is not None else None
+    wait = parse_duration_ms(after) if after is not None else None
+    moment = parse_moment_ms(at) if at is not None else None
     with output.connected(settings):
         expires_ms = moment if wait is None else now_ms() + wait
         tag = registry.change_tag_expiration(
@@ -182,23 +180,7 @@ def expire(target: str, after: str | None, at: str | None, never: bool, as_json:
         )
     if tag is None:
         raise NoSuchTag(f"There is no such tag: {target}")
-    _say(as_json, tag, f"{target} expires {_when(tag.end_ms) or 'never'}")
-
-
-def _duration(text: str) -> int:
-    parts = re.fullmatch(r"(\d{1,7})([smhdw])", text)
-    if not parts:
-        raise click.UsageError(f"{text!r} is not a duration: write 90m, 12h, 3d or 2w")
-    return int(timedelta(**{_UNITS[parts[2]]: int(parts[1])}) / timedelta(milliseconds=1))
-
-
-def _moment(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(f"{text!r} is not a time: write 2027-01-31T12:00") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+    _say(as_json, tag, f"{target} expires {when(tag.end_ms) or 'never'}")
 
 
 def _repository_or_tag(target: str) -> tuple[str, str | None]:
@@ -206,10 +188,6 @@ def _repository_or_tag(target: str) -> tuple[str, str | None]:
         name = parse_tag(target)
         return str(name.repository), name.tag
     return str(parse_repository(target)), None
-
-
-def _when(ms: int | None) -> str | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _say(as_json: bool, tag: Tag, line: str) -> None:

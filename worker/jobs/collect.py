@@ -21,7 +21,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Collected:
-    """What one turn removed from a repository."""
+    """What one turn removed from a repository; `stopped` says why it was not allowed to go on."""
 
     tags: int = 0
     manifests: int = 0
@@ -30,6 +30,7 @@ class Collected:
     batches: int = 0
     had_failed: bool = False
     has_more: bool = False
+    stopped: str = ""
 
 
 def collect_repository(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
@@ -67,6 +68,8 @@ def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collect
         _forget(context, batch)
         if batch.reports:
             context.queue.reports()
+        if batch.stopped:
+            log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
         if not batch.has_more:
             break
     if total.rows:
@@ -110,4 +113,5 @@ def _add(total: Collected, batch: Batch) -> Collected:
         batches=total.batches + (batch.scope is not None),
         had_failed=total.had_failed or (batch.scope is not None and batch.scope.has_failed),
         has_more=batch.has_more,
+        stopped=batch.stopped,
     )

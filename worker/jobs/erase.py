@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model.db.clock import now_ms
 from model.db.connection import connection, execute, transaction
@@ -21,6 +21,7 @@ from model.gc.tombstones import (
 )
 from worker import logs
 from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
 from worker.quay.quay_lock import QuayLocks
 from worker.storage.base import Erased, Stores
@@ -44,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What one turn of the eraser did; `bytes` only of objects that were there."""
+    """What one turn of the eraser did; `bytes` only of objects that were there; `stopped` by what."""
 
     objects: int = 0
     bytes: int = 0
@@ -52,6 +53,7 @@ class Cleared:
     dropped: int = 0
     failed: int = 0
     has_more: bool = False
+    stopped: str = ""
 
 
 def erase(context: JobContext, *, budget_s: float) -> Cleared:
@@ -64,6 +66,9 @@ def erase(context: JobContext, *, budget_s: float) -> Cleared:
     total = Cleared()
     limit = context.settings.erase_batch
     while True:
+        if stopped := find_stop(context):
+            log.warning("erasing.stopped", reason=stopped)
+            return replace(total, has_more=False, stopped=stopped)
         claimed, outcome = _erase_batch(context, limit)
         total = _add(total, outcome, has_more=claimed == limit)
         if not total.has_more or not budget:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.controls.holds import forget_expired_holds
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.events import outbox
@@ -27,7 +28,7 @@ class Pruned:
 
 def prune(context: JobContext, *, budget_s: float) -> Pruned:
     """Delete published events past their retention and history past its age, in bounded batches,
-    and failures of repositories that are gone.
+    failures of repositories that are gone, and holds whose time is over.
 
     Again, or twice at once, deletes what is left.
     """
@@ -36,6 +37,7 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
     with connection():
         moment = now_ms()
         forget_gone()
+        forget_expired_holds()
         published_before = moment - settings.event_retention_s * 1000
         finished_before = moment - settings.history_days * DAY_MS
         events = collections = 0

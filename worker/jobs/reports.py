@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.db.connection import transaction
 from model.gc.security_reports import claim_report_debts, postpone_report_debts, settle_report_debts
 from worker import logs
 from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
 from worker.quay.clair import Scanner, ScannerUnavailable
 
@@ -41,6 +42,8 @@ def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
     total = Delivered()
     with closing(Scanner(settings.clair_url, settings.clair_psk)) as scanner:
         while True:
+            if find_stop(context):
+                return replace(total, has_more=False)
             batch = _deliver_batch(scanner)
             total = Delivered(
                 total.deleted + batch.deleted,

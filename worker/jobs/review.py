@@ -22,6 +22,7 @@ class Retired:
     tombstones: int = 0
     rows: int = 0
     has_more: bool = False
+    stopped: str = ""
 
 
 def review(context: JobContext, *, budget_s: float) -> Retired:
@@ -41,9 +42,12 @@ def review(context: JobContext, *, budget_s: float) -> Retired:
             tombstones=total.tombstones + batch.tombstones,
             rows=total.rows + batch.rows,
             has_more=batch.has_more,
+            stopped=batch.stopped,
         )
         if not batch.has_more:
             break
+    if total.stopped:
+        log.warning("review.stopped", reason=total.stopped)
     if total.tombstones:
         context.queue.erase()
         log.info("blobs.retired", blobs=total.blobs, bytes=total.bytes)

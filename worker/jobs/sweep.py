@@ -14,6 +14,7 @@ from model.gc.orphans.rows import KINDS, Kind, forget_lost_repositories, sweep_s
 from model.storage_paths import EMPTY_LAYER_PATH, is_ours
 from worker import logs
 from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
 from worker.storage.base import ObjectInfo, Store, StoreUnavailable
 
@@ -77,6 +78,8 @@ def _sweep_rows(context: JobContext, kind: Kind, budget: Budget, dry_run: bool) 
     position = 0 if dry_run else read_cursor(cursor)
     swept = Swept(kind.name)
     while True:
+        if not dry_run and (stopped := find_stop(context)):
+            return replace(swept, error=stopped)
         look = sweep_slice(
             kind,
             after=position,
@@ -104,6 +107,8 @@ def _sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: 
     store, trusted = context.stores[location], False
     try:
         for number in range(start, len(FOLDERS)):
+            if not dry_run and (stopped := find_stop(context)):
+                return replace(swept, error=stopped)
             if number > start and not budget:
                 return replace(swept, has_more=True)
             folder = _look(store, location, FOLDERS[number])

@@ -34,10 +34,14 @@ from model.db.tables.content import (
 )
 from model.db.tables.own import (
     BlobCandidate,
+    Breaker,
     Collection,
     Cursor,
     Event,
     Failure,
+    Hold,
+    Lease,
+    Limit,
     ManifestCandidate,
     OrphanMark,
     ReportDebt,
@@ -119,6 +123,10 @@ OWN_TABLES = (
     Failure,
     Cursor,
     OrphanMark,
+    Hold,
+    Breaker,
+    Limit,
+    Lease,
 )
 
 __all__ = [
@@ -130,6 +138,7 @@ __all__ = [
     "BlobSignature",
     "BlobSignatureKind",
     "BlobUpload",
+    "Breaker",
     "Collection",
     "Cursor",
     "DeletedNamespace",
@@ -138,9 +147,12 @@ __all__ = [
     "ExternalNotificationEvent",
     "ExternalNotificationMethod",
     "Failure",
+    "Hold",
     "IndexStatus",
     "Label",
     "LabelSourceType",
+    "Lease",
+    "Limit",
     "Location",
     "Manifest",
     "ManifestBlob",

@@ -138,3 +138,56 @@ class OrphanMark(BaseModel):
     class Meta:
         table_name = "dredge_orphan"
         primary_key = CompositeKey("kind", "key")
+
+
+class Hold(BaseModel):
+    """Nothing may be removed here; 0 in both columns stands for the whole registry."""
+
+    namespace_id = IntegerField()
+    repository_id = IntegerField()
+    reason = TextField()
+    author = TextField()
+    created_ms = BigIntegerField()
+    until_ms = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "dredge_hold"
+        primary_key = CompositeKey("namespace_id", "repository_id")
+
+
+class Breaker(BaseModel):
+    """A namespace's breaker (0: the registry's): collections need one that is valid and not open."""
+
+    namespace_id = IntegerField(primary_key=True)
+    window_ms = BigIntegerField()
+    valid_until_ms = BigIntegerField(default=0)
+    due_manifests = BigIntegerField(default=0)
+    manifests = BigIntegerField(default=0)
+    opened_ms = BigIntegerField(null=True)
+    reason = TextField(null=True)
+    approved_ms = BigIntegerField(default=0)
+    approved_by = TextField(null=True)
+
+    class Meta:
+        table_name = "dredge_breaker"
+
+
+class Limit(BaseModel):
+    """A rate of the whole fleet: what was used up is paid for at `free_ms`."""
+
+    name = CharField(32, primary_key=True)
+    free_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_limit"
+
+
+class Lease(BaseModel):
+    """A duty that one process has at a time, until its lease ends."""
+
+    name = CharField(64, primary_key=True)
+    holder = TextField()
+    until_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_lease"

@@ -1,0 +1,1 @@
+"""What operators set and every collection obeys: holds, breakers, windows and limits."""

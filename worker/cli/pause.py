@@ -1,0 +1,47 @@
+"""`dredge pause`."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+
+import click
+
+from model.controls.holds import set_hold
+from model.db.clock import now_ms
+from worker.cli import output, targets
+from worker.cli.times import parse_until_ms, when
+
+
+@click.command(name="pause")
+@click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False)
+@click.option("--reason", required=True, help="Why; shown wherever the hold is.")
+@click.option("--until", metavar="TIME", help="When it ends by itself: 12h, 3d, or an ISO 8601 time.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(target: str | None, reason: str, until: str | None, as_json: bool) -> None:
+    """Hold the registry, a namespace or a repository: nothing is removed there.
+
+    Every worker and every command stops before its next batch, and goes on after `dredge resume`.
+    Tags can still be pushed, deleted and restored.  A second pause replaces the first.
+
+    \b
+    dredge pause --reason "storage is being moved" --until 6h
+    dredge pause acme --reason "legal hold 17"
+    """
+    with output.connected(output.settings()):
+        moment = now_ms()
+        until_ms = None if until is None else parse_until_ms(until, now_ms=moment)
+        if until_ms is not None and until_ms <= moment:
+            raise click.UsageError(f"--until {until} has passed")
+        found = targets.find(target)
+        set_hold(
+            namespace_id=found.namespace_id,
+            repository_id=found.repository_id,
+            reason=reason,
+            author=f"{getpass.getuser()}@{socket.gethostname()}",
+            until_ms=until_ms,
+        )
+    if as_json:
+        output.emit_json({"target": found.name, "reason": reason, "until_ms": until_ms})
+    else:
+        click.echo(f"{found.name} is on hold" + (f" until {when(until_ms)}" if until_ms else ""))
