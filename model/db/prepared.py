@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from model.db import connection as database
-from model.db.connection import BigIntArray, IntArray, db, fetch
+from model.db.connection import BigIntArray, IntArray, connection, db, fetch
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
@@ -36,6 +36,14 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     """
     if not database.may_prepare():
         return fetch(sql, params)
+    if db.in_transaction():  # whoever began it holds the connection
+        return _run(sql, params)
+    # Held from PREPARE to EXECUTE: a connection that the server has ended is replaced before, not in between.
+    with connection():
+        return _run(sql, params)
+
+
+def _run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     types = tuple([(name, _TYPES.get(type(value)) or _type_of(value)) for name, value in params.items()])
     name, prepare, execute = _texts(sql, types)
     known = _prepared.setdefault(db.connection(), set())

@@ -10,6 +10,7 @@ import pytest
 from model.db import connection as database
 from model.db.connection import BigIntArray, IntArray, fetch
 from model.db.prepared import run, run_one
+from model.errors import DatabaseUnavailable
 from model.gc.collect import collect_batch
 from model.policy import DEFAULT
 from tests.support.world import World
@@ -61,6 +62,18 @@ def test_a_collection_is_the_same_behind_a_pooler(world: World, prepare: bool) -
         with world.only_removes(tag=gone, manifest=gone.manifest, label=_label(world)):
             collect_batch(world.repository_id, policy=DEFAULT, limit=10)
         assert bool(prepared()) == prepare
+
+
+def test_a_statement_is_prepared_again_on_a_connection_that_replaces_an_ended_one(world: World) -> None:
+    with _held():
+        assert run_one("SELECT %(n)s AS n", {"n": 1}).n == 1
+        world.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        with pytest.raises(DatabaseUnavailable):
+            database.execute("SELECT 1")
+        assert run_one("SELECT %(n)s AS n", {"n": 2}).n == 2
 
 
 def test_without_preparation_the_parameters_are_the_same(world: World) -> None:
