@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from worker.storage.base import Erased, NoSuchObject, ObjectInfo, Stores
+from worker.storage.base import Erased, NoSuchObject, ObjectInfo, SetAside, Stores, Trash
 
 
 class Nowhere:
     """Says yes to every erase."""
 
     late_delete_ms = 0
+    quarantine_is_cheap = False
+    address = "nowhere://"
+    identity = ""
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         return [Erased(path, True) for path in paths]
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        return [SetAside(path, True) for path, _ in moves]
+
+    def put_back(self, path: str, trash: str, version: str = "") -> bool:
+        return False
+
+    def purge(self, trash: Sequence[Trash]) -> list[Erased]:
+        return [Erased(each.trash, True) for each in trash]
+
+    def read_identity(self) -> str | None:
+        return self.identity or None
+
+    def write_identity(self, identity: str) -> str:
+        self.identity = self.identity or identity
+        return self.identity
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         return sum(map(len, chunks))

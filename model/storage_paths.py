@@ -14,6 +14,15 @@ OURS = re.compile(
     r"|sharedimages/[0-9a-f-]{36}/[^/]+|uploads/[^/].*"
 )
 
+# Objects that were set aside lie below this folder: no blob and no upload can have a path in it.
+TRASH_FOLDER = "dredge-trash"
+# Each store shows who it is in this object.
+IDENTITY_PATH = "dredge-identity"
+# A file name has at most 255 bytes; longer paths are not kept in the trash's name.
+_NAME_LIMIT = 200
+_PER_FOLDER = 1_000
+_TRASH_NAME = re.compile(TRASH_FOLDER + r"/\d+/(?P<id>\d+)-(?P<name>.+)")
+
 
 def is_ours(path: str) -> bool:
     """Could a blob's row or an upload's row speak of this path?"""
@@ -34,6 +43,21 @@ def digest_of(path: str) -> str | None:
     if len(parts) != 3 or parts[0] in ("sharedimages", "uploads") or parts[1] != parts[2][:2].zfill(2):
         return None
     return f"{parts[0]}:{parts[2]}"
+
+
+def trash_path(tombstone_id: int, path: str) -> str:
+    """Where the object of a tombstone is set aside.  The name keeps the path: see `set_aside_from`."""
+    name = path.replace("$", "$0").replace("/", "$1")
+    suffix = f"-{name}" if len(name) <= _NAME_LIMIT else ""
+    return f"{TRASH_FOLDER}/{tombstone_id // _PER_FOLDER}/{tombstone_id}{suffix}"
+
+
+def set_aside_from(trash: str) -> tuple[int, str] | None:
+    """Tombstone and path of an object in the trash, read from its name; None where the name has none."""
+    found = _TRASH_NAME.fullmatch(trash)
+    if found is None:
+        return None
+    return int(found["id"]), found["name"].replace("$1", "/").replace("$0", "$")
 
 
 EMPTY_LAYER_PATH = object_path(EMPTY_LAYER, True, "")

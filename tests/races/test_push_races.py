@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -113,9 +114,9 @@ class SlowNetwork(MemoryStore):
         super().__init__()
         self.sent: list[str] | None = None
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         if self.sent is not None:
-            return super().erase(paths)
+            return super().erase(paths, until_s=until_s)
         stop_before(Step("send the delete", STORE, True))
         self.sent = list(paths)
         return [Erased(path, None, "no answer", unknown=True) for path in paths]

@@ -14,6 +14,7 @@ connection's socket right after COMMIT was sent and lets the process live on, as
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -26,7 +27,7 @@ from typing import Any, NoReturn
 
 from model.db import connection as database
 from model.db.connection import db
-from worker.storage.base import Erased
+from worker.storage.base import Erased, SetAside
 from worker.storage.local import LocalStore
 
 DONE, FAILED = 0, 70
@@ -84,13 +85,29 @@ class MortalStore(LocalStore):
         super().__init__(root, fsync=False)
         self.objects = Files(root)
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         """Path by path, so that a bulk delete can be cut in its middle."""
         found = []
         for path in paths:
             self._point(f"before erasing {path}")
-            found += super().erase([path])
+            found += super().erase([path], until_s=until_s)
             self._point(f"after erasing {path}")
+        return found
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        """Path by path."""
+        found = []
+        for path, trash in moves:
+            self._point(f"before setting aside {path}")
+            found += super().set_aside([(path, trash)], until_s=until_s)
+            self._point(f"after setting aside {path}")
+        return found
+
+    def put_back(self, path: str, trash: str, version: str = "") -> bool:
+        """Before and after."""
+        self._point(f"before putting back {path}")
+        found = super().put_back(path, trash, version)
+        self._point(f"after putting back {path}")
         return found
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from model.storage_paths import TRASH_FOLDER
 from tests.support.explorer_steps import Step, stop_before
-from worker.storage.base import Erased, NoSuchObject, ObjectInfo
+from worker.storage.base import NOT_SENT, Erased, NoSuchObject, ObjectInfo, SetAside, Trash, clock_s
 
 STORE = frozenset({"object store"})
 
@@ -14,17 +16,63 @@ class MemoryStore:
     """Objects in a dictionary.  Each call is one step; an erase is one step for each path."""
 
     late_delete_ms = 0
+    quarantine_is_cheap = False
+    address = "memory://"
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.trash: dict[str, bytes] = {}
+        self.identity: str | None = None
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
-        """Delete one after the other."""
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
+        """Delete one after the other; the clock is read before the step, as a real client does."""
         found = []
         for path in paths:
+            if clock_s() >= until_s:
+                found.append(Erased(path, None, NOT_SENT, sent=False))
+                continue
             stop_before(Step(f"erase {path}", STORE, True))
             found.append(Erased(path, self.objects.pop(path, None) is not None))
         return found
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        """Move one after the other into `trash`."""
+        found = []
+        for path, trash in moves:
+            if clock_s() >= until_s:
+                found.append(SetAside(path, None, error=NOT_SENT, sent=False))
+                continue
+            stop_before(Step(f"set aside {path}", STORE, True))
+            content = self.objects.pop(path, None)
+            if content is not None:
+                self.trash[trash] = content
+            found.append(SetAside(path, content is not None))
+        return found
+
+    def put_back(self, path: str, trash: str, version: str = "") -> bool:
+        """One step."""
+        stop_before(Step(f"put back {path}", STORE, True))
+        content = self.trash.pop(trash, None)
+        if content is not None:
+            self.objects.setdefault(path, content)
+        return path in self.objects
+
+    def purge(self, trash: Sequence[Trash]) -> list[Erased]:
+        """Delete one after the other."""
+        found = []
+        for each in trash:
+            stop_before(Step(f"purge {each.trash}", STORE, True))
+            found.append(Erased(each.trash, self.trash.pop(each.trash, None) is not None))
+        return found
+
+    def read_identity(self) -> str | None:
+        """No step: it touches no object."""
+        return self.identity
+
+    def write_identity(self, identity: str) -> str:
+        """The first one stands."""
+        self.identity = self.identity or identity
+        return self.identity
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Appears at once, when all chunks have come."""
@@ -49,9 +97,10 @@ class MemoryStore:
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """By ascending path."""
         stop_before(Step(f"list {prefix}", STORE, False))
-        for path in sorted(self.objects):
+        found = self.trash if prefix.startswith(TRASH_FOLDER) else self.objects
+        for path in sorted(found):
             if path > start_after and (not prefix or path.startswith(prefix.rstrip("/") + "/")):
-                yield ObjectInfo(path, len(self.objects[path]), 0)
+                yield ObjectInfo(path, len(found[path]), 0)
 
     def check(self) -> None:
         """Always there."""

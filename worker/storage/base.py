@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -32,14 +34,37 @@ class NoSuchLocation(RegistryError):
 class Erased(NamedTuple):
     """What became of one path of an `erase`.
 
-    `existed` is None where the store does not tell.  `unknown`: nobody knows whether the delete
-    was carried out, or still will be.
+    `existed` is None where the store does not tell.  `unknown`: nobody knows whether the request
+    was carried out, or still will be.  `sent` is False where the time was over before it was sent.
     """
 
     path: str
     existed: bool | None
     error: str | None = None
     unknown: bool = False
+    sent: bool = True
+
+
+class SetAside(NamedTuple):
+    """What became of one path of a `set_aside`; `version` names the hidden version of a versioned bucket.
+
+    `existed`, `unknown` and `sent` mean what they mean in `Erased`.
+    """
+
+    path: str
+    existed: bool | None
+    version: str = ""
+    error: str | None = None
+    unknown: bool = False
+    sent: bool = True
+
+
+class Trash(NamedTuple):
+    """Where an object that was set aside is now, and where it was."""
+
+    path: str
+    trash: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,19 +76,60 @@ class ObjectInfo:
     modified_ms: int
 
 
+NOT_SENT = "the time of this request was over before it was sent"
+
+
+def clock_s() -> float:
+    """Seconds on a clock that never goes back and counts the time in which the machine was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Store(Protocol):
     """One storage location.  Paths are relative, with `/` between plain segments.
 
-    `late_delete_ms`: for how long a delete that was sent may still be carried out after its sender died.
+    `late_delete_ms`: for how long an unanswered request may still be carried out, all attempts of
+    the driver included.  `address` is where the store is, without credentials: two spellings of one
+    place are equal.  `quarantine_is_cheap`: setting an object aside moves no bytes.
+
+    `until_s` is a time of `clock_s`.  The driver looks at that clock right before each request (a
+    file system: before each file) and sends nothing from that time on.
     """
 
     late_delete_ms: int
+    address: str
+    quarantine_is_cheap: bool
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         """Delete objects; one result per path, in order.  Never raises for one key.
 
-        A missing object is no error.  Repeating it is safe.
+        A missing object is no error.  Idempotent.
         """
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        """Move objects, (path, trash) each, out of the way; one result per move, in order.
+
+        Never raises for one key.  Idempotent: an object that is in the trash already stays there.
+        """
+
+    def put_back(self, path: str, trash: str, version: str = "") -> bool:
+        """Undo one `set_aside`; True where the object is at `path` afterwards.
+
+        An object that is at `path` already is kept.  Nothing is left at `trash`.  On a versioned
+        bucket the object becomes a new version, so that a late purge of the old one does no harm.
+        Idempotent.  Raises `StoreUnavailable`.
+        """
+
+    def purge(self, trash: Sequence[Trash]) -> list[Erased]:
+        """Delete objects that were set aside, for good; one result each, in order, with the trash's path.
+
+        Never touches what is live at `path`.  Idempotent.
+        """
+
+    def read_identity(self) -> str | None:
+        """The identity that the store shows; None where it has none.  Raises `StoreUnavailable`."""
+
+    def write_identity(self, identity: str) -> str:
+        """Give the store an identity, unless it has one; the identity that stands afterwards."""
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Store the chunks as one object and return their bytes; all of them or nothing.
@@ -80,7 +146,8 @@ class Store(Protocol):
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, by ascending path, after `start_after`.
 
-        Streams in bounded memory.  Raises `StoreUnavailable` rather than end early.
+        Streams in bounded memory.  Raises `StoreUnavailable` rather than end early.  The trash is
+        listed only where `prefix` lies in it, the identity never.
         """
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,3 +48,38 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_empty_folders(prefix: str, folders: Iterable[str]) -> None:
+    """Remove empty folders below `prefix`, up to but without the first level.
+
+    Those of a digest's first byte stay, too: they fill again.
+
+    Safe beside a write: rmdir refuses a folder with anything in it, and a writer whose folder
+    vanished before its rename makes it again.
+    """
+    for folder in folders:
+        while "/" in folder and len(folder) - folder.rindex("/") > 3:
+            try:
+                os.rmdir(prefix + folder)  # noqa: PTH106 (this loop is timed)
+            except OSError:
+                break
+            folder = folder.rpartition("/")[0]
+
+
+def move_unless_taken(source: Path, target: Path) -> None:
+    """Move a file to a name that is free; where the name is taken, its file stays and `source` goes.
+
+    A hard link refuses a taken name in one step.  A file system without hard links is asked first.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if not target.exists():
+            source.replace(target)
+            return
+    source.unlink(missing_ok=True)

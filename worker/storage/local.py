@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 import time
@@ -11,13 +12,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from worker.storage.base import Erased, NoSuchObject, ObjectInfo, StoreUnavailable, checked, valid_path
-from worker.storage.disk import explain, fsync_directory, translated
+from model.storage_paths import IDENTITY_PATH, TRASH_FOLDER
+from worker.storage.base import (
+    NOT_SENT,
+    Erased,
+    NoSuchObject,
+    ObjectInfo,
+    SetAside,
+    StoreUnavailable,
+    Trash,
+    checked,
+    clock_s,
+    valid_path,
+)
+from worker.storage.disk import explain, fsync_directory, remove_empty_folders, translated
+from worker.storage.local_trash import put_back, read_identity, set_aside, write_identity
 
 _TEMPORARY = ".tmp"
 _CHUNK = 1 << 20
 _STALE_S = 86_400
 _RENAME_TRIES = 10
+_HIDDEN = (TRASH_FOLDER, IDENTITY_PATH)
 
 
 class LocalStore:
@@ -28,9 +43,11 @@ class LocalStore:
     """
 
     late_delete_ms = 0
+    quarantine_is_cheap = True
 
     def __init__(self, root: str | Path, *, fsync: bool = True, create: bool = True) -> None:
         self.root = Path(root).absolute()
+        self.address = self.root.resolve().as_uri()
         self._prefix = f"{self.root}{os.sep}"
         self._fsync = fsync
         self._swept = False
@@ -38,7 +55,7 @@ class LocalStore:
             with suppress(OSError):
                 self.root.mkdir(parents=True, exist_ok=True)
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         """Unlink each file, then the directories that this emptied."""
         prefix, unlink, is_path = self._prefix, os.unlink, valid_path
         results: list[Erased] = []
@@ -47,6 +64,9 @@ class LocalStore:
         for path in paths:
             if not is_path(path):
                 results.append(Erased(path, None, "not the path of an object"))
+                continue
+            if clock_s() >= until_s:
+                results.append(Erased(path, None, NOT_SENT, sent=False))
                 continue
             try:
                 unlink(prefix + path)
@@ -60,24 +80,31 @@ class LocalStore:
         # An unmounted disk must not look like a store whose objects are all gone.
         if missing and not self.root.is_dir():
             return [Erased(r.path, None, "the storage directory is missing") for r in results]
-        self._remove_empty(folders)
+        remove_empty_folders(prefix, folders)
         return results
 
-    def _remove_empty(self, folders: set[str]) -> None:
-        """Remove empty folders, up to but without the first level below the root.
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        """Rename each file into the trash, then remove the directories that this emptied."""
+        return set_aside(self.root, moves, until_s)
 
-        Those of a digest's first byte stay, too: they fill again.
+    def put_back(self, path: str, trash: str, version: str = "") -> bool:
+        """Rename the file back; its new name is durable when this returns, with `fsync`."""
+        with self._translated():
+            return put_back(self.root, checked(path), checked(trash), fsync=self._fsync)
 
-        Safe beside a write: rmdir refuses a folder with anything in it, and a writer whose folder
-        vanished before its rename makes it again.
-        """
-        for folder in folders:
-            while "/" in folder and len(folder) - folder.rindex("/") > 3:
-                try:
-                    os.rmdir(self._prefix + folder)  # noqa: PTH106 (this loop is timed)
-                except OSError:
-                    break
-                folder = folder.rpartition("/")[0]
+    def purge(self, trash: Sequence[Trash]) -> list[Erased]:
+        """Unlink each file in the trash."""
+        return self.erase([each.trash for each in trash])
+
+    def read_identity(self) -> str | None:
+        """Read the identity's file."""
+        with self._translated():
+            return read_identity(self.root)
+
+    def write_identity(self, identity: str) -> str:
+        """Write the identity's file, whole, unless there is one."""
+        with self._translated():
+            return write_identity(self.root, identity)
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Write a temporary file in the same root, then rename it into place."""
@@ -206,7 +233,7 @@ class LocalStore:
         try:
             with os.scandir(self._prefix + folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if entry.name.startswith(".") or (not folder and entry.name in _HIDDEN):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         found.append((entry.name + "/", True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,18 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as Bucket
 
 from model.errors import BadInput
-from worker.storage.base import Erased, NoSuchObject, ObjectInfo, StoreUnavailable, checked
+from model.storage_paths import IDENTITY_PATH, TRASH_FOLDER
+from worker.storage.base import (
+    NOT_SENT,
+    Erased,
+    NoSuchObject,
+    ObjectInfo,
+    SetAside,
+    StoreUnavailable,
+    Trash,
+    checked,
+    clock_s,
+)
 from worker.storage.s3_erase import Eraser, explain
 
 _PART = 8 << 20
@@ -72,15 +84,70 @@ def _seconds(text: str) -> float:
 class S3Store:
     """One bucket, or a prefix of it."""
 
+    quarantine_is_cheap = False
+
     def __init__(self, name: str, bucket: Bucket, eraser: Eraser, *, late_delete_ms: int) -> None:
-        self.name = name
+        self.name = self.address = name
         self.late_delete_ms = late_delete_ms
         self._bucket = bucket
         self._eraser = eraser
 
-    def erase(self, paths: Sequence[str]) -> builtins.list[Erased]:
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> builtins.list[Erased]:
         """Bulk deletes, 1,000 objects a request, in parallel; S3 does not tell which existed."""
+        if clock_s() >= until_s:
+            return [Erased(path, None, NOT_SENT, sent=False) for path in paths]
         return self._eraser.erase(paths)
+
+    def set_aside(
+        self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf
+    ) -> builtins.list[SetAside]:
+        """Copy, then delete."""
+        return [self._set_aside_one(path, trash, until_s) for path, trash in moves]
+
+    def _set_aside_one(self, path: str, trash: str, until_s: float) -> SetAside:
+        try:
+            if self.size(path) is None:
+                return SetAside(path, False)
+            if clock_s() >= until_s:
+                return SetAside(path, None, error=NOT_SENT, sent=False)
+            self._copy(path, trash)
+        except (StoreUnavailable, NoSuchObject, BadInput) as error:
+            return SetAside(path, None, error=str(error))
+        (erased,) = self.erase([path], until_s=until_s)
+        return SetAside(path, True, error=erased.error, unknown=erased.unknown, sent=erased.sent)
+
+    def _copy(self, source: str, target: str) -> None:
+        with self._translated(source):
+            obstore.copy(self._bucket, source, target)
+
+    def put_back(self, path: str, trash: str, version: str = "") -> bool:
+        """Copy the object back where its path is free, then delete the trash."""
+        if self.size(path) is None:
+            if self.size(trash) is None:
+                return False
+            self._copy(trash, path)
+        (erased,) = self.erase([trash])
+        if erased.error:
+            raise StoreUnavailable(f"{self.name}: {erased.error}")
+        return True
+
+    def purge(self, trash: Sequence[Trash]) -> builtins.list[Erased]:
+        """Delete the copies in the trash."""
+        return self.erase([each.trash for each in trash])
+
+    def read_identity(self) -> str | None:
+        """One GET request."""
+        try:
+            return b"".join(self.read(IDENTITY_PATH)).decode().strip() or None
+        except NoSuchObject:
+            return None
+
+    def write_identity(self, identity: str) -> str:
+        """Write the object unless there is one."""
+        if (found := self.read_identity()) is not None:
+            return found
+        self.write(IDENTITY_PATH, [identity.encode()])
+        return self.read_identity() or identity
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Spool to a local temporary file first: nothing is sent before `chunks` ended well."""
@@ -125,6 +192,7 @@ class S3Store:
         the end is believed only after a listing from the last object on came back empty.
         """
         folder = checked(prefix.rstrip("/")) if prefix else None
+        hidden = (IDENTITY_PATH,) if prefix else (IDENTITY_PATH, f"{TRASH_FOLDER}/")
         last, seen = start_after, True
         while seen:
             seen = False
@@ -132,7 +200,8 @@ class S3Store:
                 if found.path <= last:
                     raise StoreUnavailable("The listing is out of order", store=self.name, path=found.path)
                 last, seen = found.path, True
-                yield found
+                if not found.path.startswith(hidden):
+                    yield found
 
     def _pages(self, folder: str | None, offset: str) -> Iterator[ObjectInfo]:
         with self._translated(folder or ""):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from model.errors import BadInput
-from worker.storage.base import NoSuchObject, Store
+from model.storage_paths import set_aside_from, trash_path
+from worker.storage.base import NoSuchObject, Store, Trash, clock_s
 
 A, B, C = "sha256/ab/abc", "sha256/ab/abd", "sha256/ac/acd"
 ODD = "sha256/ab"  # a folder where others are files, and the other way round
@@ -162,3 +163,60 @@ def test_more_than_one_request_of_erases(store: Store) -> None:
     assert len(results) == 2529
     assert not [result for result in results if result.error]
     assert paths(store) == [wanted[-1]]
+
+
+def test_an_object_is_set_aside_and_put_back(store: Store) -> None:
+    store.write(A, [b"precious"])
+    store.write(B, [b"bystander"])
+    trash = trash_path(7, A)
+    (moved,) = store.set_aside([(A, trash)])
+    assert (moved.path, moved.existed in (True, None), moved.error) == (A, True, None)
+    assert store.size(A) is None and paths(store) == [B]
+    for _ in range(2):
+        assert store.put_back(A, trash, moved.version)
+        assert content(store, A) == b"precious" and paths(store) == [A, B]
+
+
+def test_what_is_put_back_meets_a_newer_object_and_keeps_it(store: Store) -> None:
+    store.write(A, [b"old"])
+    (moved,) = store.set_aside([(A, trash_path(7, A))])
+    store.write(A, [b"new"])
+    assert store.put_back(A, trash_path(7, A), moved.version)
+    assert content(store, A) == b"new" and not paths(store, "dredge-trash")
+
+
+def test_a_purge_leaves_the_live_object(store: Store) -> None:
+    store.write(A, [b"old"])
+    (moved,) = store.set_aside([(A, trash_path(7, A))])
+    store.write(A, [b"new"])
+    for _ in range(2):
+        (purged,) = store.purge([Trash(A, trash_path(7, A), moved.version)])
+        assert purged.error is None
+    assert content(store, A) == b"new" and not paths(store, "dredge-trash")
+
+
+def test_what_is_nowhere_cannot_be_set_aside_nor_put_back(store: Store) -> None:
+    store.write(B, [b"bystander"])
+    (moved,) = store.set_aside([(A, trash_path(7, A))])
+    assert moved.existed in (False, None) and moved.error is None
+    assert not store.put_back(A, trash_path(7, A), "") and paths(store) == [B]
+
+
+def test_after_its_time_no_request_is_sent(store: Store) -> None:
+    store.write(A, [b"x"])
+    over = clock_s()
+    assert [result.sent for result in store.erase([A, B], until_s=over)] == [False, False]
+    assert [result.sent for result in store.set_aside([(A, trash_path(1, A))], until_s=over)] == [False]
+    assert paths(store) == [A]
+
+
+def test_the_first_identity_stands_and_no_listing_shows_it(store: Store) -> None:
+    assert store.read_identity() is None
+    assert store.write_identity("first") == "first"
+    assert store.write_identity("second") == "first" == store.read_identity()
+    assert paths(store) == []
+
+
+@pytest.mark.parametrize("path", [A, "uploads/u-1", "sharedimages/u/layer", "uploads/a$1b$0"])
+def test_the_name_in_the_trash_tells_where_an_object_was(path: str) -> None:
+    assert set_aside_from(trash_path(12345, path)) == (12345, path)
