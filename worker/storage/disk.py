@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker.storage.base import StoreUnavailable
@@ -83,3 +84,13 @@ def move_unless_taken(source: Path, target: Path) -> None:
             source.replace(target)
             return
     source.unlink(missing_ok=True)
+
+
+def remove_stale_files(folder: Path, *, older_than_s: float) -> None:
+    """Remove the files of a folder that were last changed longer ago."""
+    stale_before = time.time() - older_than_s
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime < stale_before:
+                    Path(entry.path).unlink()

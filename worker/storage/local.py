@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import stat
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -25,7 +24,7 @@ from worker.storage.base import (
     clock_s,
     valid_path,
 )
-from worker.storage.disk import explain, fsync_directory, remove_empty_folders, translated
+from worker.storage.disk import explain, fsync_directory, remove_empty_folders, remove_stale_files, translated
 from worker.storage.local_trash import put_back, read_identity, set_aside, write_identity
 
 _TEMPORARY = ".tmp"
@@ -110,7 +109,9 @@ class LocalStore:
         """Write a temporary file in the same root, then rename it into place."""
         target = self.root / checked(path)
         with self._translated():
-            self._sweep_temporary()
+            if not self._swept:  # once per process: what writes that crashed a day ago left behind
+                self._swept = True
+                remove_stale_files(self.root / _TEMPORARY, older_than_s=_STALE_S)
             temporary = self.root / _TEMPORARY / uuid.uuid4().hex
             # Without its parents: where the disk went away, nothing may be written in its place.
             temporary.parent.mkdir(exist_ok=True)
@@ -156,18 +157,6 @@ class LocalStore:
                 fsync_directory(folder)
                 if folder == self.root:
                     break
-
-    def _sweep_temporary(self) -> None:
-        """Once per process: remove what writes that crashed a day ago left behind."""
-        if self._swept:
-            return
-        self._swept = True
-        stale_before = time.time() - _STALE_S
-        with suppress(FileNotFoundError), os.scandir(self.root / _TEMPORARY) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < stale_before:
-                        Path(entry.path).unlink()
 
     def read(self, path: str) -> Iterator[bytes]:
         """Open at once, then stream."""
@@ -233,11 +222,10 @@ class LocalStore:
         try:
             with os.scandir(self._prefix + folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or (not folder and entry.name in _HIDDEN):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
+                    hidden = entry.name.startswith(".") or (not folder and entry.name in _HIDDEN)
+                    if not hidden and entry.is_dir(follow_symlinks=False):
                         found.append((entry.name + "/", True))
-                    elif entry.is_file(follow_symlinks=False):
+                    elif not hidden and entry.is_file(follow_symlinks=False):
                         found.append((entry.name, False))
         except FileNotFoundError:
             return []  # removed as empty meanwhile; the root itself was seen
