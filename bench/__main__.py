@@ -10,7 +10,7 @@ import time
 import click
 
 from bench.figure import Figure, Options
-from worker.cli.output import table
+from worker.cli.tables import table
 
 # Each module has `run(options) -> Iterator[Figure]`, bounded in time.
 BENCHES: tuple[str, ...] = (

@@ -12,7 +12,7 @@ import psycopg2
 from bench.collect import collect_all, context
 from bench.contest import Run
 from bench.lab import Lab, configured, isolated
-from worker.cli.output import table
+from worker.cli.tables import table
 from worker.local.sample import SHAPES
 from worker.local.sample.shape import registry
 

@@ -28,7 +28,7 @@ from tests.soak.audit import Verdict, audit_journals, audit_registry, come_to_re
 from tests.soak.journal import Entry, read_journals
 from tests.soak.stage import ROOT, Actors, Chaos, Workers
 from tests.support.databases import memory
-from worker.cli import output
+from worker.cli import tables
 from worker.cli.embedded import command_environment, create_tables
 from worker.local.embedded import EmbeddedServers
 from worker.settings import Settings
@@ -158,7 +158,7 @@ def main(seconds: float, seed: int, logs: Path | None, as_json: bool) -> None:
         facts = {"seconds": seconds, "seed": seed, "operations": len(done.entries)}
         click.echo(json.dumps({**facts, "counts": done.counts, "wrong": done.wrong}))
     else:
-        output.table(("", ""), [(name, f"{count:,}") for name, count in done.counts.items()])
+        tables.table(("", ""), [(name, f"{count:,}") for name, count in done.counts.items()])
         click.echo(f"\n{len(done.entries):,} operations in {seconds:g} s; violations: {len(done.wrong)}")
     for text in done.wrong:
         click.echo(text, err=True)

@@ -76,23 +76,6 @@ def test_tracebacks_are_masked() -> None:
     assert "hunter2" not in stream.getvalue()
 
 
-def test_bytes_and_times_are_for_people() -> None:
-    assert [output.human_bytes(n) for n in (0, 1023, 1536, 3 * 1024**3)] == [
-        "0 B",
-        "1023 B",
-        "1.5 KiB",
-        "3.0 GiB",
-    ]
-    assert [output.human_ms(n) for n in (1500, 90_000, 7_500_000)] == ["1.5s", "1m 30s", "2h 5m"]
-
-
-def test_a_table_is_not_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(["repository", "tags"], [["acme/app", 12_000], ["x" * 100, 1]])
-    shown = capsys.readouterr().out
-    assert "x" * 100 in shown
-    assert "12,000" in shown
-
-
 def test_a_missing_url_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, output.connected(Settings()):
         pass

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import click
 
 from worker import wiring
-from worker.cli import output, repositories
+from worker.cli import output, repositories, tables
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.plan import Total, all_due
@@ -47,7 +47,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         click.echo(
             f"gone: {sums.tags:,} tags and {sums.manifests:,} manifests of"
             f" {sums.repositories:,} repositories,"
-            f" {sums.blobs:,} blobs ({output.human_bytes(sums.bytes)}), {objects:,} objects"
+            f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {objects:,} objects"
         )
     if stops:
         output.fail(f"{len(stops):,} of {len(ids):,} repositories were left alone: {stops[0]}")

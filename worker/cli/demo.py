@@ -18,7 +18,7 @@ from model.db import connection as database
 from model.db.clock import now_ms
 from model.gc.inspect.status import Totals, read_freed, read_totals
 from worker import wiring
-from worker.cli import output
+from worker.cli import output, tables
 from worker.cli.embedded import command_environment, create_tables, stoppable
 from worker.cli.up import PROCFILE
 from worker.fsck.run import Report
@@ -108,16 +108,16 @@ def _stage(title: str, total: int | None = None) -> Iterator[Callable[..., Any]]
 
 def _print(verdict: Verdict, report: Report, freed: Totals, exported: int, began_ms: int) -> None:
     rows = read_freed(since_ms=began_ms, limit=10)
-    output.table(
+    tables.table(
         ("namespace", "tags", "manifests", "blobs", "bytes"),
         [
-            (r.namespace, r.tags, r.manifests, r.blobs, output.human_bytes(r.bytes or 0))
+            (r.namespace, r.tags, r.manifests, r.blobs, tables.human_bytes(r.bytes or 0))
             for r in rows
             if r.tags
         ],
         title="Freed, the first ten namespaces",
     )
-    output.table(
+    tables.table(
         ("freed", ""),
         [
             ("repositories collected", freed.repositories),
@@ -128,7 +128,7 @@ def _print(verdict: Verdict, report: Report, freed: Totals, exported: int, began
             ("bytes erased", freed.bytes),
         ],
     )
-    output.table(
+    tables.table(
         ("verified", ""),
         [
             ("manifests in use, all there", verdict.live_manifests),

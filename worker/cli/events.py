@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -52,7 +52,9 @@ def tail(as_json: bool, pattern: str, limit: int | None) -> None:
 
 def line(event: CloudEvent) -> str:
     """One event for people: when, what, of what, and the rest of what is known."""
-    when = datetime.fromisoformat(event["time"]).strftime("%H:%M:%S.%f")[:-3]
+    when = (
+        datetime.fromisoformat(event["time"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
+    )
     told = {"namespace", "repository", "repository_id", "tag", "subject"}
     facts = [f"{name}={_short(value)}" for name, value in event["data"].items() if name not in told]
     return "  ".join([when, f"{event['type']:32}", str(event["subject"]), " ".join(facts)]).rstrip()

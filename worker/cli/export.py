@@ -10,7 +10,7 @@ import click
 from model import registry
 from model.errors import NoSuchTag
 from model.names import parse_tag
-from worker.cli import output
+from worker.cli import output, tables
 from worker.storage.base import open_stores
 from worker.transfer.layout_export import export_layout
 
@@ -48,7 +48,7 @@ def command(image: str, layout: Path, as_json: bool) -> None:
         return
     click.echo(
         f"Exported {done.manifests} manifests ({done.referrers} referrers) and {done.blobs} blobs,"
-        f" {output.human_bytes(done.bytes)}, to {layout}."
+        f" {tables.human_bytes(done.bytes)}, to {layout}."
     )
     if done.missing:
         click.echo(f"dredge: {done.missing} images of the index are not in the repository", err=True)

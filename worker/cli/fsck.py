@@ -9,7 +9,7 @@ import click
 
 from model.db.clock import now_ms
 from model.fsck.check import Finding
-from worker.cli import output
+from worker.cli import output, tables
 from worker.fsck.run import Report, check_registry
 from worker.storage.base import open_stores
 
@@ -66,11 +66,11 @@ def _as_json(report: Report, seconds: float) -> dict[str, object]:
 def _print(report: Report, seconds: float) -> None:
     for title, findings in (("Violations", report.violations), ("Pending work", report.pending)):
         if findings:
-            output.table(("check", "count", "what", "for example"), [_row(f) for f in findings], title=title)
+            tables.table(("check", "count", "what", "for example"), [_row(f) for f in findings], title=title)
     for finding in report.violations:
         click.echo(f"{finding.name}: {finding.advice}")
     click.echo(
-        f"{len(report.findings)} checks, {report.objects:,} objects ({output.human_bytes(report.bytes)}),"
+        f"{len(report.findings)} checks, {report.objects:,} objects ({tables.human_bytes(report.bytes)}),"
         f" {sum(f.count for f in report.violations):,} violations, {seconds} s"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from model.gc.inspect.status import Step, read_history
-from worker.cli import output, repositories
+from worker.cli import output, repositories, tables
 from worker.cli.times import when
 
 
@@ -25,15 +25,15 @@ def command(repository: str | None, limit: int, as_json: bool) -> None:
         for step in steps:
             output.emit_json(asdict(step))
     else:
-        output.table(
+        tables.table(
             ("when", "stage", "repository", "took", "tags", "manifests", "blobs", "objects", "rows", "bytes"),
             [_row(step) for step in steps],
         )
 
 
 def _row(step: Step) -> tuple[object, ...]:
-    took = output.human_ms(step.finished_ms - step.started_ms)
-    freed = output.human_bytes(step.bytes)
+    took = tables.human_ms(step.finished_ms - step.started_ms)
+    freed = tables.human_bytes(step.bytes)
     return (
         when(step.started_ms),
         step.stage,

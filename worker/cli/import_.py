@@ -9,7 +9,7 @@ import click
 
 from model.names import RepositoryName, parse_repository
 from worker import wiring
-from worker.cli import output
+from worker.cli import output, tables
 from worker.settings import Settings
 from worker.transfer.layout import BadLayout, Layout, read_layout
 from worker.transfer.layout_import import Imported, checked_tag, import_layout, stale_after_import
@@ -41,7 +41,7 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
         return
     click.echo(
         f"Imported {done.manifests} manifests ({done.new_manifests} new) and {done.blobs} blobs,"
-        f" {output.human_bytes(done.bytes)}, into {done.repository}."
+        f" {tables.human_bytes(done.bytes)}, into {done.repository}."
     )
     click.echo(f"Tags: {', '.join(done.tags) or 'none'}.")
     if done.untagged:

@@ -1,4 +1,4 @@
-"""What commands share: settings, a connected database, tables, numbers for people, progress and failure."""
+"""What commands share: settings, a connected database, JSON, progress and failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -20,8 +20,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
-from rich.text import Text
 
 from model.db import connection as database
 from worker import logs
@@ -40,43 +38,10 @@ def emit_json(obj: Any) -> None:
     click.echo(json.dumps(obj, default=str, ensure_ascii=False))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on standard output; numbers to the right, nothing cut off when nobody watches."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(_cell(value) for value in row))
-    console(sys.stdout).print(made)
-
-
 def console(stream: Any = None) -> Console:
-    """A console on the stream (standard error by default), wide enough when it is no terminal."""
+    """Open a console on the stream, standard error by default; 200 columns wide when it is no terminal."""
     stream = stream or sys.stderr
     return Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
-
-
-def human_bytes(n: float) -> str:
-    """1536 as `1.5 KiB`."""
-    if abs(n) < 1024:
-        return f"{int(n)} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        n /= 1024
-        if abs(n) < 1024:
-            return f"{n:.1f} {unit}"
-    return f"{n / 1024:.1f} PiB"
-
-
-def human_ms(milliseconds: float) -> str:
-    """90000 as `1m 30s`."""
-    seconds = int(milliseconds // 1000)
-    if seconds < 60:
-        return f"{milliseconds / 1000:.1f}s"
-    for unit, size, lower, smaller in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if seconds >= size:
-            return f"{seconds // size}{unit} {seconds % size // smaller}{lower}"
-    return f"{seconds}s"
 
 
 @contextmanager
@@ -132,11 +97,3 @@ def fail(message: str) -> NoReturn:
     """End the command with one line on standard error and exit code 1."""
     click.echo(f"dredge: {logs.masked(message)}", err=True)
     sys.exit(1)
-
-
-def _cell(value: object) -> Text:
-    if value is None:
-        return Text("-")
-    if isinstance(value, bool):
-        return Text("yes" if value else "no")
-    return Text(f"{value:,}" if isinstance(value, int) else str(value))

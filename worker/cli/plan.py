@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from model.gc.inspect.plan import Plan
-from worker.cli import output, repositories
+from worker.cli import output, repositories, tables
 from worker.jobs.plan import all_due, plan_each, total
 
 
@@ -39,11 +39,11 @@ def command(repository: str | None, as_json: bool) -> None:
     else:
         if repository is None:
             rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests)) for plan in plans]
-            output.table(("repository", "tags", "manifests"), rows)
+            tables.table(("repository", "tags", "manifests"), rows)
         click.echo(
             f"would go: {sums.tags:,} tags and {sums.manifests:,} manifests of"
             f" {sums.repositories:,} repositories,"
-            f" {sums.blobs:,} blobs ({output.human_bytes(sums.bytes)})"
+            f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)})"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from worker.cli import output
+from worker.cli import output, tables
 from worker.local.sample import SHAPES, Filled, Shape, fill
 from worker.local.sample.objects import ObjectWriter
 from worker.local.sample.shape import DAY_S, registry
@@ -76,7 +76,7 @@ def command(as_json: bool, preset: str, **options: Any) -> None:
     if as_json:
         output.emit_json(result)
     else:
-        output.table(tuple(result), [tuple(result.values())])
+        tables.table(tuple(result), [tuple(result.values())])
 
 
 def _shape(preset: str, options: dict[str, Any], settings: Settings) -> Shape:

@@ -7,7 +7,7 @@ import click
 from model import repository
 from model.db.clock import now_ms
 from model.gc.find import Due, rank
-from worker.cli import output
+from worker.cli import output, tables
 from worker.jobs.find import find_due
 from worker.jobs.plan import SLICE
 
@@ -44,5 +44,5 @@ def command(limit: int, as_json: bool) -> None:
         for path, due_ms, waiting_ms in rows:
             output.emit_json({"repository": path, "due_ms": due_ms, "waiting_ms": waiting_ms})
     else:
-        output.table(("repository", "waiting"), [(path, output.human_ms(ms)) for path, _, ms in rows])
+        tables.table(("repository", "waiting"), [(path, tables.human_ms(ms)) for path, _, ms in rows])
         click.echo(f"{len(rows)} repositories with garbage" + (" or more" if len(rows) == limit else ""))

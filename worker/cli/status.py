@@ -10,7 +10,7 @@ from model.controls.holds import Hold, list_holds
 from model.db.clock import now_ms
 from model.gc.find import rank
 from model.gc.inspect.status import Failing, Freed, Waiting, read_failures, read_freed, read_waiting
-from worker.cli import output
+from worker.cli import output, tables
 from worker.cli.times import when
 from worker.jobs.find import find_due
 
@@ -58,7 +58,7 @@ def command(as_json: bool, hours: int) -> None:
 
 def _print_holds(holds: list[Hold]) -> None:
     if holds:
-        output.table(
+        tables.table(
             ("on hold", "until", "by", "reason"),
             [(hold.target, when(hold.until_ms) or "resumed", hold.author, hold.reason) for hold in holds],
         )
@@ -74,19 +74,19 @@ def _print(
     hours: int,
 ) -> None:
     more = "" if facts["whole_registry"] else f" among the first {facts['repositories_looked_at']:,}"
-    scanned = waiting.last_scan_ms and f"{output.human_ms(moment - waiting.last_scan_ms)} ago"
-    oldest = waiting.oldest_tombstone_ms and output.human_ms(moment - waiting.oldest_tombstone_ms)
-    output.table(
+    scanned = waiting.last_scan_ms and f"{tables.human_ms(moment - waiting.last_scan_ms)} ago"
+    oldest = waiting.oldest_tombstone_ms and tables.human_ms(moment - waiting.oldest_tombstone_ms)
+    tables.table(
         ("waiting", "", ""),
         [
             ("repositories with garbage", f"{facts['repositories_due']:,}{more}", ""),
-            ("oldest overdue", output.human_ms(int(str(facts["oldest_overdue_ms"]))), ""),
+            ("oldest overdue", tables.human_ms(int(str(facts["oldest_overdue_ms"]))), ""),
             ("manifests to judge", f"{waiting.manifest_candidates:,}", ""),
             ("blobs to review", f"{waiting.blob_candidates:,}", ""),
             (
                 "objects to erase",
                 f"{waiting.tombstones:,}",
-                f"{output.human_bytes(waiting.tombstone_bytes)}, {waiting.failing_tombstones:,} failing"
+                f"{tables.human_bytes(waiting.tombstone_bytes)}, {waiting.failing_tombstones:,} failing"
                 + (f", oldest {oldest}" if oldest else ""),
             ),
             ("security reports to delete", f"{waiting.report_debts:,}", ""),
@@ -100,17 +100,17 @@ def _print(
 def _print_history(freed: list[Freed], failures: list[Failing], moment: int, hours: int) -> None:
     if freed:
         click.echo()
-        output.table(
+        tables.table(
             ("namespace", "tags", "manifests", "blobs", "objects", "freed"),
             [
-                (f.namespace, f.tags, f.manifests, f.blobs, f.objects, output.human_bytes(f.bytes or 0))
+                (f.namespace, f.tags, f.manifests, f.blobs, f.objects, tables.human_bytes(f.bytes or 0))
                 for f in freed
             ],
             title=f"Freed in the last {hours} hours",
         )
     if failures:
         click.echo()
-        output.table(
+        tables.table(
             ("repository", "failures", "next try", "error"),
             [(f.repository, f.failures, _until(f.retry_ms - moment), f.last_error) for f in failures],
             title="Failing",
@@ -118,4 +118,4 @@ def _print_history(freed: list[Freed], failures: list[Failing], moment: int, hou
 
 
 def _until(wait_ms: int) -> str:
-    return f"in {output.human_ms(wait_ms)}" if wait_ms > 0 else "with the next scan"
+    return f"in {tables.human_ms(wait_ms)}" if wait_ms > 0 else "with the next scan"

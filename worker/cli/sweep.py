@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from worker import wiring
-from worker.cli import output
+from worker.cli import output, tables
 from worker.jobs.sweep import Swept, sweep
 
 PASS_S = 10.0**9
@@ -39,7 +39,7 @@ def command(dry_run: bool, as_json: bool) -> None:
 
 def _print(found: tuple[Swept, ...], dry_run: bool) -> None:
     columns = ("kind", "looked at", "suspect", "seen twice")
-    output.table(columns, [(s.kind, s.looked, s.suspects, s.confirmed) for s in found])
+    tables.table(columns, [(s.kind, s.looked, s.suspects, s.confirmed) for s in found])
     for swept in found:
         if swept.error:
             click.echo(f"dredge: {swept.kind}: {swept.error}", err=True)

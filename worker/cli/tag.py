@@ -13,7 +13,7 @@ from model.errors import NoSuchTag, NotRestorable
 from model.names import parse_manifest, parse_repository, parse_tag
 from model.policy import Policy
 from model.registry import Lifetime, Position, Tag
-from worker.cli import output
+from worker.cli import output, tables
 from worker.cli.times import parse_duration_ms, parse_moment_ms, when
 
 _PAGE = 1000
@@ -43,7 +43,7 @@ def list_(repository: str, limit: int, as_json: bool) -> None:
             output.emit_json(asdict(tag))
     else:
         rows = [(tag.name, tag.digest, when(tag.start_ms), when(tag.end_ms), tag.immutable) for tag in tags]
-        output.table(("tag", "manifest", "since", "expires", "immutable"), rows)
+        tables.table(("tag", "manifest", "since", "expires", "immutable"), rows)
 
 
 def _active(repository_id: int, limit: int) -> Iterator[Tag]:
@@ -73,7 +73,7 @@ def history(target: str, limit: int, as_json: bool) -> None:
                 | {"restorable": line.restorable, "recoverable_until_ms": line.recoverable_until_ms}
             )
     else:
-        output.table(
+        tables.table(
             ("tag", "manifest", "since", "until", "restorable until"), [_history_row(line) for line in lines]
         )
 

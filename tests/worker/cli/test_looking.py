@@ -34,9 +34,9 @@ def test_status_shows_people_each_stage_of_the_backlog(
     with world.changes() as changes:
         said = dredge("status")
     assert not changes and said.code == 0
-    lines = {line.strip().split("  ")[0]: line for line in said.out.splitlines() if line.strip()}
+    lines = {line.strip().split("\t")[0]: line for line in said.out.splitlines() if line.strip()}
     assert "2.0 KiB, 1 failing" in lines["objects to erase"] and "never" in lines["last scan"]
-    assert "the odd manifest" in lines["acme/app"] and "  in " in lines["acme/app"]
+    assert "the odd manifest" in lines["acme/app"] and "\tin " in lines["acme/app"]
     assert "0" in lines["repositories with garbage"]
 
 
