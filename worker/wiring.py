@@ -32,7 +32,7 @@ def context(app: Celery) -> JobContext:
             database.configure(
                 settings.database_url,
                 application_name="dredge worker",
-                prepare=settings.prepared_statements,
+                pooled=not settings.prepared_statements,
             )
             _built = build(settings, app)
         return _built

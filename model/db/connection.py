@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import peewee
 import psycopg2.errors
-from playhouse.db_url import connect as connect_url
 from playhouse.pool import MaxConnectionsExceeded
 
+from model.db import dsn
+from model.db.session import Database, Inherited, inherited_sql
 from model.errors import Contended, DatabaseUnavailable, SchemaMismatch
 
 db = peewee.DatabaseProxy()
@@ -27,48 +28,31 @@ _CONTENTION = (
 _MISSING = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 _OUTAGE = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
 
-# A transaction whose process is frozen must not hold its row locks for ever: the server ends it.
-IDLE_IN_TRANSACTION_MS = 60_000
-
-
-_prepare = True
-
 
 def may_prepare() -> bool:
-    """False behind a pooler that gives each transaction another connection of the server."""
-    return _prepare
+    """False behind a pooler that gives each transaction another session of the server."""
+    return not db.obj.pooled
 
 
 def configure(
-    url: str, *, application_name: str = "dredge", max_connections: int = 8, prepare: bool = True
+    url: str, *, application_name: str = "dredge", max_connections: int = 8, pooled: bool = False
 ) -> None:
     """Point the proxy at `url` (postgresql://…); opens nothing until the first statement.
 
-    A second call closes what the first opened in this thread and points elsewhere.  `prepare`
-    says whether statements may be prepared on a connection.
+    A second call closes what the first opened in this thread and points elsewhere.  `pooled` says
+    that a pooler gives each transaction another session of the server.  Raises `BadInput`.
     """
-    global _prepare
-    _prepare = prepare
-    pooled = url.replace("postgresql://", "postgresql+pool://", 1).replace(
-        "postgres://", "postgresql+pool://", 1
+    made = Database(
+        dsn.parse(url),
+        pooled=pooled,
+        max_connections=max_connections,
+        stale_timeout=300,
+        timeout=10,
+        application_name=application_name,
     )
     if db.obj is not None:
         db.close_all()
-    # Scans off: every statement of a collection is an index probe for each id that it is given,
-    # also where statistics are stale or were never gathered; see `whole_tables`.
-    db.initialize(
-        connect_url(
-            pooled,
-            max_connections=max_connections,
-            stale_timeout=300,
-            timeout=10,
-            application_name=application_name,
-            connect_timeout=5,
-            keepalives_idle=30,
-            options=f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c jit=off"
-            " -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",
-        )
-    )
+    db.initialize(made)
 
 
 def disown() -> None:
@@ -143,11 +127,23 @@ def transaction() -> Iterator[None]:
 
 @contextmanager
 def whole_tables() -> Iterator[None]:
-    """A transaction that reads whole tables: the server may scan them, and not only their indexes."""
+    """A transaction that reads whole tables: by scans, and for as long as that takes."""
     with transaction():
         execute("SET LOCAL enable_seqscan = on")
         execute("SET LOCAL enable_bitmapscan = on")
+        lift_statement_timeout()
         yield
+
+
+def lift_statement_timeout() -> None:
+    """Let the statements of this transaction take as long as they need: for reads and our own tables."""
+    execute("SET LOCAL statement_timeout = 0")
+
+
+def find_inherited() -> list[Inherited]:
+    """The parameters that a role, a database or the server sets, and that our sessions replace."""
+    sql, params = inherited_sql()
+    return [Inherited(*row) for row in fetch(sql, params)]
 
 
 def in_transaction() -> bool:

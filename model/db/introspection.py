@@ -35,7 +35,7 @@ def find_tables() -> set[str]:
     """Names of all tables."""
     rows = fetch(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
-        " AND relnamespace = current_schema()::regnamespace"
+        " AND relnamespace = quote_ident(current_schema())::regnamespace"
     )
     return {row.relname for row in rows}
 
@@ -46,7 +46,7 @@ def find_columns() -> dict[str, dict[str, Column]]:
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,"
         " NOT a.attnotnull AS nullable, a.atthasdef OR a.attidentity <> '' AS has_default"
         " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = quote_ident(current_schema())::regnamespace"
         " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum"
     )
     found: dict[str, dict[str, Column]] = {}
@@ -63,7 +63,8 @@ def find_indexes() -> dict[str, list[Index]]:
         " FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
         " CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n)"
         " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0"
-        " WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid AND k.n <= i.indnkeyatts"
+        " WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND i.indisvalid"
+        " AND k.n <= i.indnkeyatts"
         " GROUP BY i.indexrelid, c.relname, i.indisunique, partial ORDER BY i.indexrelid"
     )
     found: dict[str, list[Index]] = {}
@@ -78,6 +79,6 @@ def find_references() -> set[Reference]:
         "SELECT c.relname, a.attname, t.relname AS target FROM pg_constraint f"
         " JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class t ON t.oid = f.confrelid"
         " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (f.conkey)"
-        " WHERE f.contype = 'f' AND t.relnamespace = current_schema()::regnamespace"
+        " WHERE f.contype = 'f' AND t.relnamespace = quote_ident(current_schema())::regnamespace"
     )
     return {Reference(row.relname, row.attname, row.target) for row in rows}

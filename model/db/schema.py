@@ -13,7 +13,7 @@ from playhouse.migrations import Runner
 
 from model.db import introspection as catalog
 from model.db import lookup_rows as lookups
-from model.db.connection import db, fetch, fetch_one, transaction
+from model.db.connection import db, execute, fetch, fetch_one, lift_statement_timeout, transaction
 from model.db.tables import OWN_TABLES, REGISTRY_TABLES
 from model.errors import SchemaMismatch
 
@@ -75,7 +75,11 @@ def create() -> Prepared:
     Raises `SchemaMismatch` on a database that holds only a part of a registry.
     """
     with transaction():
+        lift_statement_timeout()
+        execute("SET LOCAL lock_timeout = '10min'")
         fetch("SELECT pg_advisory_xact_lock(hashtext('dredge.schema'))")
+        # From here on the short one again: a registry must not queue behind our wait for a table.
+        execute("SET LOCAL lock_timeout = '10s'")
         existing = catalog.find_tables()
         found = _recognise(existing)
         rows = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,7 +91,7 @@ class Listener:
     """Hears that an event was committed (LISTEN), on a connection of its own.
 
     The one place that goes past peewee: waiting on a socket is not a statement.  It only makes the
-    relay prompt; behind a pooler that knows no LISTEN, the relay's polling remains.
+    relay prompt; behind a pooler nothing is heard, and the relay's polling remains.
     """
 
     def __init__(self) -> None:
@@ -103,6 +104,10 @@ class Listener:
         Raises `DatabaseUnavailable`; the next call connects again.
         """
         try:
+            if db.pooled:
+                # LISTEN would stay on a session of the server that is somebody else's a moment later.
+                time.sleep(timeout_s)
+                return False
             if self._connection is None:
                 self._connection = _listening()
                 return True
@@ -123,8 +128,7 @@ class Listener:
 
 
 def _listening() -> Any:
-    connection = psycopg2.connect(dbname=db.database, **db.connect_params)
-    connection.autocommit = True
+    connection = db.open_session()
     with connection.cursor() as cursor:
         cursor.execute(f"LISTEN {CHANNEL}")
     return connection

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from model.db.connection import connection, execute, fetch, whole_tables
+from model.db.connection import execute, fetch, whole_tables
 
 PAGE = 5_000
-_names = itertools.count(1)
 
 # Where a blob's object lies, as `model.storage_paths.object_path` says it (a test compares the two).
 PATH_SQL = """
@@ -56,19 +56,19 @@ class Expected:
 def stream_expected(location: str) -> Iterator[Expected]:
     """Every path of the location that a blob row or a tombstone names, by ascending bytes of the path.
 
-    The server sorts and keeps the result (a cursor WITH HOLD: one snapshot, and no transaction
-    stays open while the object store is slow); a page at a time comes over.
+    One snapshot, kept in a temporary file: no transaction is open while the object store is slow, and
+    no session has to stay the same.
     """
-    name = f"dredge_fsck_{next(_names)}"
-    with connection():
+    with tempfile.TemporaryFile("w+") as spool:
         with whole_tables():
-            execute(f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {_EXPECTED}", {"location": location})
-        try:
-            while rows := fetch(f"FETCH {PAGE} FROM {name}"):
-                for row in rows:
-                    yield Expected(row.path, row.blob_id, row.needed, row.size)
-        finally:
-            execute(f"CLOSE {name}")
+            execute(f"DECLARE dredge_fsck NO SCROLL CURSOR FOR {_EXPECTED}", {"location": location})
+            while rows := fetch(f"FETCH {PAGE} FROM dredge_fsck"):
+                spool.writelines(f"{json.dumps(row)}\n" for row in rows)
+            execute("CLOSE dredge_fsck")
+        spool.seek(0)
+        for line in spool:
+            path, needed, blob_id, size = json.loads(line)
+            yield Expected(path, blob_id, needed, size)
 
 
 def still_needed(blob_ids: Sequence[int], location: str) -> dict[int, int | None]:

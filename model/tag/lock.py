@@ -8,8 +8,6 @@ from model.db.clock import NOW_MS_SQL
 from model.db.connection import fetch, fetch_one
 
 OWN_CHANGES = "dredge.own"
-# A frozen session that holds the lock must not freeze every service that deletes a tag.
-LOCK_TIMEOUT = "10s"
 
 
 def lock_id(repository_id: int) -> int:
@@ -25,16 +23,14 @@ def lock_id(repository_id: int) -> int:
 def lock_repository_tags(repository_id: int) -> int:
     """Wait for the repository's tag lock, hold it until the transaction ends; the time once it is held.
 
-    Waits for any lock of this transaction at most `LOCK_TIMEOUT`, unless the session has a limit of
-    its own, and raises `Contended` then.  Also says that this transaction's changes are our own (see
-    `mark_own_changes`).  Taking it again in the same transaction is free.
+    Waits at most the session's `lock_timeout` and raises `Contended` then.  Also says that this
+    transaction's changes are our own (see `mark_own_changes`).  Taking it again is free.
     """
     row = fetch_one(
-        "WITH limited AS MATERIALIZED (SELECT set_config(%s, 'on', true), set_config('lock_timeout',"
-        "   coalesce(nullif(current_setting('lock_timeout'), '0'), %s), true)),"
-        " held AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) FROM limited)"
+        "WITH marked AS MATERIALIZED (SELECT set_config(%s, 'on', true)),"
+        " held AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) FROM marked)"
         f" SELECT {NOW_MS_SQL} AS now_ms FROM held",
-        (OWN_CHANGES, LOCK_TIMEOUT, lock_id(repository_id)),
+        (OWN_CHANGES, lock_id(repository_id)),
     )
     return int(row.now_ms)
 

@@ -68,7 +68,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if not settings.database_url:
         yield _unset("database", "DREDGE_DATABASE_URL")
         return
-    database.configure(settings.database_url, application_name="dredge-check")
+    database.configure(
+        settings.database_url,
+        application_name="dredge-check",
+        pooled=not settings.prepared_statements,
+    )
     try:
         with database.connection():
             version = database.fetch_one("SELECT current_setting('server_version') AS version").version

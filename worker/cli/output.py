@@ -85,7 +85,7 @@ def require(read: Settings, *names: str) -> None:
 def connected(read: Settings) -> Iterator[None]:
     """Configure the database and hold a connection for the block; fails clearly without a URL."""
     require(read, "database_url")
-    database.configure(read.database_url, application_name="dredge-cli", prepare=read.prepared_statements)
+    database.configure(read.database_url, application_name="dredge-cli", pooled=not read.prepared_statements)
     try:
         with database.connection():
             yield

@@ -55,7 +55,7 @@ def test_a_subclass_of_int_is_an_int(database: str) -> None:
 
 @pytest.mark.parametrize("prepare", [True, False])
 def test_a_collection_is_the_same_behind_a_pooler(world: World, prepare: bool) -> None:
-    database.configure(world.url, prepare=prepare)
+    database.configure(world.url, pooled=not prepare)
     gone = world.tag("old", manifest=world.manifest(blobs=[world.blob()], labels=1), ended_ms=1)
     world.tag("bystander")
     with _held():
@@ -77,7 +77,7 @@ def test_a_statement_is_prepared_again_on_a_connection_that_replaces_an_ended_on
 
 
 def test_without_preparation_the_parameters_are_the_same(world: World) -> None:
-    database.configure(world.url, prepare=False)
+    database.configure(world.url, pooled=True)
     assert [row.id for row in run("SELECT unnest(%(ids)s) AS id", {"ids": IntArray([3, 4])})] == [3, 4]
 
 

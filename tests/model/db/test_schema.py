@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -151,16 +152,21 @@ def test_tables_of_another_program_do_not_matter(empty_database: str) -> None:
     world.close()
 
 
-def test_a_registry_in_a_schema_of_its_own(empty_database: str) -> None:
+@pytest.mark.parametrize("schema_name", ["quay", "Quay's Own"])
+def test_a_registry_in_a_schema_that_the_url_names(empty_database: str, schema_name: str) -> None:
     world = World(empty_database)
-    name = empty_database.rpartition("/")[2]
-    world.execute(f'CREATE SCHEMA quay; ALTER DATABASE "{name}" SET search_path = quay')
+    world.execute(f'CREATE SCHEMA "{schema_name}"')
     world.close()
-    create_quay_tables(empty_database)
+    path = quote(f'"{schema_name}"'.replace(" ", "\\ "), safe="")
+    url = f"{empty_database}?options=-csearch_path%3D{path}"
+    create_quay_tables(url)
+    database.configure(url)
     assert set(schema.create().tables) == OWN
     assert not schema.create()
     assert schema.check() == []
     assert schema.pending_migrations() == []
+    database.configure(empty_database)
+    assert catalog.find_tables() == set()
 
 
 @pytest.mark.parametrize(

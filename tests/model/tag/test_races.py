@@ -205,7 +205,8 @@ def test_the_siblings_of_a_subject_that_lost_its_last_tag_first_are_gone(
 def test_a_lock_that_is_never_given_back_is_a_clear_error(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "LOCK_TIMEOUT", "20ms")
+    monkeypatch.setitem(OWNED, "lock_timeout", "20ms")
+    database.configure(world.url)
     world.tag("v1")
     with session(world) as frozen:
         frozen.execute("SELECT pg_advisory_xact_lock(%s)", (lock_id(world.repository_id),))
