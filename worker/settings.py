@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from model.policy import Policy
+from worker.parsers import database_url, flag, locations, number, one_of, text, url
 
 PREFIX = "DREDGE_"
 
@@ -21,71 +20,8 @@ class SettingsError(Exception):
         super().__init__("; ".join(problems))
 
 
-def _text(raw: str) -> str:
-    return raw
-
-
-def _flag(raw: str) -> bool:
-    word = raw.lower()
-    if word in ("true", "yes", "on", "1"):
-        return True
-    if word in ("false", "no", "off", "0"):
-        return False
-    raise ValueError("must be true or false")
-
-
-def _number(minimum: float, maximum: float, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
-    def parse(raw: str) -> Any:
-        try:
-            value = kind(raw)
-        except ValueError:
-            raise ValueError("must be a number") from None
-        if not minimum <= value <= maximum:
-            raise ValueError(f"must be between {minimum:g} and {maximum:g}")
-        return value
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        if raw not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return raw
-
-    return parse
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        if urlsplit(raw).scheme not in schemes:
-            raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
-        return raw
-
-    return parse
-
-
-def _locations(raw: str) -> dict[str, str]:
-    """`name=url,name=url`, or one bare path or URL for the location `local_us`."""
-    found: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in raw.split(","))):
-        name, separator, url = part.partition("=")
-        if not separator or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-            name, url = "local_us", part
-        if "://" in url and urlsplit(url).scheme not in ("file", "s3"):
-            raise ValueError(f"location {name} must be a path, file:///path or s3://bucket/prefix")
-        if name in found:
-            raise ValueError(f"location {name} is given twice")
-        found[name] = url
-    if not found:
-        raise ValueError("names no location")
-    return found
-
-
-_PLAIN = ("redis", "rediss", "unix")
-_REDIS = _url(*_PLAIN)
-_CLUSTERED = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-_CACHE = _url(
+_REDIS = url("redis", "rediss", "unix")
+_CACHE = url(
     *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
     *("redis+cluster", "rediss+cluster", "memory", "none"),
 )
@@ -108,12 +44,12 @@ class Settings:
 
     database_url: str = setting(
         "",
-        _url("postgresql", "postgres"),
+        database_url,
         "PostgreSQL with the registry's tables; empty: embedded",
         secret=True,
     )
     prepared_statements: bool = setting(
-        True, _flag, "plan statements once per connection; off behind PgBouncer in transaction mode"
+        True, flag, "plan statements once per connection; must be off behind PgBouncer in transaction mode"
     )
     broker_url: str = setting("", _REDIS, "Redis for Celery and events; empty: embedded server", secret=True)
     cache_url: str = setting(
@@ -121,86 +57,86 @@ class Settings:
     )
     cache_replica_url: str = setting("", _CACHE, "Redis to read cache entries from, if another", secret=True)
     storage: dict[str, str] = setting(
-        dict, _locations, "locations: `name=url,…` with /path, file:///path or s3://bucket/prefix?endpoint=…"
+        dict, locations, "locations: `name=url,…` with /path, file:///path or s3://bucket/prefix?endpoint=…"
     )
-    upload_location: str = setting("local_us", _text, "location where new blobs are written")
+    upload_location: str = setting("local_us", text, "location where new blobs are written")
 
     referrers: str = setting(
         "pin",
-        _one_of("pin", "cascade"),
+        one_of("pin", "cascade"),
         "`pin`: signatures keep their image (as Quay); `cascade`: they go with it",
     )
     referrer_grace_s: int = setting(
-        86_400, _number(0, 365 * _DAY_S), "cascade: how long a referrer waits for its subject, seconds"
+        86_400, number(0, 365 * _DAY_S), "cascade: how long a referrer waits for its subject, seconds"
     )
-    immutable_tags: bool = setting(True, _flag, "tags may be made immutable")
+    immutable_tags: bool = setting(True, flag, "tags may be made immutable")
     immutable_tags_can_expire: bool = setting(
-        False, _flag, "immutable tags may have an expiry, and are collected after it"
+        False, flag, "immutable tags may have an expiry, and are collected after it"
     )
-    permanently_delete_tags: bool = setting(True, _flag, "tags may be deleted past the recovery window")
+    permanently_delete_tags: bool = setting(True, flag, "tags may be deleted past the recovery window")
     reset_child_manifest_expiration: bool = setting(
-        True, _flag, "deleting an index's tag ends its children's temporary tags"
+        True, flag, "deleting an index's tag ends its children's temporary tags"
     )
     upload_ttl_s: int = setting(
-        2 * _DAY_S, _number(60, 365 * _DAY_S), "age at which an unfinished upload is garbage, seconds"
+        2 * _DAY_S, number(60, 365 * _DAY_S), "age at which an unfinished upload is garbage, seconds"
     )
     push_ttl_s: int = setting(
-        3600, _number(1, 7 * _DAY_S), "how long a pushed blob or manifest waits for its tag, seconds"
+        3600, number(1, 7 * _DAY_S), "how long a pushed blob or manifest waits for its tag, seconds"
     )
     quota: bool = setting(
-        True, _flag, "keep quotanamespacesize and quotarepositorysize exact where they have rows"
+        True, flag, "keep quotanamespacesize and quotarepositorysize exact where they have rows"
     )
 
     scan_interval_s: float = setting(
-        30.0, _number(0.2, _DAY_S, float), "seconds between scans for repositories with garbage"
+        30.0, number(0.2, _DAY_S, float), "seconds between scans for repositories with garbage"
     )
-    scan_slice: int = setting(100_000, _number(1, 10_000_000), "repositories looked at in one scan")
-    scan_limit: int = setting(5_000, _number(1, 1_000_000), "repositories enqueued by one scan")
-    batch_manifests: int = setting(2_000, _number(1, 100_000), "most manifests (and tags) in one transaction")
+    scan_slice: int = setting(100_000, number(1, 10_000_000), "repositories looked at in one scan")
+    scan_limit: int = setting(5_000, number(1, 1_000_000), "repositories enqueued by one scan")
+    batch_manifests: int = setting(2_000, number(1, 100_000), "most manifests (and tags) in one transaction")
     transaction_target_ms: int = setting(
-        350, _number(10, 60_000), "how long the transaction of a batch should take, milliseconds"
+        350, number(10, 60_000), "how long the transaction of a batch should take, milliseconds"
     )
     task_budget_s: float = setting(
-        5.0, _number(0.1, 3600, float), "a task gives up its turn after this long, seconds"
+        5.0, number(0.1, 3600, float), "a task gives up its turn after this long, seconds"
     )
-    review_batch: int = setting(5_000, _number(1, 100_000), "blob candidates judged in one transaction")
-    erase_batch: int = setting(1_000, _number(1, 10_000), "objects erased under one lock")
+    review_batch: int = setting(5_000, number(1, 100_000), "blob candidates judged in one transaction")
+    erase_batch: int = setting(1_000, number(1, 10_000), "objects erased under one lock")
     erase_grace_s: int = setting(
-        0, _number(0, 30 * _DAY_S), "how long a dead object waits before it is erased, seconds"
+        0, number(0, 30 * _DAY_S), "how long a dead object waits before it is erased, seconds"
     )
     erase_rate: int = setting(
-        0, _number(0, 1_000_000), "objects erased per second and process at most; 0: as fast as storage goes"
+        0, number(0, 1_000_000), "objects erased per second and process at most; 0: as fast as storage goes"
     )
     sweep_interval_s: float = setting(
-        21_600.0, _number(1, 365 * _DAY_S, float), "seconds between sweeps for garbage without a trace"
+        21_600.0, number(1, 365 * _DAY_S, float), "seconds between sweeps for garbage without a trace"
     )
     sweep_delay_s: int = setting(
-        86_400, _number(0, 365 * _DAY_S), "seconds between the two passes that condemn"
+        86_400, number(0, 365 * _DAY_S), "seconds between the two passes that condemn"
     )
-    history_days: int = setting(90, _number(1, 3650), "days that the history of collections is kept")
+    history_days: int = setting(90, number(1, 3650), "days that the history of collections is kept")
     event_retention_s: int = setting(
-        3600, _number(1, 30 * _DAY_S), "how long published events stay in the outbox, seconds"
+        3600, number(1, 30 * _DAY_S), "how long published events stay in the outbox, seconds"
     )
 
     quay_redis_url: str = setting(
         "", _REDIS, "Redis of a live Quay beside us: take its locks, forget its cache entries", secret=True
     )
-    clair_url: str = setting("", _url("http", "https"), "Clair v4 to delete security reports at")
-    clair_psk: str = setting("", _text, "Clair's pre-shared key, base64", secret=True)
+    clair_url: str = setting("", url("http", "https"), "Clair v4 to delete security reports at")
+    clair_psk: str = setting("", text, "Clair's pre-shared key, base64", secret=True)
 
-    cache_prefix: str = setting("", _text, "prefix of this system's cache keys")
-    cache_ttls: dict[str, float] = setting(dict, _number(0, 1e8, float), "life of one kind, seconds; 0: none")
-    cache_max_bytes: int = setting(1_000_000, _number(1, 512_000_000), "a larger value is not cached, bytes")
-    cache_sizes: dict[str, int] = setting(dict, _number(1, 512_000_000), "the same for one kind of entry")
+    cache_prefix: str = setting("", text, "prefix of this system's cache keys")
+    cache_ttls: dict[str, float] = setting(dict, number(0, 1e8, float), "life of one kind, seconds; 0: none")
+    cache_max_bytes: int = setting(1_000_000, number(1, 512_000_000), "a larger value is not cached, bytes")
+    cache_sizes: dict[str, int] = setting(dict, number(1, 512_000_000), "the same for one kind of entry")
     cache_timeout_s: float = setting(
-        0.5, _number(0.01, 60, float), "connect and read timeout of the cache, seconds"
+        0.5, number(0.01, 60, float), "connect and read timeout of the cache, seconds"
     )
 
-    key_prefix: str = setting("dredge:", _text, "prefix of this system's keys in the broker's Redis")
-    metrics_port: int = setting(0, _number(0, 65_535), "port of the Prometheus endpoint of a worker; 0: none")
-    log_format: str = setting("text", _one_of("text", "json"), "`text` for people, `json` for machines")
+    key_prefix: str = setting("dredge:", text, "prefix of this system's keys in the broker's Redis")
+    metrics_port: int = setting(0, number(0, 65_535), "port of the Prometheus endpoint of a worker; 0: none")
+    log_format: str = setting("text", one_of("text", "json"), "`text` for people, `json` for machines")
     log_level: str = setting(
-        "info", _one_of("debug", "info", "warning", "error"), "least level that is logged"
+        "info", one_of("debug", "info", "warning", "error"), "least level that is logged"
     )
 
     @classmethod

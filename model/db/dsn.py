@@ -58,6 +58,8 @@ def parse(url: str) -> Dsn:
     except psycopg2.Error:
         # libpq's own words would quote the part that it does not understand.
         raise BadInput(_UNREADABLE) from None
+    if not all(port.isdigit() for port in found.get("port", "").split(",") if port):
+        raise BadInput(_UNREADABLE)  # A slash in a password ends the host early.
     database = found.pop("dbname", "")
     if not database and "service" not in found:
         raise BadInput("names no database: postgresql://user:password@host:5432/database")

@@ -11,8 +11,8 @@ import click
 import redis
 
 from model.db import connection as database
+from model.db import dsn, schema
 from model.db import lookup_rows as lookups
-from model.db import schema
 from model.errors import RegistryError
 from model.events import trigger as triggers
 from worker.broker.connection import connect
@@ -76,7 +76,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         with database.connection():
             version = database.fetch_one("SELECT current_setting('server_version') AS version").version
-            yield Finding("database", f"PostgreSQL {version} answers at {_place(settings.database_url)}")
+            place = dsn.parse(settings.database_url).place
+            yield Finding("database", f"PostgreSQL {version} answers at {place}")
+            if replaced := ", ".join(map(str, database.find_inherited())):
+                yield Finding(
+                    "database", f"Sessions replace what the role, database or server sets: {replaced}"
+                )
             problems = schema.check()
             yield from (Finding("schema", "tables", problem) for problem in problems)
             if not problems:

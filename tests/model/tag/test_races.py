@@ -15,10 +15,11 @@ import pytest
 
 from model import registry
 from model.db import connection as database
+from model.db.session import OWNED
 from model.errors import Contended, ManifestGone, NotRestorable
 from model.gc.collect import collect_batch
 from model.policy import Policy
-from model.tag import lifetime, lock, lock_id
+from model.tag import lifetime, lock_id
 from tests.support.world import World
 
 WINDOW_MS = 14 * 24 * 3_600_000

@@ -1,0 +1,89 @@
+"""How the text of a setting becomes its value; each raises `ValueError` that says what it must be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from model.db import dsn
+from model.errors import BadInput
+
+
+def text(raw: str) -> str:
+    """Any text."""
+    return raw
+
+
+def flag(raw: str) -> bool:
+    """True or false, in one of four spellings."""
+    word = raw.lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    if word in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def number(minimum: float, maximum: float, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
+    """A number within bounds, both included."""
+
+    def parse(raw: str) -> Any:
+        try:
+            value = kind(raw)
+        except ValueError:
+            raise ValueError("must be a number") from None
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be between {minimum:g} and {maximum:g}")
+        return value
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """One of some words."""
+
+    def parse(raw: str) -> str:
+        if raw not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return raw
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A URL with one of some schemes."""
+
+    def parse(raw: str) -> str:
+        if urlsplit(raw).scheme not in schemes:
+            raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
+        return raw
+
+    return parse
+
+
+def locations(raw: str) -> dict[str, str]:
+    """`name=url,name=url`, or one bare path or URL for the location `local_us`."""
+    found: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in raw.split(","))):
+        name, separator, url = part.partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            name, url = "local_us", part
+        if "://" in url and urlsplit(url).scheme not in ("file", "s3"):
+            raise ValueError(f"location {name} must be a path, file:///path or s3://bucket/prefix")
+        if name in found:
+            raise ValueError(f"location {name} is given twice")
+        found[name] = url
+    if not found:
+        raise ValueError("names no location")
+    return found
+
+
+def database_url(raw: str) -> str:
+    """A URL of PostgreSQL that libpq reads."""
+    try:
+        dsn.parse(raw)
+    except BadInput as error:
+        raise ValueError(str(error)) from None
+    return raw
