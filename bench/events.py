@@ -94,9 +94,9 @@ def write_until(url: str, stop: Event) -> None:
 def _record(count: int) -> None:
     about = {"namespace": "acme", "repository": "app", "repository_id": 1, "hidden": False}
     data = {**about, "tag": "v1", "digest": _DIGEST, "ended_ms": 1, "recoverable_until_ms": 1}
-    made = [events.NewEvent(events.TAG_DELETED, "acme/app:v1", data) for _ in range(count)]
+    made = [events.NewEvent(events.TAG_DELETED, "acme/app:v1", data, 1) for _ in range(count)]
     with transaction():
-        events.record_all(made, now_ms=now_ms(), repository_id=1)
+        events.record_all(made, now_ms=now_ms())
 
 
 def _latencies(lab: Lab, directory: Path) -> Iterator[Figure]:

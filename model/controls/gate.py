@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from model.db.clock import NOW_MS_SQL
-from model.db.prepared import run_one
+from collections.abc import Mapping
+from typing import Any
 
-_HOLD = f"""
-SELECT h.reason, h.author, h.namespace_id, h.repository_id FROM dredge_hold h
-WHERE (h.namespace_id, h.repository_id)
-      IN ((0, 0), (%(namespace_id)s::int, 0), (0, %(repository_id)s::int))
-  AND (h.until_ms IS NULL OR h.until_ms > {NOW_MS_SQL})
-ORDER BY h.namespace_id + h.repository_id LIMIT 1
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import IntArray
+from model.db.prepared import run
+
+_HOLDS = f"""
+SELECT t.repository_id AS held, h.reason, h.author, h.namespace_id, h.repository_id
+FROM unnest(%(repositories)s, %(namespaces)s) AS t (repository_id, namespace_id)
+CROSS JOIN LATERAL (
+    SELECT h.* FROM dredge_hold h
+    WHERE (h.namespace_id, h.repository_id) IN ((0, 0), (t.namespace_id, 0), (0, t.repository_id))
+      AND (h.until_ms IS NULL OR h.until_ms > {NOW_MS_SQL})
+    ORDER BY h.namespace_id + h.repository_id LIMIT 1) h
 """
 
 # Blob candidate `c` left a repository that is on hold, or whose namespace is.
@@ -23,14 +29,21 @@ IS_HELD = f"""EXISTS (
 )"""
 
 
-def find_hold(*, namespace_id: int = 0, repository_id: int = 0) -> str:
-    """Why nothing may be removed here now, in words; empty where no hold is in force.
+def find_holds(repositories: Mapping[int, int]) -> dict[int, str]:
+    """Why nothing may be removed in these repositories (id: its namespace's id) now, in words.
 
-    Without arguments only a hold on the whole registry counts.  Ask in each batch, in the batch's
-    own transaction: then a hold stops every process within one batch.
+    A repository without a hold in force is left out.  Ask in each batch, in the batch's own transaction:
+    then a hold stops every process within one batch.
     """
-    row = run_one(_HOLD, {"namespace_id": namespace_id, "repository_id": repository_id})
-    if row is None:
-        return ""
+    params = {"repositories": IntArray(repositories), "namespaces": IntArray(repositories.values())}
+    return {row.held: _in_words(row) for row in run(_HOLDS, params)}
+
+
+def find_hold() -> str:
+    """The same for the whole registry: empty where no hold on all of it is in force."""
+    return find_holds({0: 0}).get(0, "")
+
+
+def _in_words(row: Any) -> str:
     where = "the repository" if row.repository_id else "the namespace" if row.namespace_id else "the registry"
     return f"{where} is on hold ({row.author}: {row.reason})"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.db.connection import IntArray
 from model.db.prepared import run
 
 CHANNEL = "dredge_event"
@@ -34,45 +35,44 @@ class NewEvent:
     type: str
     subject: str
     data: Mapping[str, Any]
+    repository_id: int | None = None
 
 
 # For `WITH`, with the parameters that `parameters` gives; then select `WAKE` from it.
 MADE = """
 made AS (
     INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
-    SELECT id, type, nullif(%(repository_id)s, 0), subject, data, %(now_ms)s
-    FROM unnest(%(ids)s, %(types)s, %(subjects)s, %(datas)s) WITH ORDINALITY
-        AS e (id, type, subject, data, n) ORDER BY n
+    SELECT id, type, nullif(repository_id, 0), subject, data, %(now_ms)s
+    FROM unnest(%(ids)s, %(types)s, %(repositories)s, %(subjects)s, %(datas)s) WITH ORDINALITY
+        AS e (id, type, repository_id, subject, data, n) ORDER BY n
     RETURNING 1
 )
 """
 WAKE = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM made)"
 
 
-def parameters(
-    events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None
-) -> dict[str, Any]:
+def parameters(events: Sequence[NewEvent], *, now_ms: int) -> dict[str, Any]:
     """The parameters of `MADE`: rows for the outbox, in this order."""
     return {
         "ids": [str(uuid.uuid4()) for _ in events],
         "types": [event.type for event in events],
         "subjects": [event.subject for event in events],
         "datas": [json.dumps(event.data) for event in events],
-        "repository_id": repository_id or 0,
+        "repositories": IntArray(event.repository_id or 0 for event in events),
         "now_ms": now_ms,
     }
 
 
-def record_all(events: Sequence[NewEvent], *, now_ms: int, repository_id: int | None = None) -> None:
+def record_all(events: Sequence[NewEvent], *, now_ms: int) -> None:
     """Add rows to the outbox, in this order, and wake the relay when the caller's transaction commits.
 
     Call it inside the transaction that makes the change: a rollback takes the events with it.
     """
-    run(f"WITH {MADE} SELECT {WAKE}", parameters(events, now_ms=now_ms, repository_id=repository_id))
+    run(f"WITH {MADE} SELECT {WAKE}", parameters(events, now_ms=now_ms))
 
 
 def record(
     type: str, *, subject: str, data: Mapping[str, Any], now_ms: int, repository_id: int | None = None
 ) -> None:
     """`record_all` for one event."""
-    record_all([NewEvent(type, subject, data)], now_ms=now_ms, repository_id=repository_id)
+    record_all([NewEvent(type, subject, data, repository_id)], now_ms=now_ms)

@@ -1,27 +1,29 @@
-"""One bounded batch of a repository's collection, in one transaction."""
+"""One bounded batch of the collection of repositories, in one transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.controls.gate import find_hold
-from model.db.connection import transaction
-from model.db.prepared import run_one
+from model.controls.gate import find_holds
+from model.db.connection import IntArray, transaction
+from model.db.prepared import run
 from model.errors import Contended
 from model.events import record as events
 from model.gc import history
 from model.gc.manifests.judge import judge, read_manifest_uses
 from model.gc.manifests.purge import Purged, find_adjacent, purge_manifests
 from model.gc.quota import settle_blobs
-from model.gc.repository_lock import Scope, lock_repository
-from model.gc.tags import BEGINNING_MS, Expired, ExpiredUploads, purge_expired_tags, purge_expired_uploads
+from model.gc.repository_lock import Scope, lock_repositories
+from model.gc.tags import BEGINNING_MS, Expired, purge_expired_tags
+from model.gc.uploads import ExpiredUploads, purge_expired_uploads
 from model.manifest.candidate import judge_later, judge_next
 from model.policy import Policy
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one batch removed; `scope` is None where there was nothing to do or nobody may.
+    """What one batch removed from a repository; `scope` is None where nobody may collect it now.
 
     `stopped` says in words why nothing may be removed now, where an operator's control forbids it;
     `manifests` are (digest, subject or None), `blobs` the digests that left the repository, `blob_candidates`
@@ -42,113 +44,131 @@ class Batch:
 
 
 def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Batch:
+    """`collect_batches` of one repository."""
+    (batch,) = collect_batches([repository_id], policy=policy, limit=limit, from_ms=from_ms)
+    return batch
+
+
+def collect_batches(
+    repository_ids: Sequence[int], *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS
+) -> list[Batch]:
     """Remove at most `limit` unrecoverable tags (ended at `from_ms` or later) and all that dies with them.
 
-    One transaction and a constant number of statements: tags, then the manifests nothing uses any
-    more, then every row that follows them; their blobs become candidates.  A crash at any
-    point leaves all or nothing of it.  A second run, or two at once, find what is left or nothing.
+    One transaction and a constant number of statements, however many repositories: tags, then the manifests
+    nothing uses any more, then every row that follows them; their blobs become candidates.  One batch for
+    each repository, in the order given.  A crash at any point leaves all or nothing of it.  A second run,
+    or two at once, find what is left or nothing.
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
     with transaction():
-        scope = lock_repository(repository_id)
-        if scope is None:
-            return Batch()
-        if stopped := _find_stop(scope, policy):
-            return Batch(stopped=stopped)
-        expired = purge_expired_tags(scope, policy=policy, limit=limit, from_ms=from_ms)
-        uploads = (
-            purge_expired_uploads(scope, policy=policy, limit=limit)
-            if scope.has_uploads
-            else ExpiredUploads()
-        )
-        purged, unjudged = _purge_dead(scope, expired, policy=policy)
+        scopes, stopped = _may_collect(lock_repositories(repository_ids), policy)
+        if not scopes:
+            return [stopped.get(repository_id, Batch()) for repository_id in repository_ids]
+        expired = purge_expired_tags(scopes, policy=policy, limit=limit, from_ms=from_ms)
+        pushed = [scope for scope in scopes if scope.has_uploads]
+        uploads = purge_expired_uploads(pushed, policy=policy, limit=limit) if pushed else {}
+        purged, unjudged = _purge_dead(scopes[0].now_ms, expired, policy=policy)
         if unjudged:
-            judge_next(unjudged, now_ms=scope.now_ms)
-        blobs = settle_blobs(scope, purged.blob_ids) if purged.blob_ids else ()
-        batch = _batch(scope, expired, uploads, purged, blobs, policy)
-        if batch.rows:
-            _close(scope, batch)
-        return batch
+            judge_next(unjudged, now_ms=scopes[0].now_ms)
+        blobs = settle_blobs(scopes, purged.blob_ids)
+        batches = {
+            scope.repository_id: _batch(scope, expired, uploads, purged, blobs, policy) for scope in scopes
+        }
+        changed = [scope for scope in scopes if batches[scope.repository_id].rows]
+        if changed:
+            _close(changed, [batches[scope.repository_id] for scope in changed])
+        batches |= stopped
+        return [batches.get(repository_id, Batch()) for repository_id in repository_ids]
 
 
-def _find_stop(scope: Scope, policy: Policy) -> str:
-    if policy.ignores_holds:
-        return ""
-    return find_hold(namespace_id=scope.namespace_id, repository_id=scope.repository_id)
+def _may_collect(locked: Sequence[Scope], policy: Policy) -> tuple[list[Scope], dict[int, Batch]]:
+    """The repositories that no hold protects, and for the others why nothing may be removed."""
+    held: dict[int, str] = {}
+    if locked and not policy.ignores_holds:
+        held = find_holds({scope.repository_id: scope.namespace_id for scope in locked})
+    free = [scope for scope in locked if scope.repository_id not in held]
+    return free, {repository_id: Batch(stopped=reason) for repository_id, reason in held.items()}
 
 
-def _purge_dead(scope: Scope, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:
-    """Judge what is locked, purge the dead; and which manifests the next batch must read_manifest_uses at."""
+def _purge_dead(now_ms: int, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:
+    """Judge what is locked and purge the dead; also the manifests that the next batch must judge."""
     if not expired.locked:
         return Purged(), expired.unjudged
-    uses = read_manifest_uses(scope, expired.locked, policy=policy)
+    uses = read_manifest_uses(expired.locked, policy=policy, now_ms=now_ms)
     dead = judge(uses)
     # No tag would lead back to a referrer that only waits for its subject: its own never ends.
     waiting = {
         use.id: use.waits_until_ms
         for use in uses
-        if use.id not in dead and use.waits_until_ms and use.waits_until_ms > scope.now_ms
+        if use.id not in dead and use.waits_until_ms and use.waits_until_ms > now_ms
     }
     if waiting:
-        judge_later(scope.repository_id, waiting, now_ms=scope.now_ms)
+        judge_later(waiting, now_ms=now_ms)
     if not dead:
         return Purged(), expired.unjudged
     beyond = find_adjacent(dead) if expired.truncated else ()
-    return purge_manifests(scope, dead, policy=policy), (*expired.unjudged, *beyond)
+    return purge_manifests(dead, policy=policy, now_ms=now_ms), (*expired.unjudged, *beyond)
 
 
 def _batch(
     scope: Scope,
     expired: Expired,
-    uploads: ExpiredUploads,
+    uploads: dict[int, ExpiredUploads],
     purged: Purged,
-    blobs: tuple[str, ...],
+    blobs: dict[int, tuple[str, ...]],
     policy: Policy,
 ) -> Batch:
+    """The repository's part.  Where a limit cut the batch short, each repository of it may have more."""
+    id = scope.repository_id
+    pushed = uploads.get(id, ExpiredUploads())
+    manifests = tuple(purged.manifests.get(id, ()))
     return Batch(
         scope=scope,
-        tags=expired.tags + purged.tags,
-        manifests=purged.manifests,
-        blobs=(*blobs, *uploads.blobs),
-        blob_candidates=len(purged.blob_ids) + uploads.markers,
-        uploads=uploads.uploads,
-        rows=expired.rows + uploads.markers + uploads.uploads + purged.rows,
+        tags=expired.tags.get(id, 0) + purged.tags.get(id, 0),
+        manifests=manifests,
+        blobs=(*blobs.get(id, ()), *pushed.blobs),
+        blob_candidates=len(purged.blob_ids.get(id, ())) + pushed.markers,
+        uploads=pushed.uploads,
+        rows=expired.rows.get(id, 0) + pushed.markers + pushed.uploads + purged.rows.get(id, 0),
         reached_ms=expired.reached_ms,
-        reports=policy.security_reports and bool(purged.manifests),
-        has_more=expired.has_more or uploads.has_more or (expired.truncated and bool(purged.manifests)),
+        reports=policy.security_reports and bool(manifests),
+        has_more=expired.has_more or pushed.has_more or (expired.truncated and bool(purged.manifests)),
     )
 
 
-# FOR SHARE, and the last statement before the commit: somebody who lengthens the window either
+# FOR SHARE, and the last statement before the commit: somebody who lengthens a window either
 # committed before, is seen here, and this batch is rolled back; or waits the instant until it has committed.
+# In the order of the rows: two batches cannot wait for each other.
 _CLOSE = f"""
-WITH {events.MADE}, noted AS ({history.INSERT})
-SELECT n.removed_tag_expiration_s * 1000 AS window_ms, {events.WAKE} AS woken
-FROM "user" n WHERE n.id = %(namespace_id)s FOR SHARE
+WITH {events.MADE}, noted AS ({history.COLLECTED})
+SELECT n.id, n.removed_tag_expiration_s * 1000 AS window_ms, {events.WAKE} AS woken
+FROM "user" n WHERE n.id = ANY(%(namespaces)s) ORDER BY n.id FOR SHARE
 """
 
 
-def _close(scope: Scope, batch: Batch) -> None:
-    """History and events, in the batch's own transaction, if its recovery window is still the same."""
-    row = run_one(
+def _close(scopes: Sequence[Scope], batches: Sequence[Batch]) -> None:
+    """History and events, in the batch's own transaction, if the recovery windows are still the same."""
+    made = [
+        event for scope, batch in zip(scopes, batches, strict=True) for event in _new_events(scope, batch)
+    ]
+    rows = run(
         _CLOSE,
         {
-            "namespace_id": scope.namespace_id,
-            **events.parameters(
-                _new_events(scope, batch), repository_id=scope.repository_id, now_ms=scope.now_ms
-            ),
-            **history.parameters(
-                "collect",
-                started_ms=scope.now_ms,
-                repository_id=scope.repository_id,
-                tags=batch.tags,
-                manifests=len(batch.manifests),
-                rows=batch.rows,
-            ),
+            "namespaces": IntArray({scope.namespace_id for scope in scopes}),
+            **events.parameters(made, now_ms=scopes[0].now_ms),
+            "collected": IntArray(scope.repository_id for scope in scopes),
+            "removed_tags": IntArray(batch.tags for batch in batches),
+            "removed_manifests": IntArray(len(batch.manifests) for batch in batches),
+            "removed_rows": IntArray(batch.rows for batch in batches),
         },
     )
-    if row is None or row.window_ms > scope.window_ms:
-        raise Contended("The recovery window was lengthened while a batch ran.", repository=scope.full_name)
+    windows_ms = {row.id: row.window_ms for row in rows}
+    for scope in scopes:
+        window_ms = windows_ms.get(scope.namespace_id)
+        if window_ms is None or window_ms > scope.window_ms:
+            raise Contended(
+                "The recovery window was lengthened while a batch ran.", repository=scope.full_name
+            )
 
 
 def _new_events(scope: Scope, batch: Batch) -> list[events.NewEvent]:
@@ -158,12 +178,13 @@ def _new_events(scope: Scope, batch: Batch) -> list[events.NewEvent]:
         "repository_id": scope.repository_id,
     }
     counts = {"tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows}
-    told = [events.NewEvent(events.REPOSITORY_COLLECTED, scope.full_name, {**about, **counts})]
+    id = scope.repository_id
+    told = [events.NewEvent(events.REPOSITORY_COLLECTED, scope.full_name, {**about, **counts}, id)]
     if batch.manifests:
         items = [
             {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
             for digest, subject in batch.manifests
         ]
         data = {**about, "blobs": batch.blobs, "items": items}
-        told.insert(0, events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data))
+        told.insert(0, events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data, id))
     return told

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute
 from model.db.prepared import run
 
-# One row, with the parameters that `parameters` gives.
-INSERT = f"""
-INSERT INTO dredge_collection
-    (stage, repository_id, started_ms, finished_ms, tags, manifests, objects, rows, bytes)
-VALUES (%(stage)s, nullif(%(repository_id)s, 0), %(started_ms)s, {NOW_MS_SQL},
-        %(tags)s, %(manifests)s, %(objects)s, %(rows)s, %(bytes)s)
+# One row for each repository of a batch, with the parameters `collected`, `removed_tags`,
+# `removed_manifests` and `removed_rows` (arrays in one order) and `now_ms`, when the batch began.
+COLLECTED = f"""
+INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests, rows)
+SELECT 'collect', r.id, %(now_ms)s, {NOW_MS_SQL}, r.tags, r.manifests, r.rows
+FROM unnest(%(collected)s, %(removed_tags)s, %(removed_manifests)s, %(removed_rows)s)
+    AS r (id, tags, manifests, rows)
 """
 
-
-def parameters(
-    stage: str,
-    *,
-    started_ms: int,
-    repository_id: int | None = None,
-    tags: int = 0,
-    manifests: int = 0,
-    objects: int = 0,
-    rows: int = 0,
-    bytes: int = 0,
-) -> dict[str, Any]:
-    """The parameters of `INSERT`."""
-    return {
-        "stage": stage,
-        "repository_id": repository_id or 0,
-        "started_ms": started_ms,
-        "tags": tags,
-        "manifests": manifests,
-        "objects": objects,
-        "rows": rows,
-        "bytes": bytes,
-    }
+_ERASED = f"""
+INSERT INTO dredge_collection (stage, started_ms, finished_ms, objects, bytes)
+VALUES ('erase', %(started_ms)s, {NOW_MS_SQL}, %(objects)s, %(bytes)s)
+"""
 
 
 def record_erasing(*, started_ms: int, objects: int, bytes: int) -> None:
     """Tell of erased objects, in the transaction that settles their tombstones."""
-    run(INSERT, parameters("erase", started_ms=started_ms, objects=objects, bytes=bytes))
+    run(_ERASED, {"started_ms": started_ms, "objects": objects, "bytes": bytes})
 
 
 def prune_history(*, before_ms: int, limit: int) -> int:

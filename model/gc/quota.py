@@ -2,70 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from model.db.connection import IntArray
-from model.db.prepared import run_one
+from model.db.prepared import run, run_one
 from model.gc.repository_lock import Scope
 
 # Safe against a push or another collection of the namespace: whoever changes what a scope refers
 # to takes these rows first and looks afterwards, in a statement of its own, so that of two who
-# drop the last two references exactly one sees that nothing is left.
+# drop the last two references exactly one sees that nothing is left.  Repositories before
+# namespaces, each in the order of their rows: two batches cannot wait for each other.
 _LOCK_QUOTA = """
-SELECT (SELECT id FROM quotarepositorysize WHERE repository_id = %(repository_id)s
-        FOR UPDATE) AS repository_quota,
-       (SELECT id FROM quotanamespacesize WHERE namespace_user_id = %(namespace_id)s
-        FOR UPDATE) AS namespace_quota
+SELECT ARRAY(SELECT id FROM quotarepositorysize WHERE repository_id = ANY(%(repositories)s)
+             ORDER BY id FOR UPDATE) AS repository_quotas,
+       ARRAY(SELECT id FROM quotanamespacesize WHERE namespace_user_id = ANY(%(namespaces)s)
+             ORDER BY id FOR UPDATE) AS namespace_quotas
 """
 
 # A base layer has a hundred thousand references: a few of them are looked at first, and only where
 # that does not decide is every repository of the namespace asked, each by one index probe.
 _LEFT = """
 WITH unused AS MATERIALIZED (
-    SELECT lost.id FROM unnest(%(blobs)s) AS lost (id)
+    SELECT lost.repository_id, lost.namespace_id, lost.blob_id, lost.has_quota
+    FROM unnest(%(lost_from)s, %(lost_by)s, %(lost)s, %(has_quota)s)
+        AS lost (repository_id, namespace_id, blob_id, has_quota)
     WHERE NOT EXISTS (SELECT FROM manifestblob o
-                      WHERE o.repository_id = %(repository_id)s AND o.blob_id = lost.id OFFSET 0)
+                      WHERE o.repository_id = lost.repository_id AND o.blob_id = lost.blob_id OFFSET 0)
 ), left_repository AS MATERIALIZED (
-    SELECT b.id, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size
-    FROM unused u JOIN imagestorage b ON b.id = u.id
+    SELECT u.repository_id, u.namespace_id, u.has_quota > 0 AS has_quota, b.id,
+           b.content_checksum AS digest, coalesce(b.image_size, 0) AS size
+    FROM unused u JOIN imagestorage b ON b.id = u.blob_id
 ), left_namespace AS MATERIALIZED (
-    SELECT l.id, l.size FROM left_repository l
+    SELECT l.namespace_id, l.size
+    FROM (SELECT DISTINCT namespace_id, id, size FROM left_repository WHERE has_quota) l
     CROSS JOIN LATERAL (
         SELECT count(*) AS looked, count(r.id) AS ours
         FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 8) o
-        LEFT JOIN repository r ON r.id = o.repository_id AND r.namespace_user_id = %(namespace_id)s) near
-    WHERE %(has_quota)s AND near.ours = 0
+        LEFT JOIN repository r ON r.id = o.repository_id AND r.namespace_user_id = l.namespace_id) near
+    WHERE near.ours = 0
       AND (near.looked < 8 OR NOT EXISTS (
           SELECT FROM repository r CROSS JOIN LATERAL (
               SELECT FROM manifestblob o
               WHERE o.repository_id = r.id AND o.blob_id = l.id LIMIT 1) used
-          WHERE r.namespace_user_id = %(namespace_id)s OFFSET 0))
+          WHERE r.namespace_user_id = l.namespace_id OFFSET 0))
 ), repository_quota AS (
-    UPDATE quotarepositorysize
-    SET size_bytes = greatest(0, size_bytes - (SELECT coalesce(sum(size), 0) FROM left_repository))
-    WHERE repository_id = %(repository_id)s AND %(has_quota)s
+    UPDATE quotarepositorysize q SET size_bytes = greatest(0, q.size_bytes - freed.size)
+    FROM (SELECT repository_id, sum(size) AS size FROM left_repository WHERE has_quota GROUP BY 1) freed
+    WHERE q.repository_id = freed.repository_id
 ), namespace_quota AS (
-    UPDATE quotanamespacesize
-    SET size_bytes = greatest(0, size_bytes - (SELECT coalesce(sum(size), 0) FROM left_namespace))
-    WHERE namespace_user_id = %(namespace_id)s AND %(has_quota)s
+    UPDATE quotanamespacesize q SET size_bytes = greatest(0, q.size_bytes - freed.size)
+    FROM (SELECT namespace_id, sum(size) AS size FROM left_namespace GROUP BY 1) freed
+    WHERE q.namespace_user_id = freed.namespace_id
 )
-SELECT ARRAY(SELECT digest FROM left_repository WHERE digest IS NOT NULL ORDER BY digest) AS digests
+SELECT repository_id, array_agg(digest ORDER BY digest) AS digests
+FROM left_repository WHERE digest IS NOT NULL GROUP BY 1
 """
 
 
-def settle_blobs(scope: Scope, blob_ids: Iterable[int]) -> tuple[str, ...]:
-    """Subtract from the quota what the repository and the namespace no longer refer to.
+def settle_blobs(
+    scopes: Sequence[Scope], blob_ids: Mapping[int, Sequence[int]]
+) -> dict[int, tuple[str, ...]]:
+    """Subtract from the quotas what repositories and namespaces no longer refer to.
 
-    Call it after the purge, in its transaction and shortly before its end: the namespace's row
-    is everybody's.  Returns the digests that left the repository.  Quota rows that are not there
-    are not made.  Not repeatable: the purge that lost the references is what makes it happen once.
+    `blob_ids` are those whose references a purge removed, by repository.  Call it after the purge, in its
+    transaction and shortly before its end: the namespace's row is everybody's.  Returns the digests that
+    left each repository.  Quota rows that are not there are not made.  Not repeatable: the purge that lost
+    the references is what makes it happen once.
     """
-    params = {
-        "repository_id": scope.repository_id,
-        "namespace_id": scope.namespace_id,
-        "blobs": IntArray(blob_ids),
-        "has_quota": scope.has_quota,
-    }
-    if scope.has_quota:
-        run_one(_LOCK_QUOTA, params)
-    return tuple(run_one(_LEFT, params).digests)
+    lost = [(scope, blob_id) for scope in scopes for blob_id in blob_ids.get(scope.repository_id, ())]
+    if not lost:
+        return {}
+    counted = [scope for scope in scopes if scope.has_quota and scope.repository_id in blob_ids]
+    if counted:
+        run_one(
+            _LOCK_QUOTA,
+            {
+                "repositories": IntArray(scope.repository_id for scope in counted),
+                "namespaces": IntArray({scope.namespace_id for scope in counted}),
+            },
+        )
+    rows = run(
+        _LEFT,
+        {
+            "lost_from": IntArray(scope.repository_id for scope, _ in lost),
+            "lost_by": IntArray(scope.namespace_id for scope, _ in lost),
+            "lost": IntArray(blob_id for _, blob_id in lost),
+            "has_quota": IntArray(int(scope.has_quota) for scope, _ in lost),
+        },
+    )
+    return {row.repository_id: tuple(row.digests) for row in rows}

@@ -16,10 +16,11 @@ def judge_next(manifest_ids: Iterable[int], *, now_ms: int) -> None:
     )
 
 
-def judge_later(repository_id: int, due: Mapping[int, int], *, now_ms: int) -> None:
+def judge_later(due: Mapping[int, int], *, now_ms: int) -> None:
     """Have manifests judged from an instant on, as {id: milliseconds}; duplicates are harmless."""
     execute(
         "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
-        " SELECT %s, w.id, %s, w.due_ms FROM unnest(%s, %s) AS w (id, due_ms)",
-        (repository_id, now_ms, IntArray(due), BigIntArray(due.values())),
+        " SELECT m.repository_id, m.id, %s, w.due_ms FROM unnest(%s, %s) AS w (id, due_ms)"
+        " JOIN manifest m ON m.id = w.id",
+        (now_ms, IntArray(due), BigIntArray(due.values())),
     )

@@ -62,7 +62,7 @@ def create_manifest(
         link_children(repository_id, manifest_id, children)
         if new and not subject_known and policy.referrers == "cascade":
             # No tag would lead a collection there: the referrer's own never ends.
-            judge_later(repository_id, {manifest_id: now_ms + policy.referrer_grace_ms}, now_ms=now_ms)
+            judge_later({manifest_id: now_ms + policy.referrer_grace_ms}, now_ms=now_ms)
         if protect or document.subject:
             _protect(repository_id, manifest_id, document, policy, now_ms)
     subject = document.subject.digest if document.subject else None

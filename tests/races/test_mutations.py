@@ -61,8 +61,8 @@ def test_without_the_row_lock_a_tagged_manifest_is_lost(
     race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Manifests judged without being locked: a tag that comes between judgement and deletion goes with it."""
-    locks = "m.repository_id = %(repository_id)s\n    FOR UPDATE SKIP LOCKED\n)"
-    without(monkeypatch, expire, "_EXPIRE", locks, "m.repository_id = %(repository_id)s\n)")
+    locks = "m.repository_id = ANY(%(repositories)s)\n    FOR UPDATE SKIP LOCKED\n)"
+    without(monkeypatch, expire, "_EXPIRE", locks, "m.repository_id = ANY(%(repositories)s)\n)")
     image = race.have(race.image(race.layer("loose")))
     columns = {"repository_id": race.world.repository_id, "manifest_id": image, "created_ms": 1}
     race.world.insert("dredge_manifest_candidate", **columns)
@@ -74,8 +74,8 @@ def test_where_blobs_are_judged_before_they_are_recorded_two_collections_leak_on
 ) -> None:
     """Each of two collections sees the other's reference, and neither records the blob."""
     used = "WHERE NOT EXISTS (SELECT FROM manifestblob o WHERE o.blob_id = lost.blob_id"
-    judged = f"FROM lost {used} AND o.manifest_id <> ALL(%(dead)s))\n)\nSELECT"
-    without(monkeypatch, purge, "_PURGE", "FROM lost\n)\nSELECT", judged)
+    judged = f"FROM lost {used} AND o.manifest_id <> ALL(%(dead)s))\n), counted"
+    without(monkeypatch, purge, "_PURGE", "FROM lost\n), counted", judged)
     shared, other = race.layer("shared"), race.world.repository()
     gone_tag(race.world, race.have(race.image(shared)))
     gone_tag(race.world, race.have(race.image(shared), other))

@@ -10,7 +10,7 @@ from typing import Any
 from model import registry
 from model.blob import mount_blob
 from model.db.clock import now_ms
-from model.gc.collect import collect_batch
+from model.gc.collect import collect_batch, collect_batches
 from model.gc.review import review_batch
 from model.manifest import create_manifest
 from model.policy import DEFAULT, Policy
@@ -92,6 +92,15 @@ class RaceActors:
 
         def work() -> None:
             collect_batch(where, policy=self.policy, limit=limit)
+
+        return work
+
+    def collect_together(self, *repositories: int, limit: int = LIMIT) -> Callable[[], None]:
+        """One batch of several repositories in one transaction."""
+        wanted = [int(repository) for repository in repositories]
+
+        def work() -> None:
+            collect_batches(wanted, policy=self.policy, limit=limit)
 
         return work
 

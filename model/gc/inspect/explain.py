@@ -91,7 +91,7 @@ def _manifest(scope: Scope, manifest_id: int, digest: str, policy: Policy) -> Ex
     plan = plan_repository(scope.repository_id, policy=policy)
     if plan is not None and manifest_id in plan.manifest_ids:
         return Explanation("manifest", digest, False, ("goes with the next collection", *reasons))
-    if manifest_id in judge(read_manifest_uses(scope, [manifest_id], policy=policy)):
+    if manifest_id in judge(read_manifest_uses([manifest_id], policy=policy, now_ms=scope.now_ms)):
         reasons.insert(0, "nothing uses it, but no tag led here: dredge sweep will find it")
         return Explanation("manifest", digest, False, tuple(reasons))
     return Explanation("manifest", digest, True, tuple(reasons))

@@ -1,10 +1,11 @@
-"""Which of the locked manifests are dead: one read_manifest_uses at the database, then a pure judgement."""
+"""Which of the locked manifests are dead: one look at the database, then a pure judgement."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from model.db.connection import IntArray
 from model.db.prepared import run
@@ -21,10 +22,7 @@ TAG_COUNTS = """
                          WHERE s.repository_id = m.repository_id AND s.digest = m.subject)))
 """
 
-_LOOK = f"""
-SELECT m.id,
-       EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}
-              AND (%(foresee)s AND {UNRECOVERABLE}) IS NOT TRUE) AS tagged,
+_USES = """
        ARRAY(SELECT c.manifest_id FROM manifestchild c WHERE c.child_manifest_id = m.id) AS parents,
        CASE WHEN %(cascade)s
             THEN ARRAY(SELECT s.id FROM manifest s
@@ -40,6 +38,10 @@ SELECT m.id,
 FROM manifest m WHERE m.id = ANY(%(ids)s)
 """
 
+_TAGGED = f"EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}"
+_READ = f"SELECT m.id, {_TAGGED}) AS tagged, {_USES}"
+_FORESEE = f"SELECT m.id, {_TAGGED} AND ({UNRECOVERABLE}) IS NOT TRUE) AS tagged, {_USES}"
+
 
 @dataclass(frozen=True)
 class ManifestUse:
@@ -54,24 +56,29 @@ class ManifestUse:
     waits_until_ms: int | None = None
 
 
-def read_manifest_uses(
-    scope: Scope, manifest_ids: Sequence[int], *, policy: Policy, foresee: bool = False
-) -> list[ManifestUse]:
-    """Read the uses of the given manifests, in one statement; changes nothing.
+def read_manifest_uses(manifest_ids: Sequence[int], *, policy: Policy, now_ms: int) -> list[ManifestUse]:
+    """Read the uses of the given manifests, of one repository or several, in one statement; changes nothing.
 
     Its own statement on purpose: after the locks are taken it sees what committed meanwhile.
-    With `foresee`, tags that are unrecoverable but still there count as gone.
     """
-    rows = run(
-        _LOOK,
-        {
-            "ids": IntArray(manifest_ids),
-            "cascade": policy.referrers == "cascade",
-            "grace_ms": policy.referrer_grace_ms,
-            "foresee": foresee,
-            **unrecoverable_params(scope, policy),
-        },
-    )
+    return _uses(run(_READ, {"now_ms": now_ms, **_parameters(manifest_ids, policy)}))
+
+
+def foresee_manifest_uses(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy) -> list[ManifestUse]:
+    """The same for one repository, where tags that are unrecoverable but still there count as gone."""
+    params = {**unrecoverable_params(scope, policy), **_parameters(manifest_ids, policy)}
+    return _uses(run(_FORESEE, params))
+
+
+def _parameters(manifest_ids: Sequence[int], policy: Policy) -> dict[str, Any]:
+    return {
+        "ids": IntArray(manifest_ids),
+        "cascade": policy.referrers == "cascade",
+        "grace_ms": policy.referrer_grace_ms,
+    }
+
+
+def _uses(rows: Iterable[Any]) -> list[ManifestUse]:
     return [ManifestUse(row.id, row.tagged, (*row.parents, *row.linked), row.waits_until_ms) for row in rows]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model.db.connection import IntArray, fetch
 from model.db.prepared import run_one
-from model.gc.repository_lock import Scope
 from model.policy import Policy
 
 # Safe: every manifest in %(dead)s is locked FOR UPDATE and was judged unused after the lock was
@@ -15,84 +14,92 @@ from model.policy import Policy
 # recorded as candidates without looking: whether one is still used is decided by the review.
 _PURGE = """
 WITH hidden AS (
-    DELETE FROM tag t WHERE t.manifest_id = ANY(%(dead)s) RETURNING t.id
+    DELETE FROM tag t WHERE t.manifest_id = ANY(%(dead)s) RETURNING t.id, t.repository_id
 ), unlinked AS (
     UPDATE tag SET linked_tag_id = NULL
     WHERE linked_tag_id = ANY(ARRAY(SELECT id FROM hidden)) AND id <> ALL(ARRAY(SELECT id FROM hidden))
 ), notified AS (
     DELETE FROM tagnotificationsuccess s
-    WHERE s.tag_id = ANY(ARRAY(SELECT id FROM hidden)) RETURNING 1
+    WHERE s.tag_id = ANY(ARRAY(SELECT id FROM hidden))
+    RETURNING (SELECT t.repository_id FROM tag t WHERE t.id = s.tag_id) AS repository_id
 ), children AS (
     -- A dead manifest's parents are dead too, so this takes every row that names it as a child.
-    DELETE FROM manifestchild c WHERE c.manifest_id = ANY(%(dead)s) RETURNING 1
+    DELETE FROM manifestchild c WHERE c.manifest_id = ANY(%(dead)s) RETURNING c.repository_id
 ), blobs AS (
-    DELETE FROM manifestblob b WHERE b.manifest_id = ANY(%(dead)s) RETURNING b.blob_id
+    DELETE FROM manifestblob b WHERE b.manifest_id = ANY(%(dead)s) RETURNING b.blob_id, b.repository_id
 ), labelled AS (
-    DELETE FROM manifestlabel l WHERE l.manifest_id = ANY(%(dead)s) RETURNING l.label_id
+    DELETE FROM manifestlabel l WHERE l.manifest_id = ANY(%(dead)s) RETURNING l.label_id, l.repository_id
+), unused AS MATERIALIZED (
+    SELECT d.label_id, d.repository_id FROM (
+        SELECT label_id, min(repository_id) AS repository_id, count(*) AS uses FROM labelled GROUP BY 1) d
+    WHERE d.uses = (SELECT count(*) FROM manifestlabel o WHERE o.label_id = d.label_id)
 ), labels AS (
-    -- Those whose every use was among the rows just deleted.
-    DELETE FROM label l WHERE l.id = ANY(ARRAY(
-        SELECT d.label_id FROM (SELECT label_id, count(*) AS uses FROM labelled GROUP BY 1) d
-        WHERE d.uses = (SELECT count(*) FROM manifestlabel o WHERE o.label_id = d.label_id)))
-    RETURNING 1
+    -- Safe: every use of these was among the rows just deleted.
+    DELETE FROM label l WHERE l.id = ANY(ARRAY(SELECT label_id FROM unused))
 ), scanned AS (
-    DELETE FROM manifestsecuritystatus s WHERE s.manifest_id = ANY(%(dead)s) RETURNING s.manifest_id
+    DELETE FROM manifestsecuritystatus s WHERE s.manifest_id = ANY(%(dead)s)
+    RETURNING s.manifest_id, s.repository_id
 ), gone AS (
-    DELETE FROM manifest m WHERE m.id = ANY(%(dead)s) RETURNING m.id, m.digest, m.subject
+    DELETE FROM manifest m WHERE m.id = ANY(%(dead)s) RETURNING m.id, m.repository_id, m.digest, m.subject
 ), unpulled AS (
     DELETE FROM manifestpullstatistics p
-    WHERE p.repository_id = %(repository_id)s AND p.manifest_digest = ANY(ARRAY(SELECT digest FROM gone))
-    RETURNING 1
+    WHERE p.id = ANY(ARRAY(
+        SELECT q.id FROM gone g CROSS JOIN LATERAL (
+            SELECT q.id FROM manifestpullstatistics q
+            WHERE q.repository_id = g.repository_id AND q.manifest_digest = g.digest OFFSET 0) q))
+    RETURNING p.repository_id
 ), reports AS (
     INSERT INTO dredge_report_debt (digest, created_ms, due_ms)
     SELECT g.digest, %(now_ms)s, %(now_ms)s FROM gone g
     WHERE %(security_reports)s AND g.id IN (SELECT manifest_id FROM scanned)
 ), lost AS MATERIALIZED (
-    SELECT DISTINCT blob_id FROM blobs
+    SELECT DISTINCT repository_id, blob_id FROM blobs
 ), candidates AS (
     INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)
-    SELECT blob_id, %(repository_id)s, %(now_ms)s FROM lost
+    SELECT blob_id, repository_id, %(now_ms)s FROM lost
+), counted AS (
+    SELECT repository_id, sum(tag) AS tags, count(*) AS rows FROM (
+        SELECT repository_id, 1 AS tag FROM hidden UNION ALL SELECT repository_id, 0 FROM notified
+        UNION ALL SELECT repository_id, 0 FROM children UNION ALL SELECT repository_id, 0 FROM blobs
+        UNION ALL SELECT repository_id, 0 FROM labelled UNION ALL SELECT repository_id, 0 FROM unused
+        UNION ALL SELECT repository_id, 0 FROM scanned UNION ALL SELECT repository_id, 0 FROM gone
+        UNION ALL SELECT repository_id, 0 FROM unpulled) removed
+    GROUP BY 1
 )
-SELECT (SELECT count(*) FROM hidden) AS tags,
-       (SELECT count(*) FROM hidden) + (SELECT count(*) FROM notified) + (SELECT count(*) FROM children)
-           + (SELECT count(*) FROM blobs) + (SELECT count(*) FROM labelled) + (SELECT count(*) FROM labels)
-           + (SELECT count(*) FROM scanned) + (SELECT count(*) FROM gone)
-           + (SELECT count(*) FROM unpulled) AS rows,
-       (SELECT coalesce(json_agg(json_build_array(digest, subject)), '[]') FROM gone) AS manifests,
-       ARRAY(SELECT blob_id FROM lost) AS blobs
+SELECT (SELECT json_agg(json_build_array(repository_id, tags, rows)) FROM counted) AS removed,
+       (SELECT json_agg(json_build_array(repository_id, digest, subject)) FROM gone) AS manifests,
+       l.repositories, l.blobs
+FROM (SELECT array_agg(repository_id) AS repositories, array_agg(blob_id) AS blobs FROM lost) l
 """
 
 
 @dataclass(frozen=True)
 class Purged:
-    """The outcome of one `purge_manifests`; `manifests` are (digest, subject or None)."""
+    """What `purge_manifests` removed, by repository; `manifests` are (digest, subject or None)."""
 
-    manifests: tuple[tuple[str, str | None], ...] = ()
-    blob_ids: tuple[int, ...] = ()
-    tags: int = 0
-    rows: int = 0
+    manifests: dict[int, list[tuple[str, str | None]]] = field(default_factory=dict)
+    blob_ids: dict[int, list[int]] = field(default_factory=dict)
+    tags: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, int] = field(default_factory=dict)
 
 
-def purge_manifests(scope: Scope, dead: Iterable[int], *, policy: Policy) -> Purged:
+def purge_manifests(dead: Iterable[int], *, policy: Policy, now_ms: int) -> Purged:
     """Delete dead manifests with every row that follows them; their blobs become candidates.
 
-    One statement whatever their number.  A second run deletes nothing.
+    One statement whatever their number and that of their repositories.  A second run deletes nothing.
     """
     found = run_one(
         _PURGE,
-        {
-            "dead": IntArray(dead),
-            "repository_id": scope.repository_id,
-            "now_ms": scope.now_ms,
-            "security_reports": policy.security_reports,
-        },
+        {"dead": IntArray(dead), "now_ms": now_ms, "security_reports": policy.security_reports},
     )
-    return Purged(
-        manifests=tuple((digest, subject) for digest, subject in found.manifests),
-        blob_ids=tuple(found.blobs),
-        tags=found.tags,
-        rows=found.rows,
-    )
+    purged = Purged()
+    for repository_id, digest, subject in found.manifests or ():
+        purged.manifests.setdefault(repository_id, []).append((digest, subject))
+    for repository_id, blob_id in zip(found.repositories or (), found.blobs or (), strict=True):
+        purged.blob_ids.setdefault(repository_id, []).append(blob_id)
+    for repository_id, tags, rows in found.removed or ():
+        purged.tags[repository_id], purged.rows[repository_id] = tags, rows
+    return purged
 
 
 _NEIGHBOURS = """

@@ -10,7 +10,7 @@ from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.errors import BadDigest, Contended, NoSuchRepository, NoSuchUpload
 from model.gc.repository_lock import read_repository
-from model.gc.tags import purge_expired_uploads
+from model.gc.uploads import purge_expired_uploads
 from model.policy import DEFAULT
 from model.upload import Upload, begin_upload, end_upload, find_upload
 from tests.support.world import World
@@ -109,7 +109,7 @@ def test_the_collection_finds_every_chunk_of_an_abandoned_upload(world: World, s
     execute("UPDATE blobupload SET created = '2001-01-01' WHERE id = ANY(%s)", ([upload.id, quays],))
     scope = read_repository(world.repository_id)
     assert scope is not None
-    purge_expired_uploads(scope, policy=DEFAULT, limit=10)
+    purge_expired_uploads([scope], policy=DEFAULT, limit=10)
     assert [row.id for row in fetch("SELECT id FROM blobupload")] == [young.id]
     assert set(upload.paths) < tombstones()
     assert tombstones() - set(upload.paths) == {
