@@ -78,6 +78,7 @@ def _every(seconds: float, task: str) -> dict[str, object]:
 
 beat_schedule = {
     "find": _every(settings.scan_interval_s, routes.FIND),
+    "purges": _every(settings.purge_interval_s, routes.FIND_PURGES),
     "review": _every(settings.scan_interval_s, routes.REVIEW),
     "erase": _every(settings.scan_interval_s, routes.ERASE),
     "reports": _every(max(5.0, settings.scan_interval_s), routes.REPORTS),

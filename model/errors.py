@@ -77,6 +77,10 @@ class NotRestorable(RegistryError):
     """The tag's recovery window has closed, or it never pointed at that manifest."""
 
 
+class NameTaken(RegistryError):
+    """The name belongs to something else."""
+
+
 class FeatureDisabled(RegistryError):
     """This operation is switched off by configuration."""
 

@@ -52,6 +52,13 @@ def parse_repository(text: str) -> RepositoryName:
     return RepositoryName(namespace, name)
 
 
+def parse_namespace(text: str) -> str:
+    """A namespace's name.  Raises `BadInput`."""
+    if not _fits(_NAMESPACE, _whole(text)):
+        raise BadInput(f"{_shown(text)} is not a namespace: write its name")
+    return text
+
+
 def parse_tag(text: str) -> TagName:
     """`namespace/name:tag`.  Raises `BadInput`."""
     repository, separator, tag = _whole(text).rpartition(":")

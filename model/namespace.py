@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.db.connection import execute, fetch, fetch_one
-from model.errors import BadInput, NoSuchNamespace
+from model.errors import BadInput, NameTaken, NoSuchNamespace
 
 _SELECT = (
     'SELECT u.id, u.username AS name, u.removed_tag_expiration_s * 1000 AS window_ms, u.enabled FROM "user" u'
 )
+
+# A deleted namespace keeps its name until it is purged: restoring it must find the name free.
+_KEPT_NAME = "SELECT FROM deletednamespace d WHERE d.original_username = %s"
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,26 @@ def ensure(name: str, *, window_s: int | None = None) -> Namespace:
     """The namespace of that name, made as an organisation where it is missing.
 
     One statement decides who makes it, so that two callers at once get the same row.
-    `window_s` is used only by the call that makes it; repeating the call changes nothing.
+    `window_s` is used only by the call that makes it; repeating the call changes nothing.  Raises
+    `NameTaken` while a deleted namespace of that name can still be restored.
     """
     found = get(name)
     if found is None:
         execute(
             'INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,'
             " invalid_login_attempts, last_invalid_login, enabled, removed_tag_expiration_s, creation_date)"
-            " VALUES (%s, %s, %s, true, true, false, false, 0, now() AT TIME ZONE 'UTC', true,"
-            " coalesce(%s, 1209600), now() AT TIME ZONE 'UTC') ON CONFLICT (username) DO NOTHING",
+            " SELECT %s, %s, %s, true, true, false, false, 0, now() AT TIME ZONE 'UTC', true,"
+            " coalesce(%s, 1209600), now() AT TIME ZONE 'UTC'"
+            f" WHERE NOT EXISTS ({_KEPT_NAME}) ON CONFLICT (username) DO NOTHING",
             # An organisation has no address of its own, and the column is unique: Quay writes a uuid, too.
-            (str(uuid.uuid4()), name, str(uuid.uuid4()), window_s),
+            (str(uuid.uuid4()), name, str(uuid.uuid4()), window_s, name),
         )
         found = get(name)
+    if found is None and fetch_one(_KEPT_NAME, (name,)) is not None:
+        raise NameTaken(
+            "A deleted namespace has this name until it is purged: restore it, or choose another name",
+            namespace=name,
+        )
     if found is None:
         raise NoSuchNamespace(namespace=name)
     return found

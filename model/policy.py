@@ -31,6 +31,7 @@ class Policy:
     security_reports: bool = False
     erase_grace_ms: int = 0
     ignores_holds: bool = False
+    purge_grace_ms: int = WEEK_MS
 
     @property
     def protects_immutable(self) -> bool:

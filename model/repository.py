@@ -10,7 +10,7 @@ from typing import Any
 from model.db.connection import IntArray, execute, fetch, fetch_one
 from model.db.prepared import run_one
 from model.db.tables import RepositoryState
-from model.errors import NoSuchRepository
+from model.errors import NameTaken, NoSuchRepository
 
 _SELECT = (
     "SELECT r.id, r.name, u.id AS namespace_id, u.username AS namespace, k.name AS kind,"
@@ -21,6 +21,12 @@ _SELECT = (
     " JOIN visibility v ON v.id = r.visibility_id"
 )
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
+
+# A deleted repository keeps its name until it is purged: restoring it must find the name free.
+_KEPT_NAME = """
+SELECT FROM deletedrepository d JOIN repository r ON r.id = d.repository_id
+WHERE r.namespace_user_id = %s AND d.original_name = %s
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ def ensure(
     """The image repository of that name, made where it is missing.
 
     The unique index decides who makes it, so that two callers at once get the same row.
-    `visibility` is used only by the call that makes it; repeating the call changes nothing.
+    `visibility` is used only by the call that makes it; repeating the call changes nothing.  Raises
+    `NameTaken` while a deleted repository of that name can still be restored.
     """
     found = _by_namespace(namespace_id, name)
     if found is None:
@@ -80,10 +87,15 @@ def ensure(
             "INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token,"
             " kind_id, trust_enabled, state) SELECT %s, %s, v.id, %s, %s, k.id, false, 0"
             " FROM visibility v, repositorykind k WHERE v.name = %s AND k.name = 'image'"
-            " ON CONFLICT (namespace_user_id, name) DO NOTHING",
-            (namespace_id, name, description, str(uuid.uuid4()), visibility),
+            f" AND NOT EXISTS ({_KEPT_NAME}) ON CONFLICT (namespace_user_id, name) DO NOTHING",
+            (namespace_id, name, description, str(uuid.uuid4()), visibility, namespace_id, name),
         )
         found = _by_namespace(namespace_id, name)
+    if found is None and fetch_one(_KEPT_NAME, (namespace_id, name)) is not None:
+        raise NameTaken(
+            "A deleted repository has this name until it is purged: restore it, or choose another name",
+            repository=name,
+        )
     if found is None:
         raise NoSuchRepository(
             "The repository is marked for deletion, or its visibility is not one the registry knows",

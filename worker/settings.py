@@ -107,6 +107,14 @@ class Settings:
     erase_rate: int = setting(
         0, number(0, 1_000_000), "objects erased per second and process at most; 0: as fast as storage goes"
     )
+    purge_grace_s: int = setting(
+        7 * _DAY_S,
+        _number(0, 3650 * _DAY_S),
+        "how long a deleted repository or namespace can be restored before it is purged, seconds",
+    )
+    purge_interval_s: float = setting(
+        60.0, _number(0.2, _DAY_S, float), "seconds between looks for deleted repositories to purge"
+    )
     sweep_interval_s: float = setting(
         21_600.0, number(1, 365 * _DAY_S, float), "seconds between sweeps for garbage without a trace"
     )
@@ -183,4 +191,5 @@ class Settings:
             push_ttl_ms=self.push_ttl_s * 1000,
             security_reports=bool(self.clair_url),
             erase_grace_ms=self.erase_grace_s * 1000,
+            purge_grace_ms=self.purge_grace_s * 1000,
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from model.registry.arguments import find_repository
+from model.registry.arguments import checked_id, find_repository
 from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import background_threads, routes, signals
 from worker.broker.connection import BrokerUnavailable
-from worker.jobs import collect, due, erase, reports, review, scan, tags
+from worker.jobs import collect, due, erase, purge, reports, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
 from worker.jobs.context import JobContext
@@ -53,6 +53,38 @@ def garbage_collect_repo(repository: int | str) -> dict[str, Any]:
     else:
         due.remember_next(box, repository_id)
     return asdict(collected)
+
+
+@application.task(name=routes.FIND_PURGES, max_retries=0)
+def find_purges() -> None:
+    """Enqueue the purge of each deleted repository and namespace whose grace is over."""
+    try:
+        purge.enqueue_purges(_box())
+    except BrokerUnavailable as error:
+        log.warning("purge.gave_up", error=str(error))
+
+
+@application.task(name=routes.PURGE_REPOSITORY, ignore_result=False)
+def purge_repository(repository_id: int) -> dict[str, Any]:
+    """Purge one deleted repository, given by id; what one turn deleted."""
+    checked_id(repository_id, "repository")
+    box = _box(started=f"purge:{repository_id}")
+    purged = purge.purge_repository(box, repository_id, budget_s=box.settings.task_budget_s)
+    metrics.freed(tags=purged.tags, manifests=purged.manifests)
+    if purged.has_more:
+        box.queue.purge([repository_id])
+    return asdict(purged)
+
+
+@application.task(name=routes.PURGE_NAMESPACE, ignore_result=False)
+def purge_namespace(namespace_id: int) -> dict[str, Any]:
+    """Purge one deleted namespace, given by id; what one turn did."""
+    checked_id(namespace_id, "namespace")
+    box = _box(started=f"purge-namespace:{namespace_id}")
+    purged = purge.purge_namespace(box, namespace_id, budget_s=box.settings.task_budget_s)
+    if purged.has_more:
+        box.queue.purge([], [namespace_id])
+    return asdict(purged)
 
 
 @application.task(name=routes.REVIEW)

@@ -21,6 +21,12 @@ TAG_EXPIRY_CHANGED = "registry.tag.expiry_changed"
 TAG_PERMANENTLY_DELETED = "registry.tag.permanently_deleted"
 MANIFEST_COLLECTED = "registry.manifest.collected"
 REPOSITORY_COLLECTED = "registry.repository.collected"
+REPOSITORY_DELETED = "registry.repository.deleted"
+REPOSITORY_RESTORED = "registry.repository.restored"
+REPOSITORY_PURGED = "registry.repository.purged"
+NAMESPACE_DELETED = "registry.namespace.deleted"
+NAMESPACE_RESTORED = "registry.namespace.restored"
+NAMESPACE_PURGED = "registry.namespace.purged"
 BLOB_ERASED = "registry.blob.erased"
 
 

@@ -4,6 +4,14 @@ A repository is given by its id or as `namespace/name`, a manifest by its id or 
 those of `model.errors`; `retryable` tells which may go away by themselves.
 """
 
+from model.registry.deletions import (
+    delete_namespace,
+    delete_repository,
+    list_deleted_namespaces,
+    list_deleted_repositories,
+    restore_namespace,
+    restore_repository,
+)
 from model.registry.limits import change_tag_expiration, set_tag_immutable
 from model.registry.reads import (
     catalogue,
@@ -19,10 +27,13 @@ from model.registry.reads import (
 )
 from model.registry.tags import create_tag, delete_tag, delete_tags_for_manifest, retarget_tag
 from model.registry.time_machine import delete_tag_permanently, list_tag_history, restore_tag
+from model.purge.deletion import DeletedNamespace, DeletedRepository
 from model.tag import Tag
 from model.tag.history import History, Lifetime, Position
 
 __all__ = [
+    "DeletedNamespace",
+    "DeletedRepository",
     "History",
     "Lifetime",
     "Position",
@@ -30,6 +41,8 @@ __all__ = [
     "catalogue",
     "change_tag_expiration",
     "create_tag",
+    "delete_namespace",
+    "delete_repository",
     "delete_tag",
     "delete_tag_permanently",
     "delete_tags_for_manifest",
@@ -40,8 +53,12 @@ __all__ = [
     "get_tag",
     "list_active_tags",
     "list_blobs",
+    "list_deleted_namespaces",
+    "list_deleted_repositories",
     "list_referrers",
     "list_tag_history",
+    "restore_namespace",
+    "restore_repository",
     "restore_tag",
     "retarget_tag",
     "security_status",

@@ -31,11 +31,18 @@ class Recorded:
     reviews: int = 0
     erases: int = 0
     report_runs: int = 0
+    purges: list[int] = field(default_factory=list)
+    namespace_purges: list[int] = field(default_factory=list)
 
     def collect(self, repository_ids: Sequence[int]) -> int:
         new = [id for id in repository_ids if id not in self.repositories]
         self.repositories += new
         return len(new)
+
+    def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
+        self.purges += [*repository_ids]
+        self.namespace_purges += [*namespace_ids]
+        return len(repository_ids) + len(namespace_ids)
 
     def review(self) -> None:
         self.reviews += 1

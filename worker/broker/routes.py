@@ -19,6 +19,9 @@ ERASE = "worker.tasks.erase_objects"
 REPORTS = "worker.tasks.deliver_reports"
 PRUNE = "worker.tasks.prune"
 SWEEP = "worker.tasks.sweep_untraced"
+FIND_PURGES = "worker.tasks.find_purges"
+PURGE_REPOSITORY = "worker.tasks.purge_repository"
+PURGE_NAMESPACE = "worker.tasks.purge_namespace"
 DELETE_TAG = "worker.tasks.delete_tag"
 DELETE_TAG_PERMANENTLY = "worker.tasks.delete_tag_permanently"
 RESTORE_TAG = "worker.tasks.restore_tag"
@@ -27,7 +30,11 @@ QUEUE_OF = {
     FIND: MAINTENANCE_QUEUE,
     PRUNE: MAINTENANCE_QUEUE,
     SWEEP: MAINTENANCE_QUEUE,
+    FIND_PURGES: MAINTENANCE_QUEUE,
     COLLECT: COLLECT_QUEUE,
+    # In turns with the collections: a large purge has its share, and no more.
+    PURGE_REPOSITORY: COLLECT_QUEUE,
+    PURGE_NAMESPACE: COLLECT_QUEUE,
     REVIEW: OBJECTS_QUEUE,
     ERASE: OBJECTS_QUEUE,
     REPORTS: OBJECTS_QUEUE,

@@ -66,11 +66,19 @@ class CeleryQueue:
         Those already waiting are skipped.  Raises `BrokerUnavailable` at the first failure: what
         was not sent by then is found again by the next scan.
         """
+        return self._enqueue_each(routes.COLLECT, "", repository_ids)
+
+    def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
+        """The same for purges of deleted repositories and namespaces."""
+        sent = self._enqueue_each(routes.PURGE_REPOSITORY, "purge:", repository_ids)
+        return sent + self._enqueue_each(routes.PURGE_NAMESPACE, "purge-namespace:", namespace_ids)
+
+    def _enqueue_each(self, task: str, prefix: str, ids: Sequence[int]) -> int:
         sent = 0
-        for start in range(0, len(repository_ids), CHUNK):
-            chunk = list(dict.fromkeys(repository_ids[start : start + CHUNK]))
-            names = [str(repository_id) for repository_id in chunk]
-            sent += self._enqueue(routes.COLLECT, names, [(repository_id,) for repository_id in chunk])
+        for start in range(0, len(ids), CHUNK):
+            chunk = list(dict.fromkeys(ids[start : start + CHUNK]))
+            names = [f"{prefix}{id}" for id in chunk]
+            sent += self._enqueue(task, names, [(id,) for id in chunk])
         return sent
 
     def review(self) -> None:

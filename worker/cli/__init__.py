@@ -26,6 +26,8 @@ COMMANDS = {
     "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
     "explain": ("worker.cli.explain", "Why a manifest or blob is still there."),
     "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),
+    "repository": ("worker.cli.repository", "Delete and restore repositories."),
+    "namespace": ("worker.cli.namespace", "Delete and restore namespaces."),
     "events": ("worker.cli.events", "Watch events as they come."),
     "history": ("worker.cli.history", "What past collections freed."),
     "import": ("worker.cli.import_", "Read an OCI image layout into a repository."),

@@ -8,7 +8,7 @@ from typing import Any
 from model.cache import invalidation
 from model.cache.keys import CacheKey
 from model.errors import RegistryError
-from model.events.record import BLOB_ERASED, MANIFEST_COLLECTED
+from model.events.record import BLOB_ERASED, MANIFEST_COLLECTED, REPOSITORY_COLLECTED
 from worker.events.message import CloudEvent
 from worker.jobs.context import JobContext
 
@@ -65,6 +65,12 @@ def stale_keys(event: CloudEvent) -> Iterator[CacheKey]:
             referred=[item["referred"] for item in items if item.get("referred")],
             blobs=data.get("blobs", []),
         )
+    elif kind.startswith("registry.repository.") and kind != REPOSITORY_COLLECTED:
+        yield from invalidation.after_repository_change(
+            data["namespace"], data["repository"], data["repository_id"]
+        )
+    elif kind.startswith("registry.namespace."):
+        yield from invalidation.after_namespace_change(data["namespace"])
     elif kind == BLOB_ERASED:
         digests = [item["digest"] for item in data.get("items", [data]) if item.get("digest")]
         yield from invalidation.after_blob_erased(digests)

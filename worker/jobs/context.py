@@ -20,6 +20,9 @@ class Queue(Protocol):
     def collect(self, repository_ids: Sequence[int]) -> int:
         """One `garbage_collect_repo` each, in this order, where none waits; how many were sent."""
 
+    def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
+        """One `purge_repository` or `purge_namespace` each, where none waits; how many were sent."""
+
     def review(self) -> None:
         """Blob candidates are waiting."""
 

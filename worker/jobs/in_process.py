@@ -11,6 +11,9 @@ class NoQueue:
     def collect(self, repository_ids: Sequence[int]) -> int:
         return 0
 
+    def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
+        return 0
+
     def review(self) -> None: ...
 
     def erase(self) -> None: ...

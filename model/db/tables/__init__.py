@@ -44,6 +44,7 @@ from model.db.tables.own import (
     Limit,
     ManifestCandidate,
     OrphanMark,
+    Purge,
     ReportDebt,
     Tombstone,
 )
@@ -127,6 +128,7 @@ OWN_TABLES = (
     Breaker,
     Limit,
     Lease,
+    Purge,
 )
 
 __all__ = [
@@ -167,6 +169,7 @@ __all__ = [
     "NamespaceGeoRestriction",
     "OrphanMark",
     "ProxyCacheConfig",
+    "Purge",
     "QuotaNamespaceSize",
     "QuotaRegistrySize",
     "QuotaRepositorySize",

@@ -1,0 +1,110 @@
+"""What a deleted repository holds: tags, manifests and uploads, by the collector's own statements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from model.db.connection import execute, fetch, fetch_one
+from model.gc.manifests.purge import purge_manifests
+from model.gc.quota import settle_blobs
+from model.gc.repository_lock import Scope
+from model.gc.tags import purge_expired_uploads
+from model.policy import Policy
+
+# Safe: the repository is marked for deletion and locked, its grace is over, and nobody restores a tag of it.
+# SKIP LOCKED: a row that an old push still has goes with the next batch.
+_TAGS = """
+WITH doomed AS MATERIALIZED (
+    SELECT id FROM tag WHERE repository_id = %(repository_id)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), notified AS (
+    DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1
+), unlinked AS (
+    UPDATE tag SET linked_tag_id = NULL
+    WHERE linked_tag_id = ANY(ARRAY(SELECT id FROM doomed)) AND id <> ALL(ARRAY(SELECT id FROM doomed))
+), gone AS (
+    DELETE FROM tag WHERE id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone) AS tags, (SELECT count(*) FROM notified) AS notified
+"""
+
+# Before the manifests: a child may go in an earlier batch than its index.
+_CHILDREN = """
+DELETE FROM manifestchild WHERE id = ANY(ARRAY(
+    SELECT id FROM manifestchild WHERE repository_id = %(repository_id)s LIMIT %(limit)s))
+"""
+
+_MANIFESTS = """
+SELECT id FROM manifest WHERE repository_id = %(repository_id)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+
+# Nobody finishes a push into a deleted repository: its uploads end now, and the collector's statement
+# makes candidates and tombstones of them.
+_END_UPLOADS = """
+WITH markers AS (
+    UPDATE uploadedblob SET expires_at = to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+    WHERE repository_id = %(repository_id)s
+      AND expires_at > to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC' RETURNING 1
+), uploads AS (
+    UPDATE blobupload SET created = to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+    WHERE repository_id = %(repository_id)s
+      AND created > to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC' RETURNING 1
+)
+SELECT (SELECT count(*) FROM markers) + (SELECT count(*) FROM uploads) AS ended
+"""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was deleted of a repository; `manifests` are (digest, subject or None)."""
+
+    tags: int = 0
+    manifests: tuple[tuple[str, str | None], ...] = ()
+    blobs: tuple[str, ...] = ()
+    blob_candidates: int = 0
+    rows: int = 0
+
+
+NOTHING = Contents()
+
+
+def purge_contents(scope: Scope, *, policy: Policy, limit: int) -> Contents:
+    """Delete about `limit` rows of tags, manifests and uploads with all that follows them; blobs become
+    candidates, and the quota is settled.  Idempotent: a second run deletes what is left, or nothing.
+    """
+    params = {"repository_id": scope.repository_id, "limit": limit}
+    found = fetch_one(_TAGS, params)
+    done = Contents(tags=found.tags, rows=found.tags + found.notified)
+    if done.rows < limit:
+        done = replace(done, rows=done.rows + execute(_CHILDREN, {**params, "limit": limit - done.rows}))
+    if done.rows < limit:
+        done = _manifests(scope, done, policy, limit - done.rows)
+    if done.rows < limit:
+        done = _uploads(scope, done, policy, limit)
+    return done
+
+
+def _manifests(scope: Scope, done: Contents, policy: Policy, limit: int) -> Contents:
+    ids = [row.id for row in fetch(_MANIFESTS, {"repository_id": scope.repository_id, "limit": limit})]
+    if not ids:
+        return done
+    purged = purge_manifests(scope, ids, policy=policy)
+    blobs = settle_blobs(scope, purged.blob_ids) if purged.blob_ids else ()
+    return replace(
+        done,
+        tags=done.tags + purged.tags,
+        manifests=purged.manifests,
+        blobs=blobs,
+        blob_candidates=len(purged.blob_ids),
+        rows=done.rows + purged.rows,
+    )
+
+
+def _uploads(scope: Scope, done: Contents, policy: Policy, limit: int) -> Contents:
+    fetch_one(_END_UPLOADS, {"repository_id": scope.repository_id, "now_ms": scope.now_ms})
+    gone = purge_expired_uploads(scope, policy=replace(policy, upload_ttl_ms=0), limit=limit)
+    return replace(
+        done,
+        blobs=(*done.blobs, *gone.blobs),
+        blob_candidates=done.blob_candidates + gone.markers,
+        rows=done.rows + gone.markers + gone.uploads,
+    )

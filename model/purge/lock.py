@@ -1,0 +1,108 @@
+"""A deleted repository or namespace, locked for one batch of its purge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import fetch_one
+from model.db.tables import RepositoryState
+from model.gc.repository_lock import Scope
+from model.purge import quay_queue
+from model.purge.find import MARKED_MS
+
+_MARKED = int(RepositoryState.MARKED_FOR_DELETION)
+
+# SKIP LOCKED: another purge, or somebody who undoes the deletion, has it.  NO KEY UPDATE: a push that had
+# found the repository before it was deleted is not made to wait; what it adds is purged by the next batch.
+_LOCK_REPOSITORY = f"""
+SELECT id FROM repository WHERE id = %(id)s AND state = {_MARKED} FOR NO KEY UPDATE SKIP LOCKED
+"""
+_LOCK_NAMESPACE = """
+SELECT id FROM "user" WHERE id = %(id)s AND NOT enabled FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# FOR UPDATE waits for nobody either: whoever is adding a row that refers to this one holds its key.
+_CLOSE_REPOSITORY = "SELECT id FROM repository WHERE id = %(id)s FOR UPDATE SKIP LOCKED"
+_CLOSE_NAMESPACE = 'SELECT id FROM "user" WHERE id = %(id)s FOR UPDATE SKIP LOCKED'
+
+# Under the name that people know, unless another repository has it by now.
+_READ_REPOSITORY = f"""
+SELECT r.id AS repository_id,
+       CASE WHEN EXISTS (SELECT FROM repository o WHERE o.namespace_user_id = r.namespace_user_id
+                         AND o.name = d.original_name) THEN r.name ELSE d.original_name END AS repository,
+       coalesce(n.id, 0) AS namespace_id, coalesce(g.original_username, n.username, '') AS namespace,
+       coalesce(n.removed_tag_expiration_s, 0) * 1000 AS window_ms, {NOW_MS_SQL} AS now_ms,
+       EXISTS (SELECT FROM quotarepositorysize q WHERE q.repository_id = r.id)
+           OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
+       true AS has_uploads, false AS has_failed, d.queue_id, p.started_ms IS NOT NULL AS begun,
+       {MARKED_MS} + %(grace_ms)s <= {NOW_MS_SQL} OR o.started_ms IS NOT NULL AS due
+FROM repository r JOIN deletedrepository d ON d.repository_id = r.id
+LEFT JOIN "user" n ON n.id = r.namespace_user_id
+LEFT JOIN deletednamespace g ON g.namespace_id = n.id
+LEFT JOIN dredge_purge p ON p.kind = 'repository' AND p.subject_id = r.id
+LEFT JOIN dredge_purge o ON o.kind = 'namespace' AND o.subject_id = n.id
+WHERE r.id = %(id)s
+"""
+
+_READ_NAMESPACE = f"""
+SELECT d.original_username AS namespace, {NOW_MS_SQL} AS now_ms, d.queue_id, {MARKED_MS} AS marked_ms,
+       p.started_ms IS NOT NULL AS begun, {MARKED_MS} + %(grace_ms)s <= {NOW_MS_SQL} AS due
+FROM deletednamespace d LEFT JOIN dredge_purge p ON p.kind = 'namespace' AND p.subject_id = d.namespace_id
+WHERE d.namespace_id = %(id)s
+"""
+
+
+@dataclass(frozen=True)
+class DoomedRepository:
+    """A repository that may be purged now; `begun` where an earlier batch has deleted some of it."""
+
+    scope: Scope
+    queue_id: str | None
+    begun: bool
+
+
+@dataclass(frozen=True)
+class DoomedNamespace:
+    """A namespace that may be purged now, under the name that it had."""
+
+    namespace_id: int
+    name: str
+    now_ms: int
+    marked_ms: int
+    queue_id: str | None
+    begun: bool
+
+
+def lock_repository(repository_id: int, *, grace_ms: int) -> DoomedRepository | None:
+    """Lock a deleted repository whose grace is over for this transaction; None where nobody may purge it now.
+
+    None also while a worker of Quay purges it, or while the delay that Quay set runs.
+    """
+    if fetch_one(_LOCK_REPOSITORY, {"id": repository_id}) is None:
+        return None
+    # A new statement: it sees what whoever held the lock before has committed.
+    row = fetch_one(_READ_REPOSITORY, {"id": repository_id, "grace_ms": grace_ms})
+    if row is None or not row.due or not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
+        return None
+    return DoomedRepository(Scope(*row[:9]), row.queue_id, row.begun)
+
+
+def lock_namespace(namespace_id: int, *, grace_ms: int) -> DoomedNamespace | None:
+    """The same for a deleted namespace."""
+    if fetch_one(_LOCK_NAMESPACE, {"id": namespace_id}) is None:
+        return None
+    row = fetch_one(_READ_NAMESPACE, {"id": namespace_id, "grace_ms": grace_ms})
+    if row is None or not row.due or not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
+        return None
+    return DoomedNamespace(namespace_id, row.namespace, row.now_ms, row.marked_ms, row.queue_id, row.begun)
+
+
+def close_repository(repository_id: int) -> bool:
+    """Keep new rows from referring to the repository until the commit; False while somebody adds one."""
+    return fetch_one(_CLOSE_REPOSITORY, {"id": repository_id}) is not None
+
+
+def close_namespace(namespace_id: int) -> bool:
+    """The same for a namespace."""
+    return fetch_one(_CLOSE_NAMESPACE, {"id": namespace_id}) is not None

@@ -1,0 +1,141 @@
+"""One bounded batch of a deleted namespace's purge, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import peewee
+
+from model.db.connection import execute, fetch, fetch_one, transaction
+from model.db.tables import RepositoryState
+from model.events import record as events
+from model.policy import Policy
+from model.purge import quay_queue, state
+from model.purge.catalogue import Steps, has_rows
+from model.purge.lock import DoomedNamespace, close_namespace, lock_namespace
+from model.purge.state import PurgeBlocked
+from model.purge.steps import take_steps
+
+_MARKED = int(RepositoryState.MARKED_FOR_DELETION)
+
+# Marked, each with its marker: from then on they are purged like every deleted repository.
+_MARK_REPOSITORIES = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT id, name FROM repository WHERE namespace_user_id = %(id)s AND state <> {_MARKED}
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE repository SET state = {_MARKED}, name = gen_random_uuid()::text
+    WHERE id = ANY(ARRAY(SELECT id FROM chosen)) RETURNING 1
+), markers AS (
+    INSERT INTO deletedrepository (repository_id, marked, original_name)
+    SELECT id, to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC', name FROM chosen
+    ON CONFLICT (repository_id) DO NOTHING
+)
+SELECT (SELECT count(*) FROM marked) AS marked,
+       EXISTS (SELECT FROM repository WHERE namespace_user_id = %(id)s) AS any_left
+"""
+
+# The robots of the namespace under its old name.  Those that were made after the deletion belong to
+# somebody who has taken the name since.
+_ROBOTS = """
+SELECT r.id FROM "user" r
+WHERE r.robot AND starts_with(r.username, %(prefix)s)
+  AND CASE WHEN r.creation_date IS NOT NULL
+           THEN r.creation_date <= to_timestamp(%(marked_ms)s / 1000.0) AT TIME ZONE 'UTC'
+           ELSE NOT EXISTS (SELECT FROM "user" n WHERE n.username = %(name)s) END
+ORDER BY r.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True)
+class NamespacePurge:
+    """What one batch did; `marked` repositories wait for their own purge, and the namespace for them."""
+
+    marked: int = 0
+    rows: int = 0
+    waiting: bool = False
+    done: bool = False
+    has_more: bool = False
+
+
+def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, limit: int) -> NamespacePurge:
+    """Mark at most `limit` repositories of a deleted namespace; once they are purged, delete the rest of it.
+
+    The rest are robots, everything that refers to the namespace, its marker, and its own row, about
+    `limit` rows in a batch.  A crash loses nothing, a second run goes on.  Raises `PurgeBlocked`, before
+    anything is changed, where a foreign key without a rule refers to the namespace.
+    """
+    try:
+        with transaction():
+            doomed = lock_namespace(namespace_id, grace_ms=policy.purge_grace_ms)
+            if doomed is None:
+                return NamespacePurge()
+            _refuse_unknown(steps, doomed.namespace_id, doomed.name)
+            return _purge(doomed, steps, limit)
+    except peewee.IntegrityError as error:
+        raise PurgeBlocked(f"The namespace cannot be purged: {error}".strip()) from error
+
+
+def _refuse_unknown(steps: Steps, user_id: int, name: str) -> None:
+    columns = steps.find_unknown_rows(user_id) if steps.unknown else []
+    if columns:
+        raise PurgeBlocked(
+            f"{', '.join(columns)} refers to the namespace, and Dredge has no rule for it: delete those rows,"
+            " or update dredge",
+            namespace=name,
+        )
+
+
+def _purge(doomed: DoomedNamespace, steps: Steps, limit: int) -> NamespacePurge:
+    if not doomed.begun:
+        state.begin("namespace", doomed.namespace_id, now_ms=doomed.now_ms)
+    params = {"id": doomed.namespace_id, "now_ms": doomed.now_ms, "limit": limit}
+    found = fetch_one(_MARK_REPOSITORIES, params)
+    if found.any_left:
+        return NamespacePurge(found.marked, found.marked, waiting=True, has_more=found.marked == limit)
+    rows = _purge_robots(doomed, steps, limit)
+    if rows < limit:
+        rows += take_steps(steps, doomed.namespace_id, limit=limit - rows)
+    if rows < limit and close_namespace(doomed.namespace_id) and not _is_referred_to(steps, doomed):
+        _delete(doomed)
+        return NamespacePurge(rows=rows + 1, done=True)
+    return NamespacePurge(rows=rows, has_more=rows > 0)
+
+
+def _purge_robots(doomed: DoomedNamespace, steps: Steps, limit: int) -> int:
+    params = {
+        "prefix": f"{doomed.name}+",
+        "name": doomed.name,
+        "marked_ms": doomed.marked_ms,
+        "limit": limit,
+    }
+    rows = 0
+    for robot in fetch(_ROBOTS, params):
+        _refuse_unknown(steps, robot.id, doomed.name)
+        rows += take_steps(steps, robot.id, limit=limit - rows)
+        if rows >= limit:
+            return rows
+        # Safe: the robot is locked, its namespace's grace is over, and what referred to it has just gone;
+        # a reference that came meanwhile rolls the batch back.
+        rows += execute('DELETE FROM "user" WHERE id = %s AND robot', (robot.id,))
+    return rows
+
+
+def _is_referred_to(steps: Steps, doomed: DoomedNamespace) -> bool:
+    """Asked under the namespace's lock: what was added before it is seen, and nothing is added after it."""
+    return any(has_rows(step, doomed.namespace_id) for step in steps.own)
+
+
+def _delete(doomed: DoomedNamespace) -> None:
+    params = (doomed.namespace_id,)
+    quay_queue.remove(doomed.queue_id)
+    state.forget("namespace", doomed.namespace_id)
+    execute("DELETE FROM deletednamespace WHERE namespace_id = %s", params)
+    # Safe: it is disabled and marked, its grace is over, it is locked, and nothing refers to it.
+    execute('DELETE FROM "user" WHERE id = %s', params)
+    events.record(
+        events.NAMESPACE_PURGED,
+        subject=doomed.name,
+        data={"namespace": doomed.name, "namespace_id": doomed.namespace_id},
+        now_ms=doomed.now_ms,
+    )

@@ -1,0 +1,135 @@
+"""One bounded batch of a deleted repository's purge, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import peewee
+
+from model.db.connection import execute, transaction
+from model.db.prepared import run
+from model.events import record as events
+from model.gc import history
+from model.gc.repository_lock import Scope
+from model.policy import Policy
+from model.purge import quay_queue, state
+from model.purge.catalogue import Steps, has_rows
+from model.purge.contents import NOTHING, Contents, purge_contents
+from model.purge.lock import DoomedRepository, close_repository, lock_repository
+from model.purge.state import PurgeBlocked
+from model.purge.steps import take_steps
+
+
+@dataclass(frozen=True)
+class PurgeBatch:
+    """What one batch deleted; `scope` is None where nobody may purge the repository now.
+
+    `done`: the repository is gone.  `has_more`: another batch has work now.
+    """
+
+    scope: Scope | None = None
+    contents: Contents = NOTHING
+    rows: int = 0
+    done: bool = False
+    has_more: bool = False
+
+
+def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, limit: int) -> PurgeBatch:
+    """Delete about `limit` rows of a deleted repository, and the repository itself with the last of them.
+
+    In this order: tags, manifests, uploads, everything else that refers to it, its marker, itself.  Each
+    batch is one transaction with its events and its quota, so a crash loses nothing and a second run
+    goes on.  Raises `PurgeBlocked`, before anything is deleted, where a foreign key without a rule refers
+    to the repository.
+    """
+    try:
+        with transaction():
+            doomed = lock_repository(repository_id, grace_ms=policy.purge_grace_ms)
+            if doomed is None:
+                return PurgeBatch()
+            _refuse_unknown(steps, doomed)
+            return _purge(doomed, steps, policy, limit)
+    except peewee.IntegrityError as error:
+        raise PurgeBlocked(f"The repository cannot be purged: {error}".strip()) from error
+
+
+def _refuse_unknown(steps: Steps, doomed: DoomedRepository) -> None:
+    columns = steps.find_unknown_rows(doomed.scope.repository_id) if steps.unknown else []
+    if columns:
+        raise PurgeBlocked(
+            f"{', '.join(columns)} refers to the repository, and Dredge has no rule for it:"
+            " delete those rows, or update dredge",
+            repository=doomed.scope.full_name,
+        )
+
+
+def _purge(doomed: DoomedRepository, steps: Steps, policy: Policy, limit: int) -> PurgeBatch:
+    scope = doomed.scope
+    if not doomed.begun:
+        state.begin("repository", scope.repository_id, now_ms=scope.now_ms)
+    contents = purge_contents(scope, policy=policy, limit=limit)
+    rows, done = contents.rows, False
+    if rows < limit:
+        rows += take_steps(steps, scope.repository_id, limit=limit - rows)
+    if rows < limit and close_repository(scope.repository_id) and not _is_referred_to(steps, scope):
+        _delete(doomed)
+        done = True
+    else:
+        state.add("repository", scope.repository_id, tags=contents.tags, manifests=len(contents.manifests))
+    _tell(scope, contents, rows + done, done=done)
+    return PurgeBatch(scope, contents, rows + done, done, has_more=not done and rows > 0)
+
+
+def _is_referred_to(steps: Steps, scope: Scope) -> bool:
+    """Asked under the repository's lock: what was added before it is seen, and nothing is added after it."""
+    return any(has_rows(step, scope.repository_id) for step in (*steps.collected, *steps.own))
+
+
+def _delete(doomed: DoomedRepository) -> None:
+    """Delete the row, its marker, and what is remembered of both."""
+    params = (doomed.scope.repository_id,)
+    quay_queue.remove(doomed.queue_id)
+    execute("DELETE FROM dredge_manifest_candidate WHERE repository_id = %s", params)
+    state.forget("repository", doomed.scope.repository_id)
+    execute("DELETE FROM deletedrepository WHERE repository_id = %s", params)
+    # Safe: it is marked for deletion, its grace is over, it is locked, and nothing refers to it.
+    execute("DELETE FROM repository WHERE id = %s", params)
+
+
+def _tell(scope: Scope, contents: Contents, rows: int, *, done: bool) -> None:
+    """History and events, in the batch's own transaction."""
+    if not rows:
+        return
+    run(
+        f"{history.INSERT} RETURNING 1",
+        history.parameters(
+            "purge",
+            started_ms=scope.now_ms,
+            repository_id=scope.repository_id,
+            tags=contents.tags,
+            manifests=len(contents.manifests),
+            rows=rows,
+        ),
+    )
+    told = _new_events(scope, contents, done=done)
+    if told:
+        events.record_all(told, now_ms=scope.now_ms, repository_id=scope.repository_id)
+
+
+def _new_events(scope: Scope, contents: Contents, *, done: bool) -> list[events.NewEvent]:
+    about = {
+        "namespace": scope.namespace,
+        "repository": scope.repository,
+        "repository_id": scope.repository_id,
+    }
+    told = []
+    if contents.manifests:
+        items = [
+            {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
+            for digest, subject in contents.manifests
+        ]
+        data = {**about, "blobs": contents.blobs, "items": items}
+        told.append(events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data))
+    if done:
+        told.append(events.NewEvent(events.REPOSITORY_PURGED, scope.full_name, about))
+    return told

@@ -1,0 +1,68 @@
+"""What is remembered of a purge: that it began, how far it is, and why it fails."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from model.db.clock import now_ms
+from model.db.connection import execute, fetch_one, transaction
+from model.errors import RegistryError
+from model.gc.failures import FIRST_RETRY_MS, LAST_RETRY_MS
+
+Kind = Literal["repository", "namespace"]
+
+
+class PurgeBlocked(RegistryError):
+    """Something refers to what would be purged, and Dredge does not know what to do with it."""
+
+
+_BEGIN = """
+INSERT INTO dredge_purge (kind, subject_id, started_ms) VALUES (%(kind)s, %(id)s, %(now_ms)s)
+ON CONFLICT (kind, subject_id) DO UPDATE SET started_ms = excluded.started_ms
+"""
+
+_ADD = """
+UPDATE dredge_purge SET tags = tags + %(tags)s, manifests = manifests + %(manifests)s,
+    failures = 0, retry_ms = 0, last_error = NULL
+WHERE kind = %(kind)s AND subject_id = %(id)s
+"""
+
+_FAIL = """
+INSERT INTO dredge_purge AS p (kind, subject_id, failures, retry_ms, last_error)
+VALUES (%(kind)s, %(id)s, 1, %(now_ms)s + %(first)s, %(error)s)
+ON CONFLICT (kind, subject_id) DO UPDATE SET failures = p.failures + 1, last_error = excluded.last_error,
+    retry_ms = %(now_ms)s + least(%(last)s, %(first)s * power(2, least(p.failures, 20)))::bigint
+"""
+
+
+def has_begun(kind: Kind, subject_id: int) -> bool:
+    """Has anything of it been purged?  Then it cannot be restored.
+
+    Ask it while the row itself is locked: a purge begins under the same lock.
+    """
+    row = fetch_one(
+        "SELECT started_ms FROM dredge_purge WHERE kind = %s AND subject_id = %s", (kind, subject_id)
+    )
+    return row is not None and row.started_ms is not None
+
+
+def begin(kind: Kind, subject_id: int, *, now_ms: int) -> None:
+    """Note that the purge begins, in the transaction of its first batch: from then on there is no undo."""
+    execute(_BEGIN, {"kind": kind, "id": subject_id, "now_ms": now_ms})
+
+
+def add(kind: Kind, subject_id: int, *, tags: int, manifests: int) -> None:
+    """Count what a batch deleted, in its transaction."""
+    execute(_ADD, {"kind": kind, "id": subject_id, "tags": tags, "manifests": manifests})
+
+
+def forget(kind: Kind, subject_id: int) -> None:
+    """Delete the row: the purge is done, or the deletion was undone.  Idempotent."""
+    execute("DELETE FROM dredge_purge WHERE kind = %s AND subject_id = %s", (kind, subject_id))
+
+
+def record_failure(kind: Kind, subject_id: int, error: str) -> None:
+    """Leave the purge out of scans for a while: 30 seconds, doubled by each failure, to a day."""
+    with transaction():
+        params = {"kind": kind, "id": subject_id, "error": error[:500], "now_ms": now_ms()}
+        execute(_FAIL, {**params, "first": FIRST_RETRY_MS, "last": LAST_RETRY_MS})

@@ -1,0 +1,20 @@
+"""The rows beside tags and manifests that go with a purged row, as the database's catalogue lists them."""
+
+from __future__ import annotations
+
+from model.db.connection import execute
+from model.purge.catalogue import Steps
+
+
+def take_steps(steps: Steps, root_id: int, *, limit: int) -> int:
+    """Delete or let go at most `limit` rows that refer to the purged one, what refers to them first.
+
+    Returns how many.  Safe: the purged row is locked by the caller, deleted by its owner, and its grace is
+    over; each foreign key has a rule that says that its rows mean nothing without it.  Idempotent.
+    """
+    taken = 0
+    for step in steps.own:
+        if taken >= limit:
+            break
+        taken += execute(step.statement, {"root": root_id, "limit": limit - taken})
+    return taken

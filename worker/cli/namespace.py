@@ -1,0 +1,81 @@
+"""`dredge namespace`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from model import registry
+from model.cache import invalidation
+from model.names import parse_namespace
+from worker import wiring
+from worker.cli import output
+from worker.settings import Settings
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@click.group(name="namespace")
+def command() -> None:
+    """Delete namespaces, and restore them before they are purged."""
+
+
+@command.command(short_help="Mark a namespace for deletion.")
+@click.argument("namespace")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
+def delete(namespace: str, yes: bool, as_json: bool) -> None:
+    """Delete a namespace with its repositories; it can be restored until DREDGE_PURGE_GRACE_S have passed.
+
+    Its robots, teams and applications stay until then; nobody can log in or pull meanwhile.
+    """
+    settings = output.settings()
+    name = parse_namespace(namespace)
+    with output.connected(settings):
+        if not yes:
+            question = f"{name} {output.restorable_for(settings)}. Delete it and all its repositories?"
+            click.confirm(question, abort=True, err=True)
+        deleted = registry.delete_namespace(name, policy=settings.policy)
+        _forget(settings, name)
+    output.say(as_json, asdict(deleted), f"deleted {name}; to undo it: dredge namespace restore {name}")
+
+
+@command.command(short_help="Undo a deletion.")
+@click.argument("namespace")
+@click.option("--as", "new_name", metavar="NAME", help="Restore it under another name.")
+@_json
+def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
+    """Bring a deleted namespace back with its repositories, robots and teams.
+
+    What Quay itself removed when it deleted the namespace (robots, teams, applications) does not come
+    back.  Not once its purge has begun.
+    """
+    settings = output.settings()
+    with output.connected(settings):
+        restored = registry.restore_namespace(namespace, new_name=new_name)
+        _forget(settings, new_name or namespace)
+    text = f"restored {new_name or namespace}; what Quay removed at the deletion did not come back"
+    output.say(as_json, asdict(restored), text)
+
+
+@command.command(name="list", short_help="Deleted namespaces, latest first.")
+@click.option("--deleted", is_flag=True, required=True, help="Those that are marked for deletion.")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
+@_json
+def list_(deleted: bool, limit: int, as_json: bool) -> None:
+    """List deleted namespaces, and until when each can be restored."""
+    settings = output.settings()
+    with output.connected(settings):
+        found = registry.list_deleted_namespaces(limit=limit)
+    if as_json:
+        for each in found:
+            output.emit_json(asdict(each))
+    else:
+        columns = ("namespace", "deleted", "restorable until", "error")
+        output.table(columns, [(each.name, *output.deletion_row(each, settings)) for each in found])
+
+
+def _forget(settings: Settings, name: str) -> None:
+    """Drop what the change made wrong from the cache; the workers do it again for its event."""
+    wiring.alone(settings).cache.invalidate(*invalidation.after_namespace_change(name))

@@ -1,0 +1,88 @@
+"""`dredge repository`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from model import registry
+from model.cache import invalidation
+from model.names import parse_namespace, parse_repository
+from model.registry.deletions import LOST_WITH_REPOSITORY
+from worker import wiring
+from worker.cli import output
+from worker.settings import Settings
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@click.group(name="repository")
+def command() -> None:
+    """Delete repositories, and restore them before they are purged."""
+
+
+@command.command(short_help="Mark a repository for deletion.")
+@click.argument("repository")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
+def delete(repository: str, yes: bool, as_json: bool) -> None:
+    """Delete a repository (namespace/name); it can be restored until DREDGE_PURGE_GRACE_S have passed."""
+    settings = output.settings()
+    path = str(parse_repository(repository))
+    with output.connected(settings):
+        registry.get_repository(path)
+        if not yes:
+            click.confirm(
+                f"{path} {output.restorable_for(settings)}, but for {LOST_WITH_REPOSITORY}. Delete it?",
+                abort=True,
+                err=True,
+            )
+        deleted = registry.delete_repository(path, policy=settings.policy)
+        _forget(settings, path, deleted.id)
+    output.say(as_json, asdict(deleted), f"deleted {path}; to undo it: dredge repository restore {path}")
+
+
+@command.command(short_help="Undo a deletion.")
+@click.argument("repository")
+@click.option("--as", "name", metavar="NAME", help="Restore it under another name in its namespace.")
+@_json
+def restore(repository: str, name: str | None, as_json: bool) -> None:
+    """Bring a deleted repository (namespace/name) back with its tags, manifests and permissions.
+
+    The latest one that was deleted under that name.  Not once its purge has begun.
+    """
+    settings = output.settings()
+    parsed = parse_repository(repository)
+    with output.connected(settings):
+        restored = registry.restore_repository(str(parsed), name=name)
+        path = f"{parsed.namespace}/{name or parsed.name}"
+        _forget(settings, path, restored.id)
+    output.say(as_json, asdict(restored), f"restored {path}; {LOST_WITH_REPOSITORY} did not come back")
+
+
+@command.command(name="list", short_help="Deleted repositories, latest first.")
+@click.argument("namespace", required=False)
+@click.option("--deleted", is_flag=True, required=True, help="Those that are marked for deletion.")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
+@_json
+def list_(namespace: str | None, deleted: bool, limit: int, as_json: bool) -> None:
+    """List deleted repositories (of a namespace), and until when each can be restored."""
+    settings = output.settings()
+    with output.connected(settings):
+        wanted = None if namespace is None else parse_namespace(namespace)
+        found = registry.list_deleted_repositories(wanted, limit=limit)
+    if as_json:
+        for each in found:
+            output.emit_json(asdict(each))
+    else:
+        columns = ("repository", "deleted", "restorable until", "error")
+        rows = [(each.path, *output.deletion_row(each, settings)) for each in found]
+        output.table(columns, rows)
+
+
+def _forget(settings: Settings, path: str, repository_id: int) -> None:
+    """Drop what the change made wrong from the cache; the workers do it again for its event."""
+    namespace, name = parse_repository(path)
+    keys = invalidation.after_repository_change(namespace, name, repository_id)
+    wiring.alone(settings).cache.invalidate(*keys)

@@ -1,0 +1,154 @@
+"""Purge deleted repositories and namespaces: batch after batch until nothing is left or the turn is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model.cache import invalidation
+from model.db.clock import now_ms
+from model.db.connection import connection
+from model.errors import RegistryError
+from model.gc.find import rank
+from model.purge import state
+from model.purge.catalogue import read_steps
+from model.purge.find import find_namespaces, find_repositories, mark_unmarked
+from model.purge.namespace import NamespacePurge, purge_namespace_batch
+from model.purge.repository import PurgeBatch, purge_repository_batch
+from worker import logs
+from worker.jobs.context import JobContext
+from worker.jobs.pace import Budget
+
+log = logs.logger("dredge.purge")
+
+LIMIT = 5_000
+
+
+@dataclass(frozen=True)
+class PurgedRepository:
+    """What one turn deleted; `done`: the repository is gone."""
+
+    tags: int = 0
+    manifests: int = 0
+    rows: int = 0
+    blob_candidates: int = 0
+    done: bool = False
+    has_more: bool = False
+
+
+def enqueue_purges(context: JobContext) -> int:
+    """Enqueue a purge of each deleted repository and namespace whose grace is over; how many were sent.
+
+    Longest waiting first, namespaces taking turns.  Raises `BrokerUnavailable`.
+    """
+    repository_ids, namespace_ids = find_purges(context)
+    if not repository_ids and not namespace_ids:
+        return 0
+    return context.queue.purge(repository_ids, namespace_ids)
+
+
+def find_purges(context: JobContext) -> tuple[list[int], list[int]]:
+    """IDs of the deleted repositories and namespaces whose grace is over, at most `LIMIT` of each."""
+    grace_ms = context.policy.purge_grace_ms
+    with connection():
+        moment = now_ms()
+        mark_unmarked(now_ms=moment)
+        found = find_repositories(grace_ms=grace_ms, now_ms=moment, limit=LIMIT)
+        namespaces = find_namespaces(grace_ms=grace_ms, now_ms=moment, limit=LIMIT)
+    return [due.repository_id for due in rank(found, limit=LIMIT)], namespaces
+
+
+def purge_repository(context: JobContext, repository_id: int, *, budget_s: float) -> PurgedRepository:
+    """Purge a deleted repository until it is gone or the budget is used up; then `has_more`.
+
+    Every batch is a transaction of its own.  Nothing happens before the grace is over, while somebody
+    else purges it, or where it is gone.  One that fails is noted with a backoff, and its error raised.
+    """
+    purged = _noted("repository", repository_id, lambda: _purge(context, repository_id, Budget(budget_s)))
+    if purged.blob_candidates:
+        context.queue.review()
+    return purged
+
+
+def purge_namespace(context: JobContext, namespace_id: int, *, budget_s: float) -> NamespacePurge:
+    """Purge a deleted namespace as far as its repositories allow; those that it marked are enqueued.
+
+    While they wait for their own purge, so does the namespace: the next look for purges goes on.
+    """
+    purged = _noted("namespace", namespace_id, lambda: _purge_namespace(context, namespace_id, budget_s))
+    if purged.marked:
+        context.queue.purge(find_purges(context)[0])
+    return purged
+
+
+def _purge(context: JobContext, repository_id: int, budget: Budget) -> PurgedRepository:
+    with connection():
+        steps = read_steps("repository")
+    total = PurgedRepository()
+    for size in context.collect_size.batches(budget):
+        batch = purge_repository_batch(repository_id, steps=steps, policy=context.policy, limit=size)
+        total = _add(total, batch)
+        _forget(context, batch)
+        if batch.contents.manifests and context.policy.security_reports:
+            context.queue.reports()
+        if not batch.has_more:
+            break
+    if total.rows:
+        log.info("repository.purged", repository_id=repository_id, rows=total.rows, done=total.done)
+    return total
+
+
+def _purge_namespace(context: JobContext, namespace_id: int, budget_s: float) -> NamespacePurge:
+    with connection():
+        steps = read_steps("user")
+    total = NamespacePurge()
+    for size in context.collect_size.batches(Budget(budget_s)):
+        batch = purge_namespace_batch(namespace_id, steps=steps, policy=context.policy, limit=size)
+        total = NamespacePurge(
+            total.marked + batch.marked, total.rows + batch.rows, batch.waiting, batch.done, batch.has_more
+        )
+        if not batch.has_more:
+            break
+    if total.rows:
+        log.info("namespace.purged", namespace_id=namespace_id, rows=total.rows, done=total.done)
+    return total
+
+
+def _noted[T](kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
+    """Do it; an error that another try at once would not mend is remembered with a backoff."""
+    try:
+        return work()
+    except RegistryError as error:
+        if not error.retryable:
+            state.record_failure(kind, subject_id, str(error))
+        raise
+    except Exception as error:
+        state.record_failure(kind, subject_id, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _forget(context: JobContext, batch: PurgeBatch) -> None:
+    """Drop what the batch removed from the cache; the event does it again if Redis is away now."""
+    if batch.scope is None or not batch.rows:
+        return
+    context.cache.invalidate(
+        *invalidation.after_collection(
+            batch.scope.namespace,
+            batch.scope.repository,
+            batch.scope.repository_id,
+            manifests=[digest for digest, _ in batch.contents.manifests],
+            referred=[subject for _, subject in batch.contents.manifests if subject],
+            blobs=batch.contents.blobs,
+        )
+    )
+
+
+def _add(total: PurgedRepository, batch: PurgeBatch) -> PurgedRepository:
+    return PurgedRepository(
+        tags=total.tags + batch.contents.tags,
+        manifests=total.manifests + len(batch.contents.manifests),
+        rows=total.rows + batch.rows,
+        blob_candidates=total.blob_candidates + batch.contents.blob_candidates,
+        done=total.done or batch.done,
+        has_more=batch.has_more,
+    )
