@@ -109,11 +109,11 @@ class Settings:
     )
     purge_grace_s: int = setting(
         7 * _DAY_S,
-        _number(0, 3650 * _DAY_S),
+        number(0, 3650 * _DAY_S),
         "how long a deleted repository or namespace can be restored before it is purged, seconds",
     )
     purge_interval_s: float = setting(
-        60.0, _number(0.2, _DAY_S, float), "seconds between looks for deleted repositories to purge"
+        60.0, number(0.2, _DAY_S, float), "seconds between looks for deleted repositories to purge"
     )
     sweep_interval_s: float = setting(
         21_600.0, number(1, 365 * _DAY_S, float), "seconds between sweeps for garbage without a trace"

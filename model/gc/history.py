@@ -21,6 +21,26 @@ VALUES ('erase', %(started_ms)s, {NOW_MS_SQL}, %(objects)s, %(bytes)s)
 """
 
 
+_PURGED = f"""
+INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests, rows)
+VALUES ('purge', %(repository_id)s, %(started_ms)s, {NOW_MS_SQL}, %(tags)s, %(manifests)s, %(rows)s)
+"""
+
+
+def record_purge(repository_id: int, *, started_ms: int, tags: int, manifests: int, rows: int) -> None:
+    """Tell of what a batch of a purge deleted, in its transaction."""
+    execute(
+        _PURGED,
+        {
+            "repository_id": repository_id,
+            "started_ms": started_ms,
+            "tags": tags,
+            "manifests": manifests,
+            "rows": rows,
+        },
+    )
+
+
 def record_erasing(*, started_ms: int, objects: int, bytes: int) -> None:
     """Tell of erased objects, in the transaction that settles their tombstones."""
     run(_ERASED, {"started_ms": started_ms, "objects": objects, "bytes": bytes})

@@ -8,7 +8,7 @@ from model.db.connection import execute, fetch, fetch_one
 from model.gc.manifests.purge import purge_manifests
 from model.gc.quota import settle_blobs
 from model.gc.repository_lock import Scope
-from model.gc.tags import purge_expired_uploads
+from model.gc.uploads import purge_expired_uploads
 from model.policy import Policy
 
 # Safe: the repository is marked for deletion and locked, its grace is over, and nobody restores a tag of it.
@@ -87,21 +87,22 @@ def _manifests(scope: Scope, done: Contents, policy: Policy, limit: int) -> Cont
     ids = [row.id for row in fetch(_MANIFESTS, {"repository_id": scope.repository_id, "limit": limit})]
     if not ids:
         return done
-    purged = purge_manifests(scope, ids, policy=policy)
-    blobs = settle_blobs(scope, purged.blob_ids) if purged.blob_ids else ()
+    where = scope.repository_id
+    purged = purge_manifests(ids, policy=policy, now_ms=scope.now_ms)
     return replace(
         done,
-        tags=done.tags + purged.tags,
-        manifests=purged.manifests,
-        blobs=blobs,
-        blob_candidates=len(purged.blob_ids),
-        rows=done.rows + purged.rows,
+        tags=done.tags + purged.tags.get(where, 0),
+        manifests=tuple(purged.manifests.get(where, ())),
+        blobs=settle_blobs([scope], purged.blob_ids).get(where, ()),
+        blob_candidates=len(purged.blob_ids.get(where, ())),
+        rows=done.rows + purged.rows.get(where, 0),
     )
 
 
 def _uploads(scope: Scope, done: Contents, policy: Policy, limit: int) -> Contents:
     fetch_one(_END_UPLOADS, {"repository_id": scope.repository_id, "now_ms": scope.now_ms})
-    gone = purge_expired_uploads(scope, policy=replace(policy, upload_ttl_ms=0), limit=limit)
+    ended = replace(policy, upload_ttl_ms=0)
+    gone = purge_expired_uploads([scope], policy=ended, limit=limit)[scope.repository_id]
     return replace(
         done,
         blobs=(*done.blobs, *gone.blobs),

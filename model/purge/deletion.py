@@ -9,7 +9,6 @@ from model.db.connection import execute, fetch, fetch_one
 from model.db.tables import RepositoryState
 from model.purge import quay_queue, state
 from model.purge.find import MARKED_MS
-from model.tag.lock import LOCK_TIMEOUT
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
@@ -113,9 +112,8 @@ def lock_repository_row(repository_id: int) -> Any:
 def lock_namespace_row(namespace_id: int) -> Any:
     """Lock the row and return its facts, read once the lock is held; None where it is gone.
 
-    Waits at most `LOCK_TIMEOUT` and raises `Contended` then.
+    Waits at most the session's `lock_timeout` and raises `Contended` then.
     """
-    execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     execute('SELECT id FROM "user" WHERE id = %s FOR UPDATE', (namespace_id,))
     sql = 'SELECT username, email, enabled, robot FROM "user" WHERE id = %s'
     return fetch_one(sql, (namespace_id,))

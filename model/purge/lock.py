@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.controls.gate import find_holds
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import fetch_one
 from model.db.tables import RepositoryState
 from model.gc.repository_lock import Scope
+from model.policy import Policy
 from model.purge import quay_queue
 from model.purge.find import MARKED_MS
 
@@ -74,28 +76,39 @@ class DoomedNamespace:
     begun: bool
 
 
-def lock_repository(repository_id: int, *, grace_ms: int) -> DoomedRepository | None:
+def lock_repository(repository_id: int, *, policy: Policy) -> DoomedRepository | None:
     """Lock a deleted repository whose grace is over for this transaction; None where nobody may purge it now.
 
-    None also while a worker of Quay purges it, or while the delay that Quay set runs.
+    None also while it is on hold, while a worker of Quay purges it, or while the delay that Quay set runs.
     """
     if fetch_one(_LOCK_REPOSITORY, {"id": repository_id}) is None:
         return None
     # A new statement: it sees what whoever held the lock before has committed.
-    row = fetch_one(_READ_REPOSITORY, {"id": repository_id, "grace_ms": grace_ms})
-    if row is None or not row.due or not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
+    row = fetch_one(_READ_REPOSITORY, {"id": repository_id, "grace_ms": policy.purge_grace_ms})
+    if row is None or not row.due or _is_held(policy, row.namespace_id, repository_id):
+        return None
+    if not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
         return None
     return DoomedRepository(Scope(*row[:9]), row.queue_id, row.begun)
 
 
-def lock_namespace(namespace_id: int, *, grace_ms: int) -> DoomedNamespace | None:
+def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | None:
     """The same for a deleted namespace."""
     if fetch_one(_LOCK_NAMESPACE, {"id": namespace_id}) is None:
         return None
-    row = fetch_one(_READ_NAMESPACE, {"id": namespace_id, "grace_ms": grace_ms})
-    if row is None or not row.due or not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
+    row = fetch_one(_READ_NAMESPACE, {"id": namespace_id, "grace_ms": policy.purge_grace_ms})
+    if row is None or not row.due or _is_held(policy, namespace_id):
+        return None
+    if not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
         return None
     return DoomedNamespace(namespace_id, row.namespace, row.now_ms, row.marked_ms, row.queue_id, row.begun)
+
+
+def _is_held(policy: Policy, namespace_id: int, repository_id: int = 0) -> bool:
+    """Does an operator hold it?  Asked in each batch, so that a hold stops the purge within one."""
+    if policy.ignores_holds:
+        return False
+    return bool(find_holds({repository_id: namespace_id}))
 
 
 def close_repository(repository_id: int) -> bool:

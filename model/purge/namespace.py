@@ -67,7 +67,7 @@ def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, li
     """
     try:
         with transaction():
-            doomed = lock_namespace(namespace_id, grace_ms=policy.purge_grace_ms)
+            doomed = lock_namespace(namespace_id, policy=policy)
             if doomed is None:
                 return NamespacePurge()
             _refuse_unknown(steps, doomed.namespace_id, doomed.name)

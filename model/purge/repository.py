@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import peewee
 
 from model.db.connection import execute, transaction
-from model.db.prepared import run
 from model.events import record as events
 from model.gc import history
 from model.gc.repository_lock import Scope
@@ -44,7 +43,7 @@ def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, 
     """
     try:
         with transaction():
-            doomed = lock_repository(repository_id, grace_ms=policy.purge_grace_ms)
+            doomed = lock_repository(repository_id, policy=policy)
             if doomed is None:
                 return PurgeBatch()
             _refuse_unknown(steps, doomed)
@@ -100,20 +99,16 @@ def _tell(scope: Scope, contents: Contents, rows: int, *, done: bool) -> None:
     """History and events, in the batch's own transaction."""
     if not rows:
         return
-    run(
-        f"{history.INSERT} RETURNING 1",
-        history.parameters(
-            "purge",
-            started_ms=scope.now_ms,
-            repository_id=scope.repository_id,
-            tags=contents.tags,
-            manifests=len(contents.manifests),
-            rows=rows,
-        ),
+    history.record_purge(
+        scope.repository_id,
+        started_ms=scope.now_ms,
+        tags=contents.tags,
+        manifests=len(contents.manifests),
+        rows=rows,
     )
     told = _new_events(scope, contents, done=done)
     if told:
-        events.record_all(told, now_ms=scope.now_ms, repository_id=scope.repository_id)
+        events.record_all(told, now_ms=scope.now_ms)
 
 
 def _new_events(scope: Scope, contents: Contents, *, done: bool) -> list[events.NewEvent]:
@@ -129,7 +124,7 @@ def _new_events(scope: Scope, contents: Contents, *, done: bool) -> list[events.
             for digest, subject in contents.manifests
         ]
         data = {**about, "blobs": contents.blobs, "items": items}
-        told.append(events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data))
+        told.append(events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data, scope.repository_id))
     if done:
-        told.append(events.NewEvent(events.REPOSITORY_PURGED, scope.full_name, about))
+        told.append(events.NewEvent(events.REPOSITORY_PURGED, scope.full_name, about, scope.repository_id))
     return told

@@ -4,6 +4,7 @@ A repository is given by its id or as `namespace/name`, a manifest by its id or 
 those of `model.errors`; `retryable` tells which may go away by themselves.
 """
 
+from model.purge.deletion import DeletedNamespace, DeletedRepository
 from model.registry.deletions import (
     delete_namespace,
     delete_repository,
@@ -27,7 +28,6 @@ from model.registry.reads import (
 )
 from model.registry.tags import create_tag, delete_tag, delete_tags_for_manifest, retarget_tag
 from model.registry.time_machine import delete_tag_permanently, list_tag_history, restore_tag
-from model.purge.deletion import DeletedNamespace, DeletedRepository
 from model.tag import Tag
 from model.tag.history import History, Lifetime, Position
 

@@ -64,9 +64,7 @@ def restore_repository(path: str, *, name: str | None = None) -> DeletedReposito
             row = deletion.lock_repository_row(deleted.id)
             # Asked under the row's lock, which a purge takes as well: it has begun, or it never will.
             if row is None or row.state != RepositoryState.MARKED_FOR_DELETION or _has_begun(deleted):
-                raise NotRestorable(
-                    "The repository's purge has begun: it cannot be restored", repository=path
-                )
+                raise NotRestorable("The purge has begun: it cannot be restored", repository=path)
             if namespaces.get(deleted.namespace) is None:
                 raise NotRestorable("Its namespace is deleted: restore that first", repository=path)
             deletion.unmark_repository(deleted, name=wanted)

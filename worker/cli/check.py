@@ -15,6 +15,7 @@ from model.db import dsn, schema
 from model.db import lookup_rows as lookups
 from model.errors import RegistryError
 from model.events import trigger as triggers
+from model.purge.catalogue import find_unknown_references
 from worker.broker.connection import connect
 from worker.cli import output
 from worker.logs import masked
@@ -82,7 +83,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 yield Finding(
                     "database", f"Sessions replace what the role, database or server sets: {replaced}"
                 )
-            problems = schema.check()
+            problems = [*schema.check(), *find_unknown_references()]
             yield from (Finding("schema", "tables", problem) for problem in problems)
             if not problems:
                 yield Finding("schema", "all tables, columns and indexes are there")

@@ -6,24 +6,36 @@ from dataclasses import asdict, replace
 
 import click
 
+from model.errors import RegistryError
 from worker import wiring
 from worker.cli import output, repositories, tables
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.plan import Total, all_due
-from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.jobs.to_the_end import (
+    collect_to_the_end,
+    erase_to_the_end,
+    purge_to_the_end,
+    review_to_the_end,
+)
 
 
 @click.command(name="collect")
 @click.argument("repository", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every repository with garbage.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Everything that is due, purges too.",
+)
 @click.option("--ignore-hold", is_flag=True, help="Collect what an operator has put on hold, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: the total.")
 def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as_json: bool) -> None:
     """Collect now, in this process: tags, manifests, blobs and objects, to the end.
 
     REPOSITORY is namespace/name; give some, or --all.  Blobs of other repositories that were
-    already waiting are reviewed and erased, too.  Interrupting it loses nothing.  What is on hold
+    already waiting are reviewed and erased, too.  With --all, deleted repositories and namespaces
+    are purged once DREDGE_PURGE_GRACE_S have passed.  Interrupting it loses nothing.  What is on hold
     (`dredge pause`) is left alone, and the exit code is 1.
     """
     if everything == bool(repository):
@@ -36,9 +48,10 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             output.fail(f"nothing was removed: {stopped}")
         ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
         sums, stops = _collect(context, ids)
+        sums, blocked = _purge(context, sums) if everything else (sums, [])
         objects = failed = 0
         # Nothing was collected: then nothing is reviewed and erased either.
-        if not stops or len(stops) < len(ids):
+        if sums.repositories or not stops or len(stops) < len(ids):
             sums = _review(context, sums)
             objects, failed = _erase(context)
     if as_json:
@@ -51,6 +64,8 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         )
     if stops:
         output.fail(f"{len(stops):,} of {len(ids):,} repositories were left alone: {stops[0]}")
+    if blocked:
+        output.fail(f"{len(blocked):,} deleted repositories or namespaces cannot be purged: {blocked[0]}")
     if failed:
         output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
 
@@ -75,6 +90,24 @@ def _collect(context: JobContext, ids: list[int]) -> tuple[Total, list[str]]:
             )
             advance(1)
     return sums, stops
+
+
+def _purge(context: JobContext, sums: Total) -> tuple[Total, list[RegistryError]]:
+    """Purge what was deleted and whose grace is over; the sums, and why some of it cannot be purged."""
+    blocked = []
+    with output.progress("purging deleted repositories") as advance:
+        for turn in purge_to_the_end(context):
+            if isinstance(turn, RegistryError):
+                blocked.append(turn)
+                continue
+            sums = replace(
+                sums,
+                repositories=sums.repositories + turn.done,
+                tags=sums.tags + turn.tags,
+                manifests=sums.manifests + turn.manifests,
+            )
+            advance(turn.done)
+    return sums, blocked
 
 
 def _review(context: JobContext, sums: Total) -> Total:

@@ -10,7 +10,7 @@ from model import registry
 from model.cache import invalidation
 from model.names import parse_namespace
 from worker import wiring
-from worker.cli import output
+from worker.cli import deletions, output, tables
 from worker.settings import Settings
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -34,11 +34,11 @@ def delete(namespace: str, yes: bool, as_json: bool) -> None:
     name = parse_namespace(namespace)
     with output.connected(settings):
         if not yes:
-            question = f"{name} {output.restorable_for(settings)}. Delete it and all its repositories?"
+            question = f"{name} {deletions.restorable_for(settings)}. Delete it and all its repositories?"
             click.confirm(question, abort=True, err=True)
         deleted = registry.delete_namespace(name, policy=settings.policy)
         _forget(settings, name)
-    output.say(as_json, asdict(deleted), f"deleted {name}; to undo it: dredge namespace restore {name}")
+    deletions.say(as_json, asdict(deleted), f"deleted {name}; to undo it: dredge namespace restore {name}")
 
 
 @command.command(short_help="Undo a deletion.")
@@ -56,7 +56,7 @@ def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
         restored = registry.restore_namespace(namespace, new_name=new_name)
         _forget(settings, new_name or namespace)
     text = f"restored {new_name or namespace}; what Quay removed at the deletion did not come back"
-    output.say(as_json, asdict(restored), text)
+    deletions.say(as_json, asdict(restored), text)
 
 
 @command.command(name="list", short_help="Deleted namespaces, latest first.")
@@ -73,9 +73,9 @@ def list_(deleted: bool, limit: int, as_json: bool) -> None:
             output.emit_json(asdict(each))
     else:
         columns = ("namespace", "deleted", "restorable until", "error")
-        output.table(columns, [(each.name, *output.deletion_row(each, settings)) for each in found])
+        tables.table(columns, [(each.name, *deletions.row(each, settings)) for each in found])
 
 
 def _forget(settings: Settings, name: str) -> None:
     """Drop what the change made wrong from the cache; the workers do it again for its event."""
-    wiring.alone(settings).cache.invalidate(*invalidation.after_namespace_change(name))
+    wiring.in_process(settings).cache.invalidate(*invalidation.after_namespace_change(name))

@@ -11,7 +11,7 @@ from model.cache import invalidation
 from model.names import parse_namespace, parse_repository
 from model.registry.deletions import LOST_WITH_REPOSITORY
 from worker import wiring
-from worker.cli import output
+from worker.cli import deletions, output, tables
 from worker.settings import Settings
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -34,13 +34,13 @@ def delete(repository: str, yes: bool, as_json: bool) -> None:
         registry.get_repository(path)
         if not yes:
             click.confirm(
-                f"{path} {output.restorable_for(settings)}, but for {LOST_WITH_REPOSITORY}. Delete it?",
+                f"{path} {deletions.restorable_for(settings)}, but for {LOST_WITH_REPOSITORY}. Delete it?",
                 abort=True,
                 err=True,
             )
         deleted = registry.delete_repository(path, policy=settings.policy)
         _forget(settings, path, deleted.id)
-    output.say(as_json, asdict(deleted), f"deleted {path}; to undo it: dredge repository restore {path}")
+    deletions.say(as_json, asdict(deleted), f"deleted {path}; to undo it: dredge repository restore {path}")
 
 
 @command.command(short_help="Undo a deletion.")
@@ -58,7 +58,7 @@ def restore(repository: str, name: str | None, as_json: bool) -> None:
         restored = registry.restore_repository(str(parsed), name=name)
         path = f"{parsed.namespace}/{name or parsed.name}"
         _forget(settings, path, restored.id)
-    output.say(as_json, asdict(restored), f"restored {path}; {LOST_WITH_REPOSITORY} did not come back")
+    deletions.say(as_json, asdict(restored), f"restored {path}; {LOST_WITH_REPOSITORY} did not come back")
 
 
 @command.command(name="list", short_help="Deleted repositories, latest first.")
@@ -77,12 +77,12 @@ def list_(namespace: str | None, deleted: bool, limit: int, as_json: bool) -> No
             output.emit_json(asdict(each))
     else:
         columns = ("repository", "deleted", "restorable until", "error")
-        rows = [(each.path, *output.deletion_row(each, settings)) for each in found]
-        output.table(columns, rows)
+        rows = [(each.path, *deletions.row(each, settings)) for each in found]
+        tables.table(columns, rows)
 
 
 def _forget(settings: Settings, path: str, repository_id: int) -> None:
     """Drop what the change made wrong from the cache; the workers do it again for its event."""
     namespace, name = parse_repository(path)
     keys = invalidation.after_repository_change(namespace, name, repository_id)
-    wiring.alone(settings).cache.invalidate(*keys)
+    wiring.in_process(settings).cache.invalidate(*keys)

@@ -8,9 +8,21 @@ from typing import Any
 from model.cache import invalidation
 from model.cache.keys import CacheKey
 from model.errors import RegistryError
-from model.events.record import BLOB_ERASED, MANIFEST_COLLECTED, REPOSITORY_COLLECTED
+from model.events.record import (
+    BLOB_ERASED,
+    MANIFEST_COLLECTED,
+    NAMESPACE_DELETED,
+    NAMESPACE_PURGED,
+    NAMESPACE_RESTORED,
+    REPOSITORY_DELETED,
+    REPOSITORY_PURGED,
+    REPOSITORY_RESTORED,
+)
 from worker.events.message import CloudEvent
 from worker.jobs.context import JobContext
+
+_OF_REPOSITORIES = {REPOSITORY_DELETED, REPOSITORY_RESTORED, REPOSITORY_PURGED}
+_OF_NAMESPACES = {NAMESPACE_DELETED, NAMESPACE_RESTORED, NAMESPACE_PURGED}
 
 
 class CacheBehind(RegistryError):
@@ -65,11 +77,11 @@ def stale_keys(event: CloudEvent) -> Iterator[CacheKey]:
             referred=[item["referred"] for item in items if item.get("referred")],
             blobs=data.get("blobs", []),
         )
-    elif kind.startswith("registry.repository.") and kind != REPOSITORY_COLLECTED:
+    elif kind in _OF_REPOSITORIES:
         yield from invalidation.after_repository_change(
             data["namespace"], data["repository"], data["repository_id"]
         )
-    elif kind.startswith("registry.namespace."):
+    elif kind in _OF_NAMESPACES:
         yield from invalidation.after_namespace_change(data["namespace"])
     elif kind == BLOB_ERASED:
         digests = [item["digest"] for item in data.get("items", [data]) if item.get("digest")]

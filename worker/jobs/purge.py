@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from model.cache import invalidation
 from model.db.clock import now_ms
@@ -18,6 +19,8 @@ from model.purge.repository import PurgeBatch, purge_repository_batch
 from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
+
+T = TypeVar("T")
 
 log = logs.logger("dredge.purge")
 
@@ -114,7 +117,7 @@ def _purge_namespace(context: JobContext, namespace_id: int, budget_s: float) ->
     return total
 
 
-def _noted[T](kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
+def _noted(kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
     """Do it; an error that another try at once would not mend is remembered with a backoff."""
     try:
         return work()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model.errors import RegistryError
 from worker.jobs.collect import Collected, collect_repository
 from worker.jobs.context import JobContext
 from worker.jobs.erase import Cleared, erase
+from worker.jobs.purge import PurgedRepository, find_purges, purge_namespace, purge_repository
 from worker.jobs.review import Retired, review
 
 TURN_S = 5.0
@@ -19,6 +21,38 @@ def collect_to_the_end(context: JobContext, repository_id: int) -> Iterator[Coll
         yield collected
         if not collected.has_more:
             return
+
+
+def purge_to_the_end(context: JobContext) -> Iterator[PurgedRepository | RegistryError]:
+    """Purge every deleted repository and namespace whose grace is over; one value for each turn.
+
+    One that cannot be purged is a value, too, and stops none of the others.
+    """
+    while True:
+        repository_ids, namespace_ids = find_purges(context)
+        worked = False
+        for repository_id in repository_ids:
+            for turn in _purge_repository(context, repository_id):
+                worked |= not isinstance(turn, RegistryError) and turn.rows > 0
+                yield turn
+        for namespace_id in namespace_ids:
+            try:
+                worked |= purge_namespace(context, namespace_id, budget_s=TURN_S).rows > 0
+            except RegistryError as error:
+                yield error
+        if not worked:
+            return
+
+
+def _purge_repository(context: JobContext, repository_id: int) -> Iterator[PurgedRepository | RegistryError]:
+    try:
+        while True:
+            purged = purge_repository(context, repository_id, budget_s=TURN_S)
+            yield purged
+            if not purged.has_more:
+                return
+    except RegistryError as error:
+        yield error
 
 
 def review_to_the_end(context: JobContext) -> Iterator[Retired]:

@@ -1,0 +1,34 @@
+"""What the commands about repositories and about namespaces share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from model.registry import DeletedNamespace, DeletedRepository
+from worker.cli import output, tables
+from worker.cli.times import when
+from worker.settings import Settings
+
+
+def say(as_json: bool, facts: dict[str, Any], text: str) -> None:
+    """One JSON object, or a line for people."""
+    if as_json:
+        output.emit_json(facts)
+    else:
+        click.echo(text)
+
+
+def restorable_for(settings: Settings) -> str:
+    """For how long a deletion can be undone, as the end of a sentence about it."""
+    grace_ms = settings.policy.purge_grace_ms
+    return f"can be restored for {tables.human_ms(grace_ms)}" if grace_ms else "cannot be restored"
+
+
+def row(
+    deleted: DeletedRepository | DeletedNamespace, settings: Settings
+) -> tuple[str | None, str | None, str | None]:
+    """The cells of a deletion: since when, until when it can be undone, and why its purge fails."""
+    until = "purge has begun" if deleted.begun else when(deleted.marked_ms + settings.policy.purge_grace_ms)
+    return when(deleted.marked_ms), until, deleted.last_error
