@@ -72,6 +72,23 @@ def by_ids(repository_ids: Iterable[int]) -> dict[int, Repository]:
     return {row.id: Repository(**row._asdict()) for row in rows}
 
 
+_NAMES_LIKE = f"""
+SELECT u.username || '/' || r.name AS path
+FROM repository r JOIN "user" u ON u.id = r.namespace_user_id
+WHERE r.state <> {_MARKED}
+  AND CASE WHEN %(whole)s THEN u.username = %(namespace)s AND starts_with(r.name, %(name)s)
+           ELSE starts_with(u.username, %(namespace)s) END
+ORDER BY u.username, r.name LIMIT %(limit)s
+"""
+
+
+def names_like(prefix: str, *, limit: int) -> list[str]:
+    """Return at most `limit` repositories, as `namespace/name`, whose name begins with `prefix`, by name."""
+    namespace, separator, name = prefix.partition("/")
+    params = {"whole": bool(separator), "namespace": namespace, "name": name, "limit": limit}
+    return [row.path for row in fetch(_NAMES_LIKE, params)]
+
+
 def ensure(
     namespace_id: int, name: str, *, visibility: str = "private", description: str | None = None
 ) -> Repository:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
-from typing import Any
 
 import click
 
-from model.errors import RegistryError
+from model.errors import BadInput, RegistryError
+from worker.cli.errors import say_error
+from worker.cli.examples import with_examples
 from worker.settings import SettingsError
 
 # command: (module, one line of help).  Modules are imported lazily: `dredge --help` opens nothing.
@@ -35,9 +37,12 @@ COMMANDS = {
     "sample": ("worker.cli.sample", "Fill the registry with a synthetic workload."),
     "sweep": ("worker.cli.sweep", "Find garbage without a trace."),
     "fsck": ("worker.cli.fsck", "Check every invariant between rows and objects."),
+    "completion": ("worker.cli.completion", "Complete commands and repositories in a shell."),
     "demo": ("worker.cli.demo", "All of it, from nothing, verified."),
 }
 
+_STOPPED = "stopped; what was committed stays, the rest waits for the next run"
+_REFUSED = "nothing was changed: the question was not answered with yes"
 # Packages of the extra `local`, which a production installation does without.
 LOCAL_EXTRA = ("zstandard",)
 
@@ -59,7 +64,18 @@ class Lazy(click.Group):
             raise click.ClickException(
                 f"dredge {cmd_name} needs {error.name}: pip install 'quay-dredge[local]'"
             ) from None
-        return command
+        return with_examples(cmd_name, command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(close)}?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -76,14 +92,34 @@ def dredge() -> None:
     """
 
 
-def main(args: list[str] | None = None) -> Any:
-    """Run the command line; a user's mistake is one line on standard error and exit 1 or 2."""
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and end the process.
+
+    A user's mistake is exit code 2, a failure is 1, Ctrl-C is 130; each is one line on standard
+    error, or with `--json` one JSON object.
+    """
+    given = sys.argv[1:] if args is None else args
+    as_json = "--json" in given
     try:
-        return dredge.main(args=args, prog_name="dredge", standalone_mode=True)
+        code = dredge.main(args=given, prog_name="dredge", standalone_mode=False)
     except SettingsError as error:
         for problem in error.problems:
-            click.echo(f"dredge: configuration: {problem}", err=True)
-        sys.exit(2)
+            say_error(f"configuration: {problem}", as_json=as_json)
+        code = 2
+    except BadInput as error:
+        say_error(str(error), as_json=as_json)
+        code = 2
     except RegistryError as error:
-        click.echo(f"dredge: {error}", err=True)
-        sys.exit(1)
+        say_error(str(error), as_json=as_json)
+        code = 1
+    except click.ClickException as error:
+        if as_json:
+            say_error(error.format_message(), as_json=True)
+        else:
+            error.show()
+        code = error.exit_code
+    except click.Abort as error:
+        interrupted = isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
+        say_error(_STOPPED if interrupted else _REFUSED, as_json=as_json)
+        code = 130 if interrupted else 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -21,7 +21,7 @@ from worker.jobs.to_the_end import (
 
 
 @click.command(name="collect")
-@click.argument("repository", nargs=-1)
+@click.argument("repository", nargs=-1, type=repositories.REPOSITORY)
 @click.option(
     "--all",
     "everything",

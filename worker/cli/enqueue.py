@@ -2,48 +2,119 @@
 
 from __future__ import annotations
 
-import click
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import click
+from celery.exceptions import TimeoutError as NoOutcome
+
+from model.errors import RegistryError
 from model.names import parse_repository
 from worker import wiring
 from worker.app import application
 from worker.cli import output
+from worker.cli import repositories as named
 from worker.client import Client
 from worker.jobs.plan import all_due
 from worker.settings import Settings
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker made of one repository: its task's result, or the reason why there is none."""
+
+    repository: str
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
 @click.command("enqueue")
-@click.argument("repositories", metavar="[REPO]...", nargs=-1)
+@click.argument("repositories", metavar="[REPO]...", nargs=-1, type=named.REPOSITORY)
 @click.option("--all", "everything", is_flag=True, help="Every repository with garbage.")
-@click.option("--wait", type=float, metavar="SECONDS", help="Wait so long for the outcome of each REPO.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Wait at most this long for the outcome of each REPO and print it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(repositories: tuple[str, ...], everything: bool, wait: float | None, as_json: bool) -> None:
     """Collect through the workers: one task for each REPO, or for every one with garbage.
 
-    Without --wait it is only asked for; `dredge status` shows what is left to do.
+    Without --wait the tasks are only enqueued; `dredge status` shows what is left to do.
     """
     if bool(repositories) == everything:
         raise click.UsageError("Name repositories, or give --all")
+    if everything and wait:
+        raise click.UsageError("--wait needs the names of repositories")
     settings = output.settings()
     output.require(settings, "broker_url")
-    names = [str(parse_repository(name)) for name in repositories]
-    sent = _everything(settings) if everything else _named(settings, names, wait)
-    if as_json:
-        output.emit_json({"repositories": sent})
-    else:
-        click.echo(f"{sent} {'repository' if sent == 1 else 'repositories'} enqueued")
+    if everything:
+        _print_all(*_everything(settings), as_json=as_json)
+        return
+    names = _existing(settings, repositories)
+    outcomes = _enqueue(settings, names, wait)
+    _print_named(names, outcomes, as_json=as_json)
+    sys.exit(1 if any(outcome.error for outcome in outcomes) else 0)
 
 
-def _named(settings: Settings, names: list[str], wait_s: float | None) -> int:
-    with Client(settings.broker_url, key_prefix=settings.key_prefix) as client:
-        results = [client.collect(name) for name in names]
-        for result in results if wait_s else ():
-            result.get(timeout=wait_s)
-    return len(results)
-
-
-def _everything(settings: Settings) -> int:
-    """Every repository with garbage, in the order of the periodic scan; one that waits is skipped."""
+def _existing(settings: Settings, names: Sequence[str]) -> list[str]:
+    """The names as they are written; where a database is configured, of repositories that exist."""
+    if not settings.database_url:
+        return [str(parse_repository(name)) for name in names]
     with output.connected(settings):
-        return wiring.queue(application, settings).collect(all_due(settings.policy))
+        return [found.path for found in named.find(names)]
+
+
+def _enqueue(settings: Settings, names: Sequence[str], wait_s: float | None) -> list[Outcome]:
+    with Client(settings.broker_url, key_prefix=settings.key_prefix) as client:
+        results = [(name, client.collect(name)) for name in names]
+        return [_outcome(name, result, wait_s) for name, result in results] if wait_s else []
+
+
+def _outcome(name: str, result: Any, wait_s: float) -> Outcome:
+    try:
+        return Outcome(name, result=result.get(timeout=wait_s))
+    except NoOutcome:
+        return Outcome(name, error=f"no outcome within {wait_s:g} s: is a worker running? It stays enqueued")
+    except RegistryError as error:
+        return Outcome(name, error=str(error))
+    except Exception as error:  # noqa: BLE001  a task's error arrives as whatever it was
+        return Outcome(name, error=f"{type(error).__name__}: {error}")
+
+
+def _everything(settings: Settings) -> tuple[int, int]:
+    """Enqueue every repository with garbage; returns how many have some and how many were enqueued."""
+    with output.connected(settings):
+        due = all_due(settings.policy)
+        return len(due), wiring.queue(application, settings).collect(due)
+
+
+def _print_all(due: int, sent: int, *, as_json: bool) -> None:
+    if as_json:
+        output.emit_json({"repositories": sent, "due": due, "already_enqueued": due - sent})
+    elif not due:
+        click.echo("0 repositories enqueued: none has garbage now")
+    else:
+        waiting = f"; {due - sent:,} wait in the queue already" if due > sent else ""
+        click.echo(f"{_counted(sent)} enqueued{waiting}")
+
+
+def _print_named(names: Sequence[str], outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    if as_json:
+        output.emit_json({"repositories": len(names), "outcomes": [vars(outcome) for outcome in outcomes]})
+        return
+    click.echo(f"{_counted(len(names))} enqueued")
+    for outcome in outcomes:
+        if outcome.result is None:
+            click.echo(f"dredge: {outcome.repository}: {outcome.error}", err=True)
+            continue
+        tags, manifests = outcome.result["tags"], outcome.result["manifests"]
+        more = "; more is enqueued" if outcome.result["has_more"] else ""
+        click.echo(f"{outcome.repository}: {tags:,} tags and {manifests:,} manifests gone{more}")
+
+
+def _counted(number: int) -> str:
+    return f"{number:,} {'repository' if number == 1 else 'repositories'}"

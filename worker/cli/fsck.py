@@ -23,6 +23,7 @@ from worker.storage.base import open_stores
     "young_s",
     default=3600,
     show_default=True,
+    type=click.IntRange(0),
     help="Unknown objects younger than this wait, seconds.",
 )
 def command(as_json: bool, deep: bool, no_objects: bool, young_s: int) -> None:

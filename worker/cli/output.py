@@ -23,6 +23,7 @@ from rich.progress import (
 
 from model.db import connection as database
 from worker import logs
+from worker.cli.errors import say_error
 from worker.settings import Settings
 
 _HOW = "set it ({example}), or run the command on servers of its own: dredge embedded -- dredge …"
@@ -94,6 +95,7 @@ def connected(read: Settings) -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    """End the command with one line on standard error and exit code 1."""
-    click.echo(f"dredge: {logs.masked(message)}", err=True)
+    """End the command with exit code 1 and one line on standard error, or one JSON object with `--json`."""
+    context = click.get_current_context(silent=True)
+    say_error(message, as_json=bool(context and context.params.get("as_json")))
     sys.exit(1)

@@ -23,10 +23,6 @@ def command(target: str | None, reason: str, until: str | None, as_json: bool) -
 
     Every worker and every command stops before its next batch, and goes on after `dredge resume`.
     Tags can still be pushed, deleted and restored.  A second pause replaces the first.
-
-    \b
-    dredge pause --reason "storage is being moved" --until 6h
-    dredge pause acme --reason "legal hold 17"
     """
     with output.connected(output.settings()):
         moment = now_ms()

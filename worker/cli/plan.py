@@ -12,7 +12,7 @@ from worker.jobs.plan import all_due, plan_each, total
 
 
 @click.command(name="plan")
-@click.argument("repository", required=False)
+@click.argument("repository", required=False, type=repositories.REPOSITORY)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line; the last one is the total.")
 def command(repository: str | None, as_json: bool) -> None:
     """Show what a collection would remove, by the collector's own judgement; writes nothing.

@@ -97,6 +97,7 @@ def _history_row(line: Lifetime) -> tuple[object, ...]:
 @command.command(short_help="Delete tags, or every tag of a manifest.")
 @click.argument("targets", metavar="REPO:TAG|REPO@DIGEST…", nargs=-1, required=True)
 @click.option("--permanently", is_flag=True, help="Beyond restoring: its space is freed at once.")
+@click.option("--yes", is_flag=True, help="With --permanently: do not ask, however many tags go.")
 @click.option(
     "--children/--no-children",
     default=True,
@@ -104,8 +105,13 @@ def _history_row(line: Lifetime) -> tuple[object, ...]:
     help="With --permanently: also what only its child manifests' temporary tags hold.",
 )
 @_json_lines
-def delete(targets: Sequence[str], permanently: bool, children: bool, as_json: bool) -> None:
-    """Delete tags, or every tag of a manifest; restorable until their namespace's window closes."""
+def delete(targets: Sequence[str], permanently: bool, yes: bool, children: bool, as_json: bool) -> None:
+    """Delete tags, or every tag of a manifest; restorable until their namespace's window closes.
+
+    With --permanently nothing can be restored; more than one target is asked about first.
+    """
+    if permanently and len(targets) > 1 and not yes:
+        click.confirm(f"Delete {len(targets)} tags beyond restoring?", abort=True, err=True)
     settings = output.settings()
     with output.connected(settings):
         for target in targets:

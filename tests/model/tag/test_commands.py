@@ -95,12 +95,12 @@ def test_mistakes_are_one_line_and_change_nothing(world: World, dredge: Run) -> 
             (1, "delete", "acme/app:v2"),
             (1, "delete", "acme/app:kept"),
             (1, "delete", "acme/none:v1"),
-            (1, "delete", "acme/app:'; DROP TABLE tag; --"),
+            (2, "delete", "acme/app:'; DROP TABLE tag; --"),
             (1, "restore", "acme/app:v1", "sha256:" + "0" * 64),
-            (1, "restore", "acme/app:v1", "sha256:short"),
+            (2, "restore", "acme/app:v1", "sha256:short"),
             (1, "expire", "acme/app:v2", "--never"),
             (1, "list", "acme/none"),
-            (1, "history", "acme"),
+            (2, "history", "acme"),
         ):
             got, _, err = dredge(*arguments)
             assert got == code and err.startswith("dredge: ") and err.count("\n") == 1, arguments

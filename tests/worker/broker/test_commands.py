@@ -82,12 +82,46 @@ def test_enqueue_sends_one_task_for_each_repository(
     for arguments, expected in zip(asked, (2, 1), strict=True):
         with dredge(environment, *arguments) as running:
             output, errors = running.communicate(timeout=20)
-        assert json.loads(output) == {"repositories": expected}, errors
+        assert json.loads(output)["repositories"] == expected, errors
     assert broker.llen("dredge:" + routes.COLLECT_QUEUE) == 3
 
 
 def test_enqueue_asks_for_repositories_that_can_be(environment: dict[str, str]) -> None:
-    for arguments, code in ((["enqueue"], 2), (["enqueue", "--all", "a/b"], 2), (["enqueue", "no-slash"], 1)):
+    for arguments, code in ((["enqueue"], 2), (["enqueue", "--all", "a/b"], 2), (["enqueue", "no-slash"], 2)):
         with dredge(environment, *arguments) as running:
             running.communicate(timeout=20)
         assert running.returncode == code
+
+
+def test_enqueue_of_a_repository_that_is_not_there_enqueues_nothing(
+    world: World, environment: dict[str, str], broker: Any
+) -> None:
+    world.tag("bystander")
+    with world.changes() as changes, dredge(environment, "enqueue", "acme/ap") as running:
+        _, errors = running.communicate(timeout=20)
+    assert running.returncode == 1
+    assert errors == "dredge: There is no repository acme/ap: did you mean acme/app?\n"
+    assert not changes
+    assert broker.llen("dredge:" + routes.COLLECT_QUEUE) == 0
+
+
+def test_enqueue_without_garbage_says_why_nothing_is_enqueued(
+    world: World, environment: dict[str, str]
+) -> None:
+    world.tag("bystander")
+    with world.changes() as changes, dredge(environment, "enqueue", "--all") as running:
+        output, _ = running.communicate(timeout=20)
+    assert not changes
+    assert output == "0 repositories enqueued: none has garbage now\n"
+
+
+def test_waiting_without_a_worker_is_one_line_for_each_repository(
+    world: World, environment: dict[str, str]
+) -> None:
+    world.tag("bystander")
+    with world.changes() as changes, dredge(environment, "enqueue", "acme/app", "--wait", "0.5") as running:
+        output, errors = running.communicate(timeout=20)
+    assert running.returncode == 1
+    assert not changes
+    assert output == "1 repository enqueued\n"
+    assert errors == "dredge: acme/app: no outcome within 0.5 s: is a worker running? It stays enqueued\n"

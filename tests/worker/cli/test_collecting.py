@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -110,9 +111,9 @@ def test_an_unknown_repository_is_one_line_and_exit_code_one(dredge: Dredge, arg
 
 
 @pytest.mark.parametrize("name", ["acme", "acme/", "/app", "acme/app:tag", "../x/y z"])
-def test_a_name_that_is_none_is_one_line_and_exit_code_one(dredge: Dredge, name: str) -> None:
+def test_a_name_that_is_none_is_one_line_and_exit_code_two(dredge: Dredge, name: str) -> None:
     said = dredge("plan", name)
-    assert said.code == 1 and len(said.err.splitlines()) == 1 and "Traceback" not in said.err
+    assert said.code == 2 and len(said.err.splitlines()) == 1 and "Traceback" not in said.err
 
 
 def test_objects_that_cannot_be_erased_are_exit_code_one_and_tried_again(
@@ -121,7 +122,7 @@ def test_objects_that_cannot_be_erased_are_exit_code_one_and_tried_again(
     garbage.image("v1", dead_for_ms=1)
     said = dredge("collect", "--all", "--json", STORAGE=f"mars={tmp_path}", UPLOAD_LOCATION="mars")
     assert said.code == 1 and said.lines[0]["manifests"] == 1
-    assert said.err.splitlines()[-1].startswith("dredge: 1 objects could not be erased")
+    assert json.loads(said.err.splitlines()[-1])["error"].startswith("1 objects could not be erased")
     assert world.rows("SELECT tries, last_error FROM dredge_tombstone") == [
         (1, "location local_us is not configured")
     ]

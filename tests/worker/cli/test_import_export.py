@@ -56,28 +56,29 @@ def test_an_image_without_a_name_gets_one_or_a_warning(environment: dict[str, st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (("import", "{tmp}", "new/repo"), "oci-layout"),
-        (("import", "{tmp}/rich", "new/repo", "--tag", "x"), "--tag is for a layout of one"),
-        (("import", "{tmp}/plain", "new/repo", "--tag", "-x"), "is not a tag"),
-        (("import", "{tmp}/plain", "norepo"), "namespace/name"),
-        (("export", "new/repo:nope", "{tmp}/out"), "no such repository"),
-        (("export", "new/repo", "{tmp}/out"), "namespace/name:tag"),
+        (("import", "{tmp}", "new/repo"), 1, "oci-layout"),
+        (("import", "{tmp}/rich", "new/repo", "--tag", "x"), 1, "--tag is for a layout of one"),
+        (("import", "{tmp}/plain", "new/repo", "--tag", "-x"), 2, "is not a tag"),
+        (("import", "{tmp}/plain", "norepo"), 2, "namespace/name"),
+        (("export", "new/repo:nope", "{tmp}/out"), 1, "no such repository"),
+        (("export", "new/repo", "{tmp}/out"), 2, "namespace/name:tag"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_1(
+def test_a_mistake_is_one_line_and_has_the_exit_code_of_its_kind(
     environment: dict[str, str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
+    code: int,
     said: str,
 ) -> None:
     rich_layout(tmp_path / "rich")
     plain_layout(tmp_path / "plain")
     with pytest.raises(SystemExit) as ended:
         run_dredge([argument.format(tmp=tmp_path) for argument in arguments])
-    assert ended.value.code == 1
+    assert ended.value.code == code
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1

@@ -139,8 +139,8 @@ def test_explain_of_what_nobody_knows_is_one_line(world: World, dredge: Dredge) 
     world.tag("bystander")
     said = dredge("explain", f"acme/app@{digest_of('nothing')}")
     assert said.code == 1 and said.err == f"dredge: nothing here has the digest {digest_of('nothing')}\n"
-    assert dredge("explain", "acme/app@latest").code == 1
-    assert dredge("explain", "acme/app").code == 1
+    assert dredge("explain", "acme/app@latest").code == 2
+    assert dredge("explain", "acme/app").code == 2
 
 
 def test_looking_changes_nothing(world: World, dredge: Dredge, garbage: Garbage) -> None:

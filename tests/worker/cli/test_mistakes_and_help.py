@@ -1,0 +1,100 @@
+"""Mistakes are one line with a way on; help shows examples; a shell completes repositories."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import World
+from tests.worker.cli.conftest import Dredge
+
+
+def test_an_unknown_command_names_the_nearest(dredge: Dredge) -> None:
+    said = dredge("plam")
+    assert said.code == 2
+    assert "Did you mean plan?" in said.err
+
+
+def test_with_json_an_error_is_one_json_object(world: World, dredge: Dredge) -> None:
+    world.tag("bystander")
+    with world.changes() as changes:
+        for arguments, code in ((["plan", "acme/none"], 1), (["plan", "acme"], 2), (["collect"], 2)):
+            said = dredge(*arguments, "--json")
+            assert said.code == code
+            assert said.out == ""
+            assert set(json.loads(said.err)) == {"error"}
+    assert not changes
+
+
+def test_a_repository_is_completed_from_the_database(world: World) -> None:
+    world.tag("bystander")
+    world.repository("apricot")
+    environment = {
+        **os.environ,
+        "DREDGE_DATABASE_URL": world.url,
+        "_DREDGE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "dredge plan acme/ap",
+        "COMP_CWORD": "2",
+    }
+    program = Path(sys.executable).parent / "dredge"
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["plain,acme/app", "plain,acme/apricot"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_by_one_command(
+    shell: str, tmp_path: Path, dredge: Dredge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    said = dredge("completion", shell, "--install")
+    assert said.code == 0, said.err
+    written = Path(said.out.split()[1].rstrip(";"))
+    assert written.is_relative_to(tmp_path)
+    assert written.read_text().strip() == dredge("completion", shell).out.strip()
+
+
+def test_several_tags_go_beyond_restoring_only_after_a_yes(
+    world: World, dredge: Dredge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.tag("bystander")
+    gone = [world.tag("a"), world.tag("b")]
+    both = ("acme/app:a", "acme/app:b")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with world.changes() as changes:
+        refused = dredge("tag", "delete", "--permanently", *both)
+    assert refused.code == 1
+    assert "nothing was changed" in refused.err
+    assert not changes
+    assert dredge("tag", "delete", "--permanently", "--yes", *both).code == 0
+    ended = world.rows("SELECT id FROM tag WHERE lifetime_end_ms IS NOT NULL ORDER BY id")
+    assert ended == [(int(tag),) for tag in gone]
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(world: World) -> None:
+    world.tag("bystander")
+    environment = {**os.environ, "DREDGE_DATABASE_URL": world.url}
+    story = (
+        "import os, signal; from worker.cli import main; from worker.cli import plan;"
+        "plan.all_due = lambda policy: os.kill(os.getpid(), signal.SIGINT) or [];"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); main(['plan'])"
+    )
+    with world.changes() as changes:
+        done = subprocess.run(
+            [sys.executable, "-c", story], env=environment, capture_output=True, text=True, check=False
+        )
+    assert not changes
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == (
+        "dredge: stopped; what was committed stays, the rest waits for the next run"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_negative_age_is_refused(dredge: Dredge) -> None:
+    assert dredge("fsck", "--young", "-1").code == 2

@@ -1,0 +1,41 @@
+"""`dredge completion`: commands, options and repositories on the Tab key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from worker.cli import output
+
+_FILES = {
+    "bash": ".local/share/bash-completion/completions/dredge",
+    "zsh": ".local/share/zsh/site-functions/_dredge",
+    "fish": ".config/fish/completions/dredge.fish",
+}
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(sorted(_FILES)))
+@click.option("--install", is_flag=True, help="Write the script where the shell looks for it.")
+def command(shell: str, install: bool) -> None:
+    """Print the script that completes commands, options and repositories in a shell.
+
+    Repositories are completed where DREDGE_DATABASE_URL is set.
+    """
+    kind = get_completion_class(shell)
+    root = click.get_current_context().find_root()
+    if kind is None:
+        raise click.UsageError(f"no completion for {shell}")
+    script = kind(root.command, {}, "dredge", "_DREDGE_COMPLETE").source()
+    if not install:
+        click.echo(script)
+        return
+    target = Path.home() / _FILES[shell]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(script)
+    except OSError as error:
+        output.fail(f"cannot write {target}: {error.strerror}")
+    click.echo(f"Wrote {target}; it works in the next shell.")

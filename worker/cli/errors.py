@@ -1,0 +1,15 @@
+"""How a command says that it failed: one line, or one JSON object."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from worker import logs
+
+
+def say_error(message: str, *, as_json: bool) -> None:
+    """Write the message to standard error without secrets: `dredge: …`, or `{"error": …}`."""
+    shown = logs.masked(" ".join(message.split()))
+    click.echo(json.dumps({"error": shown}, ensure_ascii=False) if as_json else f"dredge: {shown}", err=True)
