@@ -18,6 +18,8 @@ class Policy:
     `referrers`: with `pin` (Quay's behaviour) a referrer's never-ending hidden tag keeps the
     referrer and the referrer keeps its subject; with `cascade` a referrer lives exactly as long
     as its subject or a visible tag of its own.  `ignores_holds`: an operator collects despite a hold.
+    `breaker_share` (percent; 0 switches the breaker off) and `breaker_manifests`: so much of a namespace
+    may become due within an hour.
     """
 
     referrers: Referrers = "pin"
@@ -32,6 +34,8 @@ class Policy:
     erase_grace_ms: int = 0
     ignores_holds: bool = False
     purge_grace_ms: int = WEEK_MS
+    breaker_share: float = 0.0
+    breaker_manifests: int = 1_000
 
     @property
     def protects_immutable(self) -> bool:

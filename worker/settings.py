@@ -126,6 +126,15 @@ class Settings:
         3600, number(1, 30 * _DAY_S), "how long published events stay in the outbox, seconds"
     )
 
+    breaker_share: float = setting(
+        25.0,
+        number(0, 100, float),
+        "percent of a namespace's manifests that may become due in an hour; 0: all",
+    )
+    breaker_manifests: int = setting(
+        1_000, number(1, 1_000_000_000), "fewer manifests than this never open the breaker"
+    )
+
     quay_redis_url: str = setting(
         "", _REDIS, "Redis of a live Quay beside us: take its locks, forget its cache entries", secret=True
     )
@@ -192,4 +201,6 @@ class Settings:
             security_reports=bool(self.clair_url),
             erase_grace_ms=self.erase_grace_s * 1000,
             purge_grace_ms=self.purge_grace_s * 1000,
+            breaker_share=self.breaker_share,
+            breaker_manifests=self.breaker_manifests,
         )

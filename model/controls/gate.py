@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model.controls.breaker import BreakerUnchecked
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import IntArray
+from model.db.connection import BigIntArray, IntArray
 from model.db.prepared import run
+from model.policy import Policy
 
 _HOLDS = f"""
 SELECT t.repository_id AS held, h.reason, h.author, h.namespace_id, h.repository_id
@@ -28,6 +30,21 @@ IS_HELD = f"""EXISTS (
                (SELECT r.namespace_user_id FROM repository r WHERE r.id = c.repository_id)))
 )"""
 
+# The registry's own breaker has id 0: it has no recovery window.
+_BREAKERS = f"""
+SELECT w.namespace_id, coalesce(own.valid AND everywhere.valid, false) AS valid,
+       coalesce(own.reason, everywhere.reason, '') AS reason, own.reason IS NULL AS is_everywhere
+FROM unnest(%(namespaces)s, %(windows)s) AS w (namespace_id, window_ms)
+LEFT JOIN LATERAL (
+    SELECT b.valid_until_ms > {NOW_MS_SQL} AND b.window_ms <= w.window_ms AS valid,
+           CASE WHEN b.opened_ms IS NOT NULL THEN b.reason END AS reason
+    FROM dredge_breaker b WHERE b.namespace_id = w.namespace_id OFFSET 0) own ON true
+LEFT JOIN LATERAL (
+    SELECT b.valid_until_ms > {NOW_MS_SQL} AS valid,
+           CASE WHEN b.opened_ms IS NOT NULL THEN b.reason END AS reason
+    FROM dredge_breaker b WHERE b.namespace_id = 0 OFFSET 0) everywhere ON true
+"""
+
 
 def find_holds(repositories: Mapping[int, int]) -> dict[int, str]:
     """Why nothing may be removed in these repositories (id: its namespace's id) now, in words.
@@ -42,6 +59,27 @@ def find_holds(repositories: Mapping[int, int]) -> dict[int, str]:
 def find_hold() -> str:
     """The same for the whole registry: empty where no hold on all of it is in force."""
     return find_holds({0: 0}).get(0, "")
+
+
+def find_open_breakers(windows: Mapping[int, int], *, policy: Policy) -> dict[int, str]:
+    """Why nothing may be removed in these namespaces (id: recovery window in ms) now, in words.
+
+    A namespace whose breaker is closed is left out.  The windows are those that the batch uses: a
+    check of a longer one is not valid for it.  Raises `BreakerUnchecked` where a breaker must be
+    checked first: roll back and `check`.
+    """
+    if not policy.breaker_share:
+        return {}
+    params = {"namespaces": IntArray(windows), "windows": BigIntArray(windows.values())}
+    rows = run(_BREAKERS, params)
+    if unchecked := [row.namespace_id for row in rows if not row.reason and not row.valid]:
+        raise BreakerUnchecked(unchecked)
+    return {
+        row.namespace_id: f"the {'registry' if row.is_everywhere else 'namespace'}'s breaker is open:"
+        f" {row.reason} (see dredge approve)"
+        for row in rows
+        if row.reason
+    }
 
 
 def _in_words(row: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.controls.gate import find_holds
+from model.controls import breaker
+from model.controls.gate import find_holds, find_open_breakers
 from model.db.connection import IntArray, transaction
 from model.db.prepared import run
 from model.errors import Contended
@@ -60,6 +61,16 @@ def collect_batches(
     or two at once, find what is left or nothing.
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
+    try:
+        return _collect_batches(repository_ids, policy, limit, from_ms)
+    except breaker.BreakerUnchecked as unchecked:
+        # Rolled back before the first row, and checked outside of that transaction: what opens a
+        # breaker must be committed.
+        breaker.check(unchecked.namespace_ids, policy=policy)
+        return _collect_batches(repository_ids, policy, limit, from_ms)
+
+
+def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, from_ms: int) -> list[Batch]:
     with transaction():
         scopes, stopped = _may_collect(lock_repositories(repository_ids), policy)
         if not scopes:
@@ -82,12 +93,15 @@ def collect_batches(
 
 
 def _may_collect(locked: Sequence[Scope], policy: Policy) -> tuple[list[Scope], dict[int, Batch]]:
-    """The repositories that no hold protects, and for the others why nothing may be removed."""
-    held: dict[int, str] = {}
+    """The repositories that no hold or open breaker protects, and for the others what protects them."""
+    stops: dict[int, str] = {}
+    if locked:
+        broken = find_open_breakers({scope.namespace_id: scope.window_ms for scope in locked}, policy=policy)
+        stops = {s.repository_id: broken[s.namespace_id] for s in locked if s.namespace_id in broken}
     if locked and not policy.ignores_holds:
-        held = find_holds({scope.repository_id: scope.namespace_id for scope in locked})
-    free = [scope for scope in locked if scope.repository_id not in held]
-    return free, {repository_id: Batch(stopped=reason) for repository_id, reason in held.items()}
+        stops |= find_holds({scope.repository_id: scope.namespace_id for scope in locked})
+    free = [scope for scope in locked if scope.repository_id not in stops]
+    return free, {repository_id: Batch(stopped=reason) for repository_id, reason in stops.items()}
 
 
 def _purge_dead(now_ms: int, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:

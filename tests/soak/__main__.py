@@ -44,6 +44,7 @@ CHOICES = {
     "DREDGE_REFERRER_GRACE_S": "3",
     "DREDGE_PUSH_TTL_S": str(PUSH_TTL_S),
     "DREDGE_SCAN_INTERVAL_S": "0.5",
+    "DREDGE_BREAKER_SHARE": "0",
     "DREDGE_TASK_BUDGET_S": "3",
     "DREDGE_BATCH_MANIFESTS": "20",
     # Referrers whose subject was collected before they came are found by the sweep alone.

@@ -24,6 +24,7 @@ COMMANDS = {
     "collect": ("worker.cli.collect", "Collect now, in this process."),
     "enqueue": ("worker.cli.enqueue", "Collect through the workers."),
     "pause": ("worker.cli.pause", "Hold the registry, a namespace or a repository."),
+    "approve": ("worker.cli.approve", "Let a collection go on that the breaker has stopped."),
     "resume": ("worker.cli.resume", "Lift a hold."),
     "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
     "explain": ("worker.cli.explain", "Why a manifest or blob is still there."),

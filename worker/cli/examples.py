@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dredge pause --reason 'storage move'",
     ),
     "resume": ("dredge resume acme",),
+    "approve": ("dredge approve acme",),
     "repository": ("dredge repository list --deleted",),
     "repository delete": ("dredge repository delete acme/app",),
     "repository list": ("dredge repository list --deleted",),

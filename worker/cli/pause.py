@@ -34,10 +34,15 @@ def command(target: str | None, reason: str, until: str | None, as_json: bool) -
             namespace_id=found.namespace_id,
             repository_id=found.repository_id,
             reason=reason,
-            author=f"{getpass.getuser()}@{socket.gethostname()}",
+            author=author(),
             until_ms=until_ms,
         )
     if as_json:
         output.emit_json({"target": found.name, "reason": reason, "until_ms": until_ms})
     else:
         click.echo(f"{found.name} is on hold" + (f" until {when(until_ms)}" if until_ms else ""))
+
+
+def author() -> str:
+    """Who runs this command, for those who see what it set."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

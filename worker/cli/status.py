@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from model.controls.breaker import OpenBreaker, list_open
 from model.controls.holds import Hold, list_holds
 from model.db.clock import now_ms
 from model.gc.find import rank
@@ -33,7 +34,7 @@ def command(as_json: bool, hours: int) -> None:
         found = rank(found, limit=LOOK)
         freed = read_freed(since_ms=moment - hours * 3_600_000, limit=20)
         failures = read_failures(limit=20)
-        holds = list_holds()
+        holds, breakers = list_holds(), list_open()
     overdue_ms = max((moment - due.due_ms for due in found), default=0)
     facts = {
         "repositories_due": len(found),
@@ -47,16 +48,23 @@ def command(as_json: bool, hours: int) -> None:
             {
                 **facts,
                 "holds": [asdict(hold) for hold in holds],
+                "breakers": [asdict(breaker) for breaker in breakers],
                 "freed": [asdict(row) for row in freed],
                 "failures": [asdict(row) for row in failures],
             }
         )
     else:
-        _print_holds(holds)
+        _print_stops(holds, breakers)
         _print(facts, waiting, freed, failures, moment, hours)
 
 
-def _print_holds(holds: list[Hold]) -> None:
+def _print_stops(holds: list[Hold], breakers: list[OpenBreaker]) -> None:
+    if breakers:
+        tables.table(
+            ("breaker open", "since", "reason"),
+            [(breaker.namespace, when(breaker.opened_ms), breaker.reason) for breaker in breakers],
+        )
+        click.echo("Nothing is removed there until `dredge approve`.\n")
     if holds:
         tables.table(
             ("on hold", "until", "by", "reason"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from model.controls.breaker import REGISTRY, list_open
 from model.controls.gate import find_hold
 from model.controls.holds import list_holds
 from model.gc.find import Due
@@ -15,13 +16,15 @@ def find_stop(context: JobContext) -> str:
     return "" if context.policy.ignores_holds else find_hold()
 
 
-def without_held(found: Sequence[Due]) -> list[Due]:
-    """Leave out repositories that are on hold: their collection would only find the hold."""
+def without_stopped(found: Sequence[Due]) -> list[Due]:
+    """Leave out what is on hold or behind an open breaker: a collection would only find that out."""
     holds = list_holds()
+    broken = {breaker.namespace_id for breaker in list_open()}
     return [
         due
         for due in found
-        if not any(
+        if not broken & {due.namespace_id, REGISTRY}
+        and not any(
             hold.covers(namespace_id=due.namespace_id, repository_id=due.repository_id) for hold in holds
         )
     ]

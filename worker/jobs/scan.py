@@ -9,7 +9,7 @@ from model.gc.cursor import move_cursor, read_cursor
 from model.gc.find import rank
 from worker import logs
 from worker.jobs.context import JobContext
-from worker.jobs.controls import without_held
+from worker.jobs.controls import without_stopped
 from worker.jobs.find import find_due
 
 log = logs.logger("dredge.scan")
@@ -29,7 +29,7 @@ class Scanned:
 def scan(context: JobContext) -> Scanned:
     """Look at the next slice of repositories and enqueue those with garbage, longest waiting first.
 
-    Repositories on hold are left out.
+    What is on hold or behind an open breaker is left out.
     The slice is bounded by the settings; a cursor in the database makes the next scan go on where
     this one ended, so a whole pass takes a known time.  The cursor moves only after the queue has
     taken what was found.  One that waits already is not enqueued again.  Two scans at once look twice.
@@ -40,7 +40,7 @@ def scan(context: JobContext) -> Scanned:
         found, end, looked = find_due(
             context.policy, after=start, slice=settings.scan_slice, limit=settings.scan_limit
         )
-        ranked = rank(without_held(found), limit=settings.scan_limit)
+        ranked = rank(without_stopped(found), limit=settings.scan_limit)
         sent = context.queue.collect([due.repository_id for due in ranked])
         move_cursor(CURSOR, end)
     if found:

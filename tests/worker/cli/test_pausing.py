@@ -67,3 +67,16 @@ def test_a_mistake_is_one_line_and_sets_no_hold(
     with world.changes() as changes:
         said = dredge(*arguments)
     assert not changes and said.code == code and message in said.err
+
+
+def test_an_open_breaker_is_seen_and_approved(world: World, dredge: Dredge, garbage: Garbage) -> None:
+    for n in range(3):
+        garbage.image(f"old{n}", dead_for_ms=1)
+    said = dredge("collect", "--all", BREAKER_MANIFESTS="3")
+    assert said.code == 1 and garbage.objects() == 4
+    assert "the namespace's breaker is open: 3 of 4 manifests become due within an hour" in said.err
+    assert "3 of 4 manifests become due" in dredge("status").out
+    assert dredge("status", "--json").lines[0]["breakers"][0]["namespace"] == "acme"
+    assert "breaker of the whole registry is not open; open: acme" in dredge("approve").err
+    assert dredge("approve", "acme").out == "approved: the collection of acme goes on\n"
+    assert dredge("collect", "--all", BREAKER_MANIFESTS="3").code == 0 and garbage.objects() == 1

@@ -1,0 +1,34 @@
+"""`dredge approve`."""
+
+from __future__ import annotations
+
+import click
+
+from model.controls.breaker import approve, list_open
+from worker.cli import output, targets
+from worker.cli.pause import author
+
+
+@click.command(name="approve")
+@click.argument("namespace", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(namespace: str | None, as_json: bool) -> None:
+    """Close the open breaker of a NAMESPACE, or without one the registry's: its collection goes on.
+
+    A breaker opens where more than DREDGE_BREAKER_SHARE percent of the manifests become due within
+    an hour, or a recovery window was shortened.  Look at `dredge status` and `dredge plan` first:
+    what is approved cannot be restored.
+    """
+    if namespace is not None and "/" in namespace:
+        raise click.UsageError("give a namespace, not a repository")
+    with output.connected(output.settings()):
+        found = targets.find(namespace)
+        closed = approve(found.namespace_id, author=author())
+        others = [breaker.namespace for breaker in list_open()]
+    still = f"; open: {', '.join(others)}" if others else ""
+    if not closed:
+        output.fail(f"the breaker of {found.name} is not open{still}")
+    if as_json:
+        output.emit_json({"namespace": found.name, "open": others})
+    else:
+        click.echo(f"approved: the collection of {found.name} goes on{still}")
