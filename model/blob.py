@@ -2,7 +2,8 @@
 
 The push protocol, *database reference first, bytes after*:
 `begin_push` commits the reference, then the caller sees to the object, then `finish_push`
-declares it ready.  A crash anywhere leaves a marker that expires, and the collector finds it.
+declares it ready: it writes the placement.  A crash anywhere leaves a marker that expires, and the
+collector finds it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from model import digest as digests
 from model.db.connection import BigIntArray, execute, fetch, fetch_one, transaction
-from model.db.fragments import AT, REFERRED, UNTIL
+from model.db.fragments import AT, PLACED, REFERRED, UNTIL
 from model.db.tables.repository import RepositoryState
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
 from model.policy import Policy
@@ -64,14 +65,13 @@ def begin_push(
         execute("SELECT pg_advisory_xact_lock(hashtextextended('dredge.digest:' || %s, 0))", (digest,))
         found = _lock_rows(digest, location)
         if found is None:
-            blob_id, path = _insert_blob(digest, size, location)
+            blob_id, path = _insert_blob(digest, size)
             held, known, size = location, False, None
         else:
             blob_id, path = found.id, object_path(digest, found.cas_path, found.uuid)
-            held = found.location or location
-            known, size = bool(found.ready and found.location), found.size
-            if not found.location:
-                _place(blob_id, location)
+            held, known, size = found.location or location, found.location is not None, found.size
+        if not known:
+            _announce(blob_id, held, now_ms)
         _cancel_tombstone(digest, path, held, now_ms)
         marker = _mark(repository_id, blob_id, now_ms, policy.push_ttl_ms)
     return Push(repository_id, digest, blob_id, marker, held, path, known, size)
@@ -83,31 +83,35 @@ def _lock_rows(digest: str, location: str) -> Any:
     One that a review has just locked is waited for: it is gone then, or stays.
     """
     rows = fetch(
-        "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size, NOT coalesce(b.uploading, false) AS ready,"
+        "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
         " (SELECT l.name FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id"
         "  WHERE p.storage_id = b.id ORDER BY l.name <> %s, l.id LIMIT 1) AS location"
         " FROM imagestorage b WHERE b.content_checksum = %s ORDER BY b.id FOR KEY SHARE OF b",
         (location, digest),
     )
-    return min(rows, key=lambda row: (not row.ready, row.location is None, row.id), default=None)
+    return min(rows, key=lambda row: (row.location is None, row.id), default=None)
 
 
-def _insert_blob(digest: str, size: int | None, location: str) -> tuple[int, str]:
+def _insert_blob(digest: str, size: int | None) -> tuple[int, str]:
     blob_uuid = str(uuid.uuid4())
     made = fetch_one(
         "INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)"
         " VALUES (%s, %s, true, true, %s) RETURNING id",
         (blob_uuid, size, digest),
     )
-    _place(made.id, location)
     return made.id, object_path(digest, True, blob_uuid)
 
 
-def _place(blob_id: int, location: str) -> None:
+def _announce(blob_id: int, location: str, now_ms: int) -> None:
+    """Remember where the object is about to be written: should the push die, the review has it erased.
+
+    The placement, which says that the object is there, comes last: readers and a Quay beside us go by it.
+    """
     if not execute(
-        "INSERT INTO imagestorageplacement (storage_id, location_id)"
-        " SELECT %s, id FROM imagestoragelocation WHERE name = %s",
-        (blob_id, location),
+        "INSERT INTO dredge_push (blob_id, location, created_ms)"
+        " SELECT %s, name, %s FROM imagestoragelocation WHERE name = %s"
+        " ON CONFLICT (blob_id, location) DO UPDATE SET created_ms = excluded.created_ms",
+        (blob_id, now_ms, location),
     ):
         raise SchemaMismatch(
             "The database has no such storage location: run `dredge init`", location=location
@@ -169,13 +173,23 @@ def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
     """
     with transaction():
         extend_push(push, policy=policy, now_ms=now_ms)
-        # The marker is ours and locked now, so the row stays.  A ready row is left alone: the empty
-        # layer's row is pushed by everybody, and nobody should queue on it.
-        execute(
-            "UPDATE imagestorage SET uploading = false, image_size = %s"
-            " WHERE id = %s AND (uploading IS NOT FALSE OR image_size IS NULL)",
-            (size, push.blob_id),
-        )
+        # The marker is ours and locked now, so the row stays.  A row that was ready is left alone: the
+        # empty layer's is pushed by everybody, and nobody should queue on it.
+        if not push.known or push.size is None:
+            execute(_PLACE, {"blob": push.blob_id, "location": push.location, "size": size})
+
+
+# `uploading` stays as it is: a Quay never clears it, and nobody reads it.
+_PLACE = """
+WITH announced AS (
+    DELETE FROM dredge_push WHERE blob_id = %(blob)s AND location = %(location)s
+), sized AS (
+    UPDATE imagestorage SET image_size = %(size)s WHERE id = %(blob)s AND image_size IS DISTINCT FROM %(size)s
+)
+INSERT INTO imagestorageplacement (storage_id, location_id)
+SELECT %(blob)s, l.id FROM imagestoragelocation l WHERE l.name = %(location)s
+ON CONFLICT (storage_id, location_id) DO NOTHING
+"""
 
 
 def release_pushes(pushes: Iterable[Push], *, now_ms: int) -> None:
@@ -219,11 +233,11 @@ def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> FoundBl
         " ARRAY(SELECT l.name FROM imagestorageplacement p"
         "  JOIN imagestoragelocation l ON l.id = p.location_id"
         "  WHERE p.storage_id = b.id ORDER BY l.id) AS locations"
-        " FROM imagestorage b WHERE b.content_checksum = %(digest)s AND NOT coalesce(b.uploading, false)"
+        f" FROM imagestorage b WHERE b.content_checksum = %(digest)s AND {PLACED}"
         f" AND {REFERRED} ORDER BY b.id{lock}",
         {"digest": digest, "repository": repository_id, "at": now_ms},
     )
-    for row in sorted(rows, key=lambda row: not row.locations):
+    for row in rows:
         path = object_path(digest, row.cas_path, row.uuid)
         return FoundBlob(row.id, digest, row.size, path, tuple(row.locations))
     return None

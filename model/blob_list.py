@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.db.connection import fetch
-from model.db.fragments import AT
+from model.db.fragments import AT, PLACED
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def find_blobs(repository_id: int, *, now_ms: int, after_id: int = 0, limit: int
         "   WHERE m.repository_id = %(repository)s AND m.blob_id > %(after)s"
         "  UNION SELECT u.blob_id FROM uploadedblob u"
         f"   WHERE u.repository_id = %(repository)s AND u.blob_id > %(after)s AND u.expires_at > {AT})"
-        " AND b.content_checksum IS NOT NULL AND NOT coalesce(b.uploading, false)"
+        f" AND b.content_checksum IS NOT NULL AND {PLACED}"
         " ORDER BY b.id LIMIT %(limit)s",
         {"repository": repository_id, "at": now_ms, "after": after_id, "limit": limit + 1},
     )

@@ -29,20 +29,45 @@ def is_ours(path: str) -> bool:
     return OURS.fullmatch(path) is not None
 
 
+# The form of a checksum from which a path can be made, as Python and PostgreSQL both read it.
+CHECKSUM = "^(sha256|sha384|sha512):[0-9A-Fa-f]+$"
+_CHECKSUM = re.compile(CHECKSUM)
+_CONTENT = re.compile(r"(?P<algorithm>sha256|sha384|sha512)/(?P<start>..)/(?P<value>[0-9A-Fa-f]+)")
+
+# Blob `b` lies under its checksum; false also where the checksum is null.
+BY_CHECKSUM_SQL = f"(b.cas_path AND b.content_checksum ~ '{CHECKSUM}') IS TRUE"
+
+# No object can have the path that blob `b` would have: the row is damaged.
+MALFORMED_SQL = f"(CASE WHEN b.cas_path THEN NOT {BY_CHECKSUM_SQL} ELSE b.uuid !~ '^[0-9A-Za-z-]+$' END)"
+
+# `object_path` of blob `b` (a test compares the two).
+PATH_SQL = f"""
+CASE WHEN {BY_CHECKSUM_SQL}
+     THEN split_part(b.content_checksum, ':', 1)
+          || '/' || lpad(left(split_part(b.content_checksum, ':', 2), 2), 2, '0')
+          || '/' || split_part(b.content_checksum, ':', 2)
+     ELSE 'sharedimages/' || b.uuid || '/layer' END
+"""
+
+
 def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:
-    """Where a blob's object lies below its location's root."""
-    if not cas_path or not digest:
+    """Where a blob's object lies below its location's root.
+
+    A checksum that is not one makes no path: such a row has no object that a digest could name, and
+    nothing but the path of its own uuid, as old rows have.
+    """
+    if not cas_path or not digest or not _CHECKSUM.fullmatch(digest):
         return f"sharedimages/{uuid}/layer"
     algorithm, _, value = digest.partition(":")
-    return f"{algorithm}/{value[:2]}/{value}"
+    return f"{algorithm}/{value[:2].zfill(2)}/{value}"
 
 
 def digest_of(path: str) -> str | None:
     """The digest whose object lies at `path`, or None where the path is not made from a digest."""
-    parts = path.split("/")
-    if len(parts) != 3 or parts[0] in ("sharedimages", "uploads") or parts[1] != parts[2][:2].zfill(2):
+    found = _CONTENT.fullmatch(path)
+    if found is None or found["start"] != found["value"][:2].zfill(2):
         return None
-    return f"{parts[0]}:{parts[2]}"
+    return f"{found['algorithm']}:{found['value']}"
 
 
 def trash_path(tombstone_id: int, path: str) -> str:

@@ -11,3 +11,6 @@ REFERRED = f"""(EXISTS (SELECT FROM manifestblob m
   WHERE m.repository_id = %(repository)s AND m.blob_id = b.id)
  OR EXISTS (SELECT FROM uploadedblob u
   WHERE u.repository_id = %(repository)s AND u.blob_id = b.id AND u.expires_at > {AT}))"""
+
+# Blob `b` is ready: its object lies somewhere.  A Quay never clears `uploading`, so that says nothing.
+PLACED = "EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id)"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from model.db.fragments import PLACED
 from model.fsck.check import Check
+from model.storage_paths import MALFORMED_SQL
 
 SHOWN = "'blob ' || b.id || ' ' || coalesce(b.content_checksum, b.uuid)"
 UNREFERENCED = (
     " NOT EXISTS (SELECT FROM manifestblob mb WHERE mb.blob_id = b.id)"
     " AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id)"
 )
-PLACED = "EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id)"
 TRACE = "EXISTS (SELECT FROM dredge_blob_candidate k WHERE k.blob_id = b.id)"
 
 CHECKS = (
@@ -30,12 +31,11 @@ CHECKS = (
         " AND NOT EXISTS (SELECT FROM proxycacheconfig x WHERE x.organization_id = r.namespace_user_id)",
     ),
     Check(
-        "blob-unfinished-in-use",
+        "blob-malformed",
         "violation",
-        "a manifest uses a blob whose upload was never finished",
-        "Verify the object; if it is whole, set uploading to false, else push the image again.",
-        f"SELECT DISTINCT {SHOWN} FROM imagestorage b JOIN manifestblob mb ON mb.blob_id = b.id"
-        " WHERE b.uploading",
+        "a blob whose checksum or uuid is none: no object can have its path",
+        "Correct the row by hand if its object is known, else push the images that use it again.",
+        f"SELECT {SHOWN} FROM imagestorage b WHERE {PLACED} AND {MALFORMED_SQL}",
     ),
     Check(
         "blob-candidate",
@@ -47,8 +47,8 @@ CHECKS = (
     Check(
         "blob-downloading",
         "pending",
-        "a blob without placement that nothing refers to: a download in progress",
-        "None.  If it stays for days, its download has died: delete the row.",
+        "a blob without placement that nothing refers to: a download in progress, or what one left",
+        "None: a sweep that sees it twice hands it to the review.",
         f"SELECT {SHOWN} FROM imagestorage b WHERE {UNREFERENCED} AND NOT {PLACED}",
     ),
     Check(

@@ -8,24 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model.db.connection import execute, fetch, whole_tables
+from model.storage_paths import MALFORMED_SQL, PATH_SQL
 
 PAGE = 5_000
 
-# Where a blob's object lies, as `model.storage_paths.object_path` says it (a test compares the two).
-PATH_SQL = """
-CASE WHEN b.cas_path AND b.content_checksum LIKE '_%%:_%%'
-     THEN split_part(b.content_checksum, ':', 1)
-          || '/' || lpad(left(split_part(b.content_checksum, ':', 2), 2), 2, '0')
-          || '/' || split_part(b.content_checksum, ':', 2)
-     ELSE 'sharedimages/' || b.uuid || '/layer' END
-"""
-
-# Needed: somebody may pull it, or a push was told that it is there.
+# Needed: somebody may pull it, or a push holds it.
 NEEDED_SQL = """
 (EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
- OR b.uploading IS NOT TRUE AND EXISTS
-    (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
-     AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC'))
+ OR EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
+            AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC'))
 """
 
 _EXPECTED = f"""
@@ -36,7 +27,7 @@ FROM (
     FROM imagestorage b
     JOIN imagestorageplacement p ON p.storage_id = b.id
     JOIN imagestoragelocation l ON l.id = p.location_id
-    WHERE l.name = %(location)s
+    WHERE l.name = %(location)s AND NOT {MALFORMED_SQL}
     UNION ALL
     SELECT t.path, NULL, false, NULL FROM dredge_tombstone t WHERE t.location = %(location)s
 ) AS said GROUP BY path ORDER BY path COLLATE "C"

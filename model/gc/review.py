@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from model.controls.gate import IS_HELD, find_hold
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, IntArray, transaction
+from model.db.fragments import PLACED
 from model.db.prepared import run_one
 from model.policy import Policy
-from model.storage_paths import EMPTY_LAYER
+from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, PATH_SQL
 
 # What left a repository on hold stays a candidate until the hold is lifted.
 # SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
@@ -34,13 +35,15 @@ SELECT (SELECT count(*) FROM taken) AS taken,
 # Safe: the blob's row is locked FOR UPDATE, and this is a new statement: a reference that was
 # committed before the lock is seen, one that comes later waits for the row and finds it gone.
 # The candidates go in the same transaction, so a crash leaves all of them or none.
-_RETIRE = """
+_RETIRE = f"""
 WITH dead AS MATERIALIZED (
-    SELECT b.id, b.uuid, b.cas_path, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size
+    SELECT b.id, b.cas_path, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size,
+           -- Where nothing was placed, nothing is freed: a download that never came, a push that died.
+           CASE WHEN {PLACED} THEN coalesce(b.image_size, 0) ELSE 0 END AS freed,
+           {PATH_SQL} AS path, {MALFORMED_SQL} AS malformed
     FROM unnest(%(locked)s) AS l (id) JOIN imagestorage b ON b.id = l.id
     WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id OFFSET 0)
       AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
-      AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)
 ), origin AS MATERIALIZED (
     SELECT DISTINCT ON (c.blob_id) c.blob_id, c.repository_id FROM dredge_blob_candidate c
     WHERE c.id = ANY(%(judged)s) ORDER BY c.blob_id, c.id DESC
@@ -53,22 +56,35 @@ WITH dead AS MATERIALIZED (
     DELETE FROM imagestoragesignature s WHERE s.storage_id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
 ), gone AS (
     DELETE FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
+), unfinished AS (
+    -- A push that died before it had its placement may have written the object.
+    DELETE FROM dredge_push p WHERE p.blob_id = ANY(ARRAY(SELECT id FROM dead))
+    RETURNING p.blob_id, p.location
+), places (blob_id, location) AS (
+    SELECT u.storage_id, l.name FROM unplaced u JOIN imagestoragelocation l ON l.id = u.location_id
+    UNION SELECT blob_id, location FROM unfinished
+), inherited AS (
+    -- A row of the digest without placement keeps the object for now: it remembers where that lies.
+    INSERT INTO dredge_push (blob_id, location, created_ms)
+    SELECT o.id, p.location, %(now_ms)s FROM places p
+    JOIN dead d ON d.id = p.blob_id AND d.cas_path AND NOT d.malformed
+    JOIN imagestorage o ON o.content_checksum = d.digest AND o.cas_path
+    WHERE o.id <> ALL(ARRAY(SELECT id FROM dead))
+      AND NOT EXISTS (SELECT FROM imagestorageplacement e WHERE e.storage_id = o.id OFFSET 0)
+    ON CONFLICT (blob_id, location) DO NOTHING
 ), tombstones AS (
     INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
-    SELECT CASE WHEN d.cas_path THEN d.digest END,
-           CASE WHEN d.cas_path THEN split_part(d.digest, ':', 1) || '/'
-                    || substr(split_part(d.digest, ':', 2), 1, 2) || '/' || split_part(d.digest, ':', 2)
-                ELSE 'sharedimages/' || d.uuid || '/layer' END,
-           l.name, d.size, %(now_ms)s, %(now_ms)s + %(grace_ms)s
-    FROM unplaced u JOIN dead d ON d.id = u.storage_id JOIN imagestoragelocation l ON l.id = u.location_id
-    WHERE NOT (d.cas_path AND (d.digest IS NULL OR d.digest = %(empty_layer)s))
+    SELECT CASE WHEN d.cas_path THEN d.digest END, d.path, p.location, d.size,
+           %(now_ms)s, %(now_ms)s + %(grace_ms)s
+    FROM places p JOIN dead d ON d.id = p.blob_id
+    WHERE NOT d.malformed AND NOT (d.cas_path AND d.digest = %(empty_layer)s)
     RETURNING 1
 ), history AS (
     INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, blobs, bytes)
-    SELECT 'review', o.repository_id, %(now_ms)s, %(now_ms)s, count(*), sum(d.size)
+    SELECT 'review', o.repository_id, %(now_ms)s, %(now_ms)s, count(*), sum(d.freed)
     FROM dead d JOIN origin o ON o.blob_id = d.id GROUP BY o.repository_id
 )
-SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(size), 0) FROM dead)::bigint AS bytes,
+SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(freed), 0) FROM dead)::bigint AS bytes,
        (SELECT count(*) FROM tombstones) AS tombstones,
        (SELECT count(*) FROM gone) + (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM unsigned) AS rows
 """
@@ -91,8 +107,9 @@ class Reviewed:
 def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
     """Judge at most `limit` blob candidates after `after_id`, oldest first, across all repositories.
 
-    A blob that no manifest and no push refers to loses its rows and gets a tombstone for each of
-    its places; one that is used only stops being a candidate; one that somebody holds stays one.
+    A blob that no manifest and no push refers to loses its rows and gets a tombstone for each place
+    where its object lies, or may lie after a push that died; one that is used only stops being a
+    candidate; one that somebody holds stays one.
     Two reviews at once take different candidates.  A second run finds others or none.
     """
     with transaction():

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from model.db.connection import IntArray, execute, fetch, fetch_one
-from model.db.fragments import REFERRED
+from model.db.fragments import PLACED, REFERRED
 from model.errors import BadManifest, NoSuchBlob
 from model.oci import Document
 
@@ -20,7 +20,7 @@ def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]
     wanted = document.blobs
     rows = fetch(
         "SELECT b.id, b.content_checksum AS digest, b.image_size AS size FROM imagestorage b"
-        " WHERE b.content_checksum = ANY(%(digests)s) AND NOT coalesce(b.uploading, false)"
+        f" WHERE b.content_checksum = ANY(%(digests)s) AND {PLACED}"
         f" AND {REFERRED} ORDER BY b.id FOR KEY SHARE OF b",
         {"digests": list(wanted), "repository": repository_id, "at": now_ms},
     )

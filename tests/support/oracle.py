@@ -224,8 +224,7 @@ class Oracle:
         lost = {blob for table, id, blob in holders if id in gone[table]}
         lost |= {row["blob_id"] for row in self.rows["dredge_blob_candidate"].values()}
         held = {blob for table, id, blob in holders if id not in gone[table]}
-        placed = {row["storage_id"] for row in self.rows["imagestorageplacement"].values()}
-        gone["imagestorage"] = lost & placed - held
+        gone["imagestorage"] = lost - held
         gone["imagestorageplacement"] = self._of_blobs("imagestorageplacement", gone["imagestorage"])
         gone["imagestoragesignature"] = self._of_blobs("imagestoragesignature", gone["imagestorage"])
         return self._objects(gone)
@@ -257,7 +256,7 @@ class Oracle:
         kept |= {
             (where, object_path(row["content_checksum"], True, ""))
             for id, row in self.rows["imagestorage"].items()
-            if id not in placed and row["cas_path"] and row["content_checksum"]
+            if id not in placed | gone["imagestorage"] and row["cas_path"] and row["content_checksum"]
             for where in locations.values()
         }
         empty = {(where, object_path(EMPTY_LAYER, True, "")) for where in locations.values()}

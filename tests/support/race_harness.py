@@ -218,7 +218,7 @@ def claims_of(value: Any) -> list[Claim]:
 _PLACED = """
 SELECT b.content_checksum, b.cas_path, b.uuid, b.image_size,
        EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
-           OR b.uploading IS NOT TRUE AND EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
+           OR EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
                AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC')
 FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id
 """

@@ -111,16 +111,15 @@ class World(Extras, Snapshots):
         digest: str | None = None,
         placement: str | None = "local_us",
         cas_path: bool = True,
-        uploading: bool = False,
     ) -> Row:
-        """A blob with one placement; `placement=None` for none."""
+        """A blob as a Quay writes it, with one placement; `placement=None` for none."""
         digest = digest or digest_of(f"blob {next(self._numbers)} {uuid.uuid4()}")
         key = str(uuid.uuid4())
         id = self.insert(
             "imagestorage",
             uuid=key,
             image_size=size,
-            uploading=uploading,
+            uploading=True,  # a Quay never clears it
             cas_path=cas_path,
             content_checksum=digest,
         )

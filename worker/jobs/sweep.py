@@ -10,7 +10,7 @@ from model.db.clock import now_ms
 from model.db.connection import connection
 from model.gc.cursor import move_cursor, read_cursor
 from model.gc.orphans.objects import find_some_objects, find_unknown, mark_unknown_objects
-from model.gc.orphans.rows import KINDS, Kind, forget_lost_repositories, sweep_slice
+from model.gc.orphans.rows import KINDS, Kind, forget_lost_owners, sweep_slice
 from model.storage_paths import EMPTY_LAYER_PATH, is_ours
 from worker import logs
 from worker.jobs.context import JobContext
@@ -58,7 +58,7 @@ def sweep(context: JobContext, *, budget_s: float, dry_run: bool = False) -> tup
     budget = Budget(budget_s)
     with connection():
         if not dry_run:
-            forget_lost_repositories(limit=FORGET)
+            forget_lost_owners(limit=FORGET)
         rows = [_sweep_rows(context, kind, budget, dry_run) for kind in KINDS]
         objects = [_sweep_objects(context, name, budget, dry_run) for name in context.stores]
     found = (*rows, *objects)

@@ -44,8 +44,10 @@ from model.db.tables.own import (
     Limit,
     ManifestCandidate,
     OrphanMark,
+    Poison,
     Purge,
     ReportDebt,
+    RunningPush,
     Tombstone,
 )
 from model.db.tables.repository import (
@@ -129,6 +131,8 @@ OWN_TABLES = (
     Limit,
     Lease,
     Purge,
+    Poison,
+    RunningPush,
 )
 
 __all__ = [
@@ -168,6 +172,7 @@ __all__ = [
     "NamespaceAutoprunePolicy",
     "NamespaceGeoRestriction",
     "OrphanMark",
+    "Poison",
     "ProxyCacheConfig",
     "Purge",
     "QuotaNamespaceSize",
@@ -181,6 +186,7 @@ __all__ = [
     "RepositoryPermission",
     "RepositoryState",
     "Role",
+    "RunningPush",
     "Tag",
     "TagKind",
     "TagNotificationSuccess",

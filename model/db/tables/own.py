@@ -209,3 +209,30 @@ class Purge(BaseModel):
     class Meta:
         table_name = "dredge_purge"
         primary_key = CompositeKey("kind", "subject_id")
+
+
+class Poison(BaseModel):
+    """Something that makes its stage fail, set aside until `due_ms` so that the rest goes on."""
+
+    stage = CharField(16)
+    key = TextField()
+    created_ms = BigIntegerField()
+    due_ms = BigIntegerField()
+    tries = IntegerField()
+    last_error = TextField()
+
+    class Meta:
+        table_name = "dredge_poison"
+        primary_key = CompositeKey("stage", "key")
+
+
+class RunningPush(BaseModel):
+    """Where a push is about to write a blob's object; its placement replaces this row."""
+
+    blob_id = IntegerField()
+    location = CharField()
+    created_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_push"
+        primary_key = CompositeKey("blob_id", "location")

@@ -116,12 +116,11 @@ def _blob(digest: str) -> Explanation | None:
         reasons += [f"is held by a push to {name}" for row in rows for name in row.pushes]
         if reasons:
             return Explanation("blob", digest, True, tuple(reasons))
+        if any(row.candidate for row in rows):
+            return Explanation("blob", digest, False, ("goes with the next review",))
         if any(not row.placed for row in rows):
             return Explanation("blob", digest, True, ("has no placement: a download in progress",))
-        waits = "goes with the next review" if any(row.candidate for row in rows) else None
-        return Explanation(
-            "blob", digest, False, (waits or "nothing refers to it: dredge sweep will find it",)
-        )
+        return Explanation("blob", digest, False, ("nothing refers to it: dredge sweep will find it",))
     tombstone = fetch_one(
         "SELECT due_ms, tries, last_error FROM dredge_tombstone WHERE digest = %s ORDER BY due_ms", (digest,)
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from model.db.clock import now_ms
 from model.db.connection import IntArray, fetch, fetch_one
+from model.db.fragments import PLACED
 from model.gc.manifests.judge import foresee_manifest_uses, judge
 from model.gc.repository_lock import Scope, read_repository
 from model.gc.tags import CLOSURE, UNRECOVERABLE, unrecoverable_params
@@ -27,7 +28,7 @@ WHERE t.repository_id = %(repository_id)s AND ({UNRECOVERABLE} OR t.manifest_id 
 ORDER BY t.name, t.id
 """
 
-_BLOBS = """
+_BLOBS = f"""
 WITH dead AS MATERIALIZED (
     SELECT unnest(%(dead)s) AS id
 ), expired AS MATERIALIZED (
@@ -39,13 +40,12 @@ WITH dead AS MATERIALIZED (
     UNION SELECT blob_id FROM expired
     UNION SELECT blob_id FROM dredge_blob_candidate
 )
-SELECT count(*) AS blobs, coalesce(sum(b.image_size), 0)::bigint AS bytes
+SELECT count(*) AS blobs, coalesce(sum(b.image_size) FILTER (WHERE {PLACED}), 0)::bigint AS bytes
 FROM lost JOIN imagestorage b ON b.id = lost.id
 WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
                   AND NOT EXISTS (SELECT FROM dead d WHERE d.id = r.manifest_id))
   AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
                   AND NOT EXISTS (SELECT FROM expired e WHERE e.id = u.id))
-  AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id)
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from model.db.connection import execute, fetch, transaction
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
-from model.storage_paths import digest_of, object_path
+from model.storage_paths import MALFORMED_SQL, digest_of, object_path
 
 KIND = "object"
 LOCKS = 100
@@ -72,7 +72,7 @@ def find_some_objects(location: str, *, limit: int) -> list[str]:
     rows = fetch(
         "SELECT b.content_checksum AS digest, b.cas_path, b.uuid FROM imagestorageplacement p"
         " JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %s"
-        " JOIN imagestorage b ON b.id = p.storage_id AND b.uploading IS NOT TRUE"
+        f" JOIN imagestorage b ON b.id = p.storage_id AND NOT {MALFORMED_SQL}"
         " ORDER BY p.id DESC LIMIT %s",
         (location, limit),
     )

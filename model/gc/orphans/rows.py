@@ -95,7 +95,6 @@ BLOBS = Kind(
     f"SELECT s.id FROM imagestorage s WHERE {_WITHIN}"
     " AND NOT EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = s.id)"
     " AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = s.id)"
-    " AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = s.id)"
     " AND NOT EXISTS (SELECT FROM dredge_blob_candidate k WHERE k.blob_id = s.id)",
     _to_review,
 )
@@ -183,8 +182,8 @@ def _parameters(policy: Policy, now_ms: int) -> dict[str, int | bool]:
     return {"now_ms": now_ms, "cascade": policy.referrers == "cascade", "grace_ms": policy.referrer_grace_ms}
 
 
-def forget_lost_repositories(*, limit: int) -> int:
-    """Delete at most `limit` rows of ours that speak of repositories which are gone; how many.
+def forget_lost_owners(*, limit: int) -> int:
+    """Delete at most `limit` rows of ours of each kind whose repository or blob is gone; how many.
 
     Nobody else would: no collection ever visits them.
     """
@@ -200,4 +199,10 @@ def forget_lost_repositories(*, limit: int) -> int:
         f" WHERE {gone} ORDER BY s.repository_id LIMIT %s)",
         (limit,),
     )
-    return candidates + failures
+    # Safe: neither are those of blobs; whoever took the row away saw to its object, or the sweep does.
+    pushes = execute(
+        "DELETE FROM dredge_push WHERE blob_id IN (SELECT s.blob_id FROM dredge_push s"
+        " WHERE NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = s.blob_id) LIMIT %s)",
+        (limit,),
+    )
+    return candidates + failures + pushes

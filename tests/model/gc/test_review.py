@@ -56,10 +56,36 @@ def test_a_blob_nothing_refers_to_goes_with_its_rows_and_leaves_a_tombstone_for_
     ]
 
 
-def test_a_blob_without_a_placement_is_a_download_in_progress_and_stays(world: World) -> None:
-    report(world, world.blob(placement=None))
-    with world.unchanged():
+def test_case_65_a_placeholder_that_lost_its_manifest_goes_and_frees_nothing(world: World) -> None:
+    placeholder = world.blob(42, placement=None)
+    report(world, placeholder)
+    with world.only_removes(blob=placeholder):
+        found = review_batch(policy=DEFAULT, limit=100)
+    assert (found.blobs, found.bytes, found.tombstones) == (1, 0, 0)
+
+
+def test_case_65_the_object_that_a_placeholder_kept_goes_with_it(world: World) -> None:
+    placed = world.blob(42)
+    placeholder = world.blob(42, digest=placed.digest, placement=None)
+    image = world.manifest(blobs=[placeholder])
+    report(world, placed)
+    review_batch(policy=DEFAULT, limit=100)
+    world.execute("DELETE FROM dredge_tombstone")  # dropped by the eraser: the placeholder's row speaks of it
+    world.execute("DELETE FROM manifestblob WHERE manifest_id = %s", (int(image),))
+    report(world, placeholder)
+    assert review_batch(policy=DEFAULT, limit=100).tombstones == 1
+    assert tombstones(world) == {(placed.digest, path_of(placed.digest), "local_us")}
+    assert not world.rows("SELECT * FROM dredge_push")
+
+
+@pytest.mark.parametrize("checksum", ["sha256:../x", "", "abc", "x:y", "sha256:", "sha256:\u0301a"])
+def test_a_blob_with_a_malformed_checksum_goes_without_a_tombstone(world: World, checksum: str) -> None:
+    blob = world.blob(42)
+    world.execute("UPDATE imagestorage SET content_checksum = %s WHERE id = %s", (checksum, int(blob)))
+    report(world, blob)
+    with world.only_removes(blob=blob):
         review_batch(policy=DEFAULT, limit=100)
+    assert tombstones(world) == set()
 
 
 def test_the_empty_layer_and_objects_of_no_known_path_get_no_tombstone(world: World) -> None:

@@ -118,9 +118,9 @@ def test_a_caller_that_tags_it_needs_no_temporary_tag(world: World, now: int) ->
     assert hidden_tags(made.manifest_id) == []
 
 
-@pytest.mark.parametrize("why", ["unknown", "in another repository", "expired", "still uploading"])
+@pytest.mark.parametrize("why", ["unknown", "in another repository", "expired", "not placed yet"])
 def test_a_manifest_whose_blob_is_not_in_the_repository_is_refused(world: World, now: int, why: str) -> None:
-    blob = world.blob(uploading=why == "still uploading")
+    blob = world.blob(placement=None if why == "not placed yet" else "local_us")
     if why == "in another repository":
         world.uploaded(blob, repository=world.repository())
     elif why != "unknown":

@@ -76,13 +76,13 @@ def test_referrers_of_a_subject_that_was_never_pushed_are_listed(world: World) -
 
 
 def test_blobs_are_those_that_the_repository_refers_to(world: World) -> None:
-    linked, pushed, expired, foreign, coming = (world.blob() for _ in range(5))
+    linked, pushed, expired, foreign = (world.blob() for _ in range(4))
+    coming = world.blob(placement=None)
     world.manifest(blobs=[linked])
     world.uploaded(pushed)
     world.uploaded(expired, expires_ms=world.now_ms - 60_000)
     world.manifest(world.repository("other"), blobs=[foreign])
     world.uploaded(coming)
-    world.execute("UPDATE imagestorage SET uploading = true WHERE id = %s", (int(coming),))
     for blob in (linked, pushed):
         found = registry.find_blob("acme/app", blob.digest)
         assert found is not None and found.blob_id == blob and found.locations == ("local_us",)

@@ -127,8 +127,15 @@ def unplaced_blob(world: World) -> None:
     world.quota()
 
 
-def unfinished_blob(world: World) -> None:
-    world.execute("UPDATE imagestorage SET uploading = true WHERE image_size = 5")
+def malformed_checksum(world: World) -> None:
+    world.execute("UPDATE imagestorage SET content_checksum = 'sha256:../x' WHERE image_size = 5")
+
+
+def malformed_uuid(world: World) -> None:
+    world.execute(
+        "UPDATE imagestorage SET uuid = '../' || uuid, cas_path = false, content_checksum = NULL"
+        " WHERE image_size = 5"
+    )
 
 
 def stone_nowhere(world: World) -> None:
@@ -176,7 +183,8 @@ PLANTED: list[tuple[Callable[[World], None], dict[str, int]]] = [
     (stray_candidate, {"candidate-of-no-repository": 1}),
     (loose_blob, {"blob-without-a-trace": 1}),
     (unplaced_blob, {"blob-nowhere": 1}),
-    (unfinished_blob, {"blob-unfinished-in-use": 1}),
+    (malformed_checksum, {"blob-malformed": 1, "object-without-a-trace": 1}),
+    (malformed_uuid, {"blob-malformed": 1, "object-without-a-trace": 1}),
     (stone_nowhere, {"tombstone-nowhere": 1}),
     (event_twice, {"event-twice": 1}),
     (wrong_repository_quota, {"quota-repository": 1}),
@@ -272,7 +280,7 @@ def test_what_changes_between_the_two_looks_is_not_reported(healthy: World, stor
     class Meanwhile(LocalStore):
         def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
             self.write(path, [b"new"])
-            new(3, digest="sha256:00" + "1" * 62, placement=LOCATION, uploading=True)
+            new(3, digest="sha256:00" + "1" * 62, placement=LOCATION)
             healthy.execute("DELETE FROM manifestblob WHERE blob_id = (SELECT min(id) FROM imagestorage)")
             self.erase([gone])
             return super().list(prefix, start_after)
@@ -293,12 +301,21 @@ def test_a_listing_that_breaks_off_is_a_violation_and_nothing_is_concluded(
 
 
 def test_paths_are_the_same_in_sql_and_in_python(world: World) -> None:
+    odd = ("x:y1", "sha256:../x", "abc", "sha256:", "sha256:ab:cd", "sha256:ab\n", "SHA256:ab")
     made = [
-        world.blob(cas_path=cas, digest=digest) for cas in (True, False) for digest in ("sha256:abc", "x:y1")
+        world.blob(cas_path=cas, digest=digest)
+        for cas in (True, False)
+        for digest in ("sha256:abc", "sha256:a", "sha512:ABC", *odd)
     ]
+    asked = world.rows(f"SELECT {paths.PATH_SQL}, {paths.MALFORMED_SQL} FROM imagestorage b ORDER BY id")
+    assert [path for path, _ in asked] == [
+        paths.object_path(row.digest, row.cas_path, row.uuid) for row in made
+    ]
+    assert [malformed for _, malformed in asked] == [row.cas_path and row.digest in odd for row in made]
     said = {row.path for row in objects.stream_expected(LOCATION)}
-    assert said == {paths.object_path(row.digest, row.cas_path, row.uuid) for row in made}
+    assert said == {path for path, malformed in asked if not malformed}
     for path in said:
+        assert paths.digest_of(path) is None or paths.object_path(paths.digest_of(path), True, "") == path
         assert find_known([path, "sha256/no/such"], LOCATION) == {path}
         assert find_known([path], "elsewhere") == set()
 

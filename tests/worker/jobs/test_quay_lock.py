@@ -93,7 +93,7 @@ def test_a_row_that_quay_wrote_before_we_got_its_lock_keeps_the_object(
     """Quay's pushes know no tombstones: between our look and our lock one may have committed."""
     again, dead = eraser.tombstone("again"), eraser.tombstone("dead")
     row = eraser.world.insert(
-        "imagestorage", uuid="pushed", uploading=False, cas_path=True, content_checksum="sha256:0"
+        "imagestorage", uuid="pushed", uploading=True, cas_path=True, content_checksum="sha256:0"
     )
 
     class Late(QuayLocks):

@@ -69,7 +69,7 @@ def test_what_an_import_leaves_is_complete_and_holds_nothing_longer(
     counted = fetch(
         "SELECT (SELECT count(*) FROM uploadedblob) AS holds,"
         " (SELECT count(*) FROM manifestchild) AS children,"
-        " (SELECT count(*) FROM imagestorage WHERE uploading) AS loading,"
+        " (SELECT count(*) FROM dredge_push) AS loading,"
         " (SELECT count(*) FROM tag WHERE hidden AND lifetime_end_ms IS NULL) AS referrers,"
         " (SELECT count(*) FROM tag WHERE NOT hidden) AS tags,"
         " (SELECT count(*) FROM manifestlabel) AS labels,"

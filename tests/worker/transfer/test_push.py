@@ -12,10 +12,12 @@ import pytest
 
 from model import digest as digests
 from model.blob import Push, begin_push, extend_push, find_blob, finish_push, mount_blob, release_pushes
+from model.blob_list import find_blobs
 from model.db import connection as database
 from model.db.clock import now_ms
 from model.db.connection import connection, execute, fetch, transaction
 from model.errors import BadDigest, BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository
+from model.gc.review import review_batch
 from model.gc.tombstones import claim_tombstones, settle_tombstones
 from model.policy import DEFAULT
 from tests.support.world import World
@@ -65,7 +67,7 @@ def test_a_new_blob_is_stored_ready_and_held(world: World, stores: Stores) -> No
     assert b"".join(stores["local_us"].read(pushed.path)) == CONTENT
     (row,) = changes.added["imagestorage"].values()
     assert (row["content_checksum"], row["image_size"]) == (DIGEST, len(CONTENT))
-    assert (row["cas_path"], row["uploading"], pushed.path) == (True, False, PATH)
+    assert (row["cas_path"], row["uploading"], pushed.path) == (True, True, PATH)
     assert {name: len(rows) for name, rows in changes.added.items() if not name.startswith("dredge_")} == {
         "imagestorage": 1,
         "imagestorageplacement": 1,
@@ -147,7 +149,7 @@ def test_two_pushes_of_one_new_digest_at_once_make_one_row(world: World, stores:
 
 
 def test_of_several_rows_for_a_digest_a_ready_one_is_used(world: World, now: int) -> None:
-    world.blob(7, digest=DIGEST, uploading=True)
+    world.blob(7, digest=DIGEST, placement=None)
     world.blob(7, digest=DIGEST, placement=None)
     ready = world.blob(7, digest=DIGEST, cas_path=False)
     pushed = begin(world, now)
@@ -161,6 +163,31 @@ def test_a_blob_without_a_place_gets_one_and_its_bytes(world: World, stores: Sto
     assert (pushed.blob_id, pushed.known) == (int(blob), False)
     assert stores["local_us"].size(PATH) == len(CONTENT)
     assert find_blob(world.repository_id, DIGEST, now_ms=now_ms()).locations == ("local_us",)  # type: ignore[union-attr]
+
+
+def test_until_its_object_is_in_place_a_push_shows_nobody_a_blob(
+    world: World, stores: Stores, now: int
+) -> None:
+    pushed = begin(world, now)
+    assert find_blob(world.repository_id, DIGEST, now_ms=now) is None
+    assert not fetch("SELECT id FROM imagestorageplacement")
+    stores["local_us"].write(PATH, [CONTENT])
+    finish_push(pushed, len(CONTENT), policy=DEFAULT, now_ms=now)
+    assert find_blob(world.repository_id, DIGEST, now_ms=now) is not None
+    assert not fetch("SELECT blob_id FROM dredge_push")
+
+
+def test_the_object_of_a_push_that_died_before_its_placement_is_erased(
+    world: World, stores: Stores, now: int
+) -> None:
+    pushed = begin(world, now)
+    stores["local_us"].write(PATH, [CONTENT])
+    release_pushes([pushed], now_ms=now)  # as the collection of its expired marker does
+    assert review_batch(policy=DEFAULT, limit=10).blobs == 1
+    assert [tuple(row) for row in fetch("SELECT digest, path, location FROM dredge_tombstone")] == [
+        (DIGEST, PATH, "local_us")
+    ]
+    assert not fetch("SELECT blob_id FROM dredge_push")
 
 
 def test_a_push_cancels_the_order_to_erase(world: World, stores: Stores) -> None:
@@ -289,7 +316,7 @@ def test_a_blob_is_found_only_through_its_own_repository(world: World, now: int)
     world.manifest(blobs=[mine])
     world.uploaded(held, expires_ms=now + 1000)
     world.uploaded(expired, expires_ms=now)
-    half = world.blob(uploading=True)
+    half = world.blob(placement=None)
     world.uploaded(half, expires_ms=now + 1000)
 
     def seen(repository: int, blob: object) -> bool:
@@ -303,6 +330,19 @@ def test_a_blob_is_found_only_through_its_own_repository(world: World, now: int)
         False,
     ]
     assert not seen(int(other), mine)
+
+
+def test_case_60_a_blob_that_a_quay_wrote_is_found_mounted_and_not_written_again(
+    world: World, stores: Stores, now: int
+) -> None:
+    blob, other = world.blob(len(CONTENT), digest=DIGEST), world.repository()
+    assert world.value("SELECT uploading FROM imagestorage WHERE id = %s", (int(blob),)) is True
+    world.manifest(blobs=[blob])
+    stores["local_us"].write(PATH, [CONTENT])
+    assert find_blob(world.repository_id, DIGEST, now_ms=now) is not None
+    assert find_blobs(world.repository_id, now_ms=now).blobs[0].digest == DIGEST
+    mounted = mount_blob(world.repository_id, int(other), DIGEST, policy=DEFAULT, now_ms=now)
+    assert (mounted.blob_id, store(world, stores).known) == (int(blob), True)
 
 
 def test_a_mount_holds_the_blob_for_the_other_repository(world: World, now: int) -> None:

@@ -1,0 +1,34 @@
+"""Rows that a shared stage cannot deal with, and where running pushes are about to write.
+
+No old worker reads either table: rows that it set aside it tries again at once, as it always did.
+"""
+
+from peewee import Database
+from playhouse.migrate import SchemaMigrator
+
+TABLES = """
+CREATE TABLE dredge_poison (
+    stage varchar(16) NOT NULL,
+    key text NOT NULL,
+    created_ms bigint NOT NULL,
+    due_ms bigint NOT NULL,
+    tries integer NOT NULL,
+    last_error text NOT NULL,
+    PRIMARY KEY (stage, key)
+);
+
+CREATE TABLE dredge_push (
+    blob_id integer NOT NULL,
+    location varchar(255) NOT NULL,
+    created_ms bigint NOT NULL,
+    PRIMARY KEY (blob_id, location)
+);
+"""
+
+
+def up(migrator: SchemaMigrator, db: Database) -> None:
+    db.execute_sql(TABLES)  # type: ignore[no-untyped-call]
+
+
+def down(migrator: SchemaMigrator, db: Database) -> None:
+    db.execute_sql("DROP TABLE dredge_poison, dredge_push")  # type: ignore[no-untyped-call]
