@@ -26,6 +26,7 @@ BENCHES: tuple[str, ...] = (
     "memory",
     "cache",
     "events",
+    "model",
 )
 
 

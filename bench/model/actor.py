@@ -1,0 +1,90 @@
+"""A program with its connection, and what it would do next."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from bench.model.database import Database, Running, Transaction
+from bench.model.operations import End, Operation, Program, Refused, Statement
+
+
+class Session:
+    """A program's connection to the model's database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.transaction = Transaction()
+        self._running: Running | None = None
+        self.waits_for: list[Transaction] = []
+
+    def execute(self, statement: Statement) -> tuple[bool, Any]:
+        """(True, result), or (False, None) where the statement waits: `go_on` asks again."""
+        if statement.__class__ is End:
+            self.database.end(self.transaction, statement)
+            self._running = None
+            return True, None
+        self._running = self.database.execute(self.transaction, statement)
+        return self.go_on()
+
+    def go_on(self) -> tuple[bool, Any]:
+        """Ask a waiting statement whether it can go on."""
+        assert self._running is not None
+        try:
+            self.waits_for = next(self._running)
+        except StopIteration as done:
+            return True, done.value
+        return False, None
+
+    @property
+    def open(self) -> bool:
+        """Is a transaction open?"""
+        return self._running is not None
+
+    def rollback(self) -> None:
+        """Whatever ends a program early ends its transaction."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+        self.database.end(self.transaction, End(False))
+
+
+class AnySession(Protocol):
+    """What `Actor` needs of a connection: of the model's, or of PostgreSQL's."""
+
+    def execute(self, statement: Statement) -> tuple[bool, Any]: ...
+    def go_on(self) -> tuple[bool, Any]: ...
+    def rollback(self) -> None: ...
+    @property
+    def open(self) -> bool: ...
+
+
+class Actor:
+    """A program, its connection, and what it would do next."""
+
+    __slots__ = ("blocked", "ended", "error", "name", "pending", "program", "results", "session")
+
+    def __init__(self, name: str, program: Program, session: AnySession) -> None:
+        self.name, self.program, self.session = name, program, session
+        self.pending: Operation | None = None
+        self.blocked = self.ended = False
+        self.error: Exception | None = None
+        self.results: list[Any] = []
+        self.take(None)
+
+    def take(self, result: Any) -> None:
+        """Hand over the result; run to the next operation."""
+        try:
+            self.pending = self.program.send(result)
+        except StopIteration:
+            self._end(None)
+        except Refused as error:
+            self._end(error)
+
+    def fail(self, error: Exception) -> None:
+        """The statement raised: programs handle no errors, so it ends."""
+        self.program.close()
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        self.error, self.pending, self.blocked, self.ended = error, None, False, True
+        self.session.rollback()

@@ -1,0 +1,50 @@
+"""A race: what is there at first, and who works on it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.model.actor import Session
+from bench.model.database import Database
+from bench.model.operations import Program, Row
+from bench.model.rules import PROTOCOL, Rules
+from bench.model.run import Run
+from bench.model.verdict import TABLES
+from bench.model.world import World
+
+Cast = Mapping[str, Callable[[Rules], Program]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """`rules` are the protocol's under the conditions of this story; `objects` are in the store at first."""
+
+    name: str
+    cast: Cast
+    rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    objects: tuple[str, ...] = ()
+    rules: Rules = PROTOCOL
+
+    def world(self) -> World:
+        """The world before anything happens."""
+        return World(("identity", *self.objects))
+
+    def tables(self) -> dict[str, tuple[Row, ...]]:
+        """The rows before anything happens."""
+        return {**dict.fromkeys(TABLES, ()), "namespace": ({"id": 1, "window": 50},), **self.rows}
+
+    def begin(self, rules: Rules, sessions: Any, world: World) -> Run:
+        """Every actor at its first step."""
+        run = Run(world, sessions)
+        # Who keeps a transaction open while it waits for storage has to lift the server's limit.
+        run.idle_limit = rules.leases
+        for name, program in self.cast.items():
+            run.start(name, program(rules))
+        return run
+
+    def run(self, rules: Rules) -> tuple[Run, Database]:
+        """On the model's database."""
+        database = Database(self.tables())
+        return self.begin(rules, lambda: Session(database), self.world()), database
