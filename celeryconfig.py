@@ -17,7 +17,7 @@ if not settings.broker_url:
 broker_url = routes.kombu_url(settings.broker_url)
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# A broker that answers and refuses (read-only after a failover, or full) is one that is away.
+# A broker that answers and refuses (read-only after a failover, or full) counts as unavailable.
 broker_channel_error_retry = True
 # A task gives up its turn after its budget; one that takes ten times as long hangs, and is ended before its
 # message is given to another worker.

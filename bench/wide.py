@@ -86,7 +86,7 @@ FROM (SELECT id FROM repository WHERE namespace_user_id = 1 ORDER BY id LIMIT 10
 CROSS JOIN generate_series(1, %(repositories)s / 10) k
 """
 
-# The server is told that the tables are all but empty, as after a bulk load without ANALYZE.
+# The statistics say that the tables are all but empty, as after a bulk load without ANALYZE.
 _STALE = """
 SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', t, 'relpages', 1, 'reltuples', 10::real),
        pg_clear_attribute_stats('public', t, a.attname, false)

@@ -25,7 +25,7 @@ _TRASH_NAME = re.compile(TRASH_FOLDER + r"/\d+/(?P<id>\d+)-(?P<name>.+)")
 
 
 def is_ours(path: str) -> bool:
-    """Could a blob's row or an upload's row speak of this path?"""
+    """Return whether a blob's row or an upload's row can refer to this path."""
     return OURS.fullmatch(path) is not None
 
 

@@ -35,7 +35,7 @@ class EventLogger:
         self._logger = logging.getLogger(name)
 
     def debug(self, event: str, **facts: object) -> None:
-        """For whoever looks for a fault."""
+        """Log what helps to find a fault."""
         self._log(logging.DEBUG, event, facts)
 
     def info(self, event: str, **facts: object) -> None:

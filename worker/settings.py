@@ -116,10 +116,12 @@ class Settings:
         60.0, number(0.2, _DAY_S, float), "seconds between looks for deleted repositories to purge"
     )
     sweep_interval_s: float = setting(
-        21_600.0, number(1, 365 * _DAY_S, float), "seconds between sweeps for garbage without a trace"
+        21_600.0, number(1, 365 * _DAY_S, float), "seconds between sweeps for orphans"
     )
     sweep_delay_s: int = setting(
-        86_400, number(0, 365 * _DAY_S), "seconds between the two passes that condemn"
+        86_400,
+        number(0, 365 * _DAY_S),
+        "seconds between the pass that marks an orphan and the one that confirms it",
     )
     history_days: int = setting(90, number(1, 3650), "days that the history of collections is kept")
     event_retention_s: int = setting(
@@ -152,9 +154,7 @@ class Settings:
     key_prefix: str = setting("dredge:", text, "prefix of this system's keys in the broker's Redis")
     metrics_port: int = setting(0, number(0, 65_535), "port of the Prometheus endpoint of a worker; 0: none")
     log_format: str = setting("text", one_of("text", "json"), "`text` for people, `json` for machines")
-    log_level: str = setting(
-        "info", one_of("debug", "info", "warning", "error"), "least level that is logged"
-    )
+    log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "minimum log level")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

@@ -99,7 +99,7 @@ class DataModelCache:
         """Forget the entries and revoke their loaders' leases, all in one pipeline. Never raises.
 
         False when the server could not be reached: the names are then kept, and are deleted before
-        this cache serves anything again; whoever relays events should deliver them again too.
+        this cache serves anything again; the relay should deliver its events again too.
         """
         started = self._clock()
         names = list(dict.fromkeys([name for key in keys for name in key.forgets]))

@@ -88,7 +88,7 @@ def after_namespace_change(namespace: str) -> Keys:
 
 
 def after_blob_erased(digests: Iterable[str]) -> Keys:
-    """Objects are being erased: no repository may be told any more that it has them."""
+    """Objects are being erased: no repository may be answered any more that it has them."""
     return (*_each(keys.blob_everywhere, digests),)
 
 

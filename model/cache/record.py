@@ -1,4 +1,4 @@
-"""What the cache tells whoever counts: one call for each thing that happened."""
+"""Counters of the cache: one call for each thing that happened."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 Outcome = Literal[
     "hit",  # answered from the cache
     "miss",  # the loader ran and this caller held the lease
-    "bypass",  # the loader ran without a lease: another loader was slow, or the cache is away
+    "bypass",  # the loader ran without a lease: another loader was slow, or the cache is unavailable
     "store",  # a loaded value was stored
     "revoked",  # a loaded value was not stored: an invalidation came in between
     "oversize",  # a loaded value was not stored: larger than its kind's limit

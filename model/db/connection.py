@@ -153,7 +153,7 @@ def in_transaction() -> bool:
 
 def fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Any]:
     """All rows of one statement, as named tuples with the statement's column names."""
-    if db.in_transaction():  # whoever began it holds the connection
+    if db.in_transaction():  # the transaction holds the connection
         return _fetch(sql, params)
     with connection():
         return _fetch(sql, params)
@@ -174,7 +174,7 @@ def fetch_one(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None)
 
 
 def execute(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> int:
-    """Run one statement; how many rows it changed."""
+    """Run one statement.  Returns the number of rows that it changed."""
     with connection():
         return int(db.execute_sql(sql, params).rowcount)
 

@@ -52,7 +52,7 @@ LABEL_SOURCES = {"manifest": False, "api": True, "internal": False}
 
 
 def insert_missing() -> int:
-    """Add every missing lookup row, in the order above; how many were added.  Again adds none."""
+    """Add every missing lookup row, in the order above.  Returns how many were added.  Idempotent."""
     added = 0
     for table, names in ROWS.items():
         added += execute(

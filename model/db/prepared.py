@@ -36,7 +36,7 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     """
     if not database.may_prepare():
         return fetch(sql, params)
-    if db.in_transaction():  # whoever began it holds the connection
+    if db.in_transaction():  # the transaction holds the connection
         return _run(sql, params)
     # Held from PREPARE to EXECUTE: a connection that the server has ended is replaced before, not in between.
     with connection():

@@ -71,7 +71,7 @@ def create() -> Prepared:
     """Create what is missing: all tables and lookup rows in an empty database, else only our own tables.
 
     One transaction under an advisory lock: two that run at once do the work once, and a crash
-    leaves nothing half-made.  Never changes a table that is there; again changes nothing.
+    leaves nothing half-made.  Never changes a table that is there.  Idempotent.
     Raises `SchemaMismatch` on a database that holds only a part of a registry.
     """
     with transaction():

@@ -54,7 +54,7 @@ def find_unpublished(*, limit: int, max_bytes: int) -> list[OutboxRow]:
 
 
 def mark_published(row_ids: Sequence[int], *, now_ms: int) -> int:
-    """Note that these rows were published; how many were not noted before."""
+    """Mark these rows as published.  Returns how many were not marked before."""
     return execute(
         "UPDATE dredge_event SET published_ms = %s WHERE id = ANY(%s) AND published_ms IS NULL",
         (now_ms, BigIntArray(row_ids)),
@@ -62,7 +62,7 @@ def mark_published(row_ids: Sequence[int], *, now_ms: int) -> int:
 
 
 def unpublish_all() -> int:
-    """Have every row that is still there published again; how many.
+    """Mark every retained event as unpublished.  Returns the number of rows.
 
     One statement, so that no relay sees a later row of a repository without the earlier ones.
     """
@@ -70,7 +70,7 @@ def unpublish_all() -> int:
 
 
 def prune_published(*, before_ms: int, limit: int) -> int:
-    """Delete at most `limit` rows published before `before_ms`, oldest first; how many went.
+    """Delete at most `limit` rows published before `before_ms`, oldest first.  Returns how many were deleted.
 
     An unpublished row is never touched: it is a debt.
     """
@@ -91,7 +91,7 @@ class Listener:
     """Hears that an event was committed (LISTEN), on a connection of its own.
 
     The one place that goes past peewee: waiting on a socket is not a statement.  It only makes the
-    relay prompt; behind a pooler nothing is heard, and the relay's polling remains.
+    relay prompt; behind a pooler no notification arrives, and the relay's polling remains.
     """
 
     def __init__(self) -> None:
@@ -116,9 +116,9 @@ class Listener:
         except (psycopg2.Error, OSError, ValueError) as error:
             self.close()
             raise DatabaseUnavailable(f"The database did not answer: {error}".strip()) from error
-        heard = bool(self._connection.notifies)
+        notified = bool(self._connection.notifies)
         self._connection.notifies.clear()
-        return heard
+        return notified
 
     def close(self) -> None:
         """Disconnect; again does nothing."""

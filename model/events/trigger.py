@@ -1,4 +1,4 @@
-"""An optional trigger that records an event whoever ends a tag: an unmodified Quay, or a person with psql.
+"""An optional trigger that records an event for every ended tag, also those that Quay or psql ended.
 
 It fires at the commit, when the whole change can be seen, and does nothing in transactions that
 said `mark_own_changes`: those write their own events.

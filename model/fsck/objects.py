@@ -12,7 +12,7 @@ from model.storage_paths import MALFORMED_SQL, PATH_SQL
 
 PAGE = 5_000
 
-# Needed: somebody may pull it, or a push holds it.
+# Needed: a pull may ask for it, or a push holds it.
 NEEDED_SQL = """
 (EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
  OR EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
@@ -36,7 +36,7 @@ FROM (
 
 @dataclass(frozen=True)
 class Expected:
-    """A path that a row speaks of.  `needed`: a manifest or a push relies on it."""
+    """A path that a row refers to.  `needed`: a manifest or a push relies on it."""
 
     path: str
     blob_id: int | None

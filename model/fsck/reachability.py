@@ -14,7 +14,7 @@ from model.storage_paths import object_path
 
 
 @dataclass(frozen=True)
-class Census:
+class Reachability:
     """Ids of manifests and blobs, and the blobs' objects as {(location, path): digest}."""
 
     manifests: frozenset[int]
@@ -22,7 +22,7 @@ class Census:
     objects: dict[tuple[str, str], str]
 
 
-def take_census(*, policy: Policy, at_ms: int) -> tuple[Census, Census]:
+def read_reachability(*, policy: Policy, at_ms: int) -> tuple[Reachability, Reachability]:
     """(everything there is, what of it is in use at `at_ms`); only reads."""
     live = _live_manifests(policy, at_ms)
     held = {
@@ -39,8 +39,8 @@ def take_census(*, policy: Policy, at_ms: int) -> tuple[Census, Census]:
     everything = {row.id for row in fetch("SELECT id FROM manifest")}
     blobs = {row.id for row in fetch("SELECT id FROM imagestorage")}
     return (
-        Census(frozenset(everything), frozenset(blobs), _objects(blobs)),
-        Census(frozenset(live), frozenset(held), _objects(held)),
+        Reachability(frozenset(everything), frozenset(blobs), _objects(blobs)),
+        Reachability(frozenset(live), frozenset(held), _objects(held)),
     )
 
 

@@ -193,12 +193,12 @@ def _new_events(scope: Scope, batch: Batch) -> list[events.NewEvent]:
     }
     counts = {"tags": batch.tags, "manifests": len(batch.manifests), "rows": batch.rows}
     id = scope.repository_id
-    told = [events.NewEvent(events.REPOSITORY_COLLECTED, scope.full_name, {**about, **counts}, id)]
+    found = [events.NewEvent(events.REPOSITORY_COLLECTED, scope.full_name, {**about, **counts}, id)]
     if batch.manifests:
         items = [
             {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
             for digest, subject in batch.manifests
         ]
         data = {**about, "blobs": batch.blobs, "items": items}
-        told.insert(0, events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data, id))
-    return told
+        found.insert(0, events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data, id))
+    return found

@@ -31,7 +31,7 @@ def record_failure(repository_id: int, error: str) -> None:
 
 
 def forget_gone() -> int:
-    """Delete the failures of repositories that are gone or marked for deletion; how many."""
+    """Delete failures of repositories that are gone or marked for deletion.  Returns the number of rows."""
     return execute(
         "DELETE FROM dredge_failure f WHERE NOT EXISTS"
         f" (SELECT FROM repository r WHERE r.id = f.repository_id AND r.state <> {_MARKED})"

@@ -47,7 +47,7 @@ _COLLECTABLE = f"""
 
 # Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each
 # by the index that holds just what is due.  And failures whose next try has come: one that was
-# recorded after the last batch had committed is forgiven only by another collection.
+# recorded after the last batch had committed is cleared only by another collection.
 _OTHERS = f"""
 SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
     (SELECT w.repository_id, (extract(epoch FROM w.expires_at) * 1000)::bigint AS due_ms

@@ -47,7 +47,7 @@ def record_erasing(*, started_ms: int, objects: int, bytes: int) -> None:
 
 
 def prune_history(*, before_ms: int, limit: int) -> int:
-    """Delete at most `limit` rows that ended before the given time; how many there were."""
+    """Delete at most `limit` rows that ended before the given time.  Returns how many were deleted."""
     return execute(
         "DELETE FROM dredge_collection WHERE id IN (SELECT id FROM dredge_collection"
         " WHERE finished_ms < %s ORDER BY finished_ms LIMIT %s)",

@@ -8,7 +8,7 @@ from model.db.connection import IntArray
 from model.db.prepared import run, run_one
 from model.gc.repository_lock import Scope
 
-# Safe against a push or another collection of the namespace: whoever changes what a scope refers
+# Safe against a push or another collection of the namespace: every statement that changes what a scope refers
 # to takes these rows first and looks afterwards, in a statement of its own, so that of two who
 # drop the last two references exactly one sees that nothing is left.  Repositories before
 # namespaces, each in the order of their rows: two batches cannot wait for each other.

@@ -106,9 +106,9 @@ def _tell(scope: Scope, contents: Contents, rows: int, *, done: bool) -> None:
         manifests=len(contents.manifests),
         rows=rows,
     )
-    told = _new_events(scope, contents, done=done)
-    if told:
-        events.record_all(told, now_ms=scope.now_ms)
+    found = _new_events(scope, contents, done=done)
+    if found:
+        events.record_all(found, now_ms=scope.now_ms)
 
 
 def _new_events(scope: Scope, contents: Contents, *, done: bool) -> list[events.NewEvent]:
@@ -117,14 +117,14 @@ def _new_events(scope: Scope, contents: Contents, *, done: bool) -> list[events.
         "repository": scope.repository,
         "repository_id": scope.repository_id,
     }
-    told = []
+    found = []
     if contents.manifests:
         items = [
             {"subject": f"{scope.full_name}@{digest}", "digest": digest, "referred": subject}
             for digest, subject in contents.manifests
         ]
         data = {**about, "blobs": contents.blobs, "items": items}
-        told.append(events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data, scope.repository_id))
+        found.append(events.NewEvent(events.MANIFEST_COLLECTED, scope.full_name, data, scope.repository_id))
     if done:
-        told.append(events.NewEvent(events.REPOSITORY_PURGED, scope.full_name, about, scope.repository_id))
-    return told
+        found.append(events.NewEvent(events.REPOSITORY_PURGED, scope.full_name, about, scope.repository_id))
+    return found

@@ -1,7 +1,7 @@
 """One loader for each kind of cache entry: what the database says now, as JSON-able values.
 
 None means that there is nothing; the caller of the cache decides whether that is worth keeping.
-(The ninth kind, a token of an upstream registry, is loaded by whoever talks to that registry.)
+(The ninth kind, a token of an upstream registry, is loaded by the caller that talks to that registry.)
 """
 
 from __future__ import annotations

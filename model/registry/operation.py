@@ -87,7 +87,7 @@ def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) ->
     with transaction():
         repository_id = find_repository(ref).id if isinstance(ref, str) else checked_id(ref, "repository")
         now_ms = lock_repository_tags(repository_id)
-        # Read under the lock: whoever held it may have deleted the repository or changed the window.
+        # Read under the lock: its last holder may have deleted the repository or changed the window.
         return work(Operation(find_repository(repository_id), now_ms, policy))
 
 

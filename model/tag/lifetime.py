@@ -72,7 +72,7 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
     run(
         "WITH ended AS (UPDATE tag SET lifetime_end_ms = wanted.end_ms"
         " FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id),"
-        " told AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),"
+        " notified AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),"
         " pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s"
         "  AND s.tag_name = ANY(%(names)s)"
         # Statistics are keyed by name: a row of that name which stays alive still needs them.

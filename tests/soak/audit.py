@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from model.db.clock import now_ms
 from model.db.connection import connection, fetch, fetch_one
 from model.errors import DatabaseUnavailable
-from model.fsck.reachability import find_living_tags, take_census
+from model.fsck.reachability import find_living_tags, read_reachability
 from model.gc.inspect.status import read_waiting
 from model.policy import Policy
 from tests.soak.images import Lost, pull
@@ -94,7 +94,7 @@ def audit_registry(stores: Stores, policy: Policy) -> Verdict:
         verdict.add(
             "invariant", (f"{f.name} {f.count} {f.examples}" for f in (*report.violations, *report.pending))
         )
-        everything, live = take_census(policy=policy, at_ms=now_ms())
+        everything, live = read_reachability(policy=policy, at_ms=now_ms())
         verdict.add("garbage manifest", map(str, everything.manifests - live.manifests))
         verdict.add("garbage blob", map(str, everything.blobs - live.blobs))
         listed = {(name, info.path) for name, store in stores.items() for info in store.list()}

@@ -115,14 +115,14 @@ class BackgroundThreads:
 
     def _relay(self) -> None:
         """Publish whenever something was committed, and look each second whether anything was missed."""
-        healed_s = published_s = float("-inf")
+        checked_s = published_s = float("-inf")
         rows = 0
         try:
             while not self._stop.is_set():
                 with connection():
-                    if time.monotonic() - healed_s >= POLL_S:
+                    if time.monotonic() - checked_s >= POLL_S:
                         republish_after_flush(self._publisher)
-                        healed_s = time.monotonic()
+                        checked_s = time.monotonic()
                     if found := self._publish():
                         rows, published_s = found, time.monotonic()
                 burst = rows if time.monotonic() - published_s < BUSY_S else 1
@@ -131,7 +131,7 @@ class BackgroundThreads:
             self._listener.close()
 
     def _publish(self) -> int:
-        """Publish what there is; how many rows."""
+        """Publish what there is.  Returns the number of rows."""
         step = relay(self._publisher)
         rows = step.rows
         while step.has_more and not self._stop.is_set():

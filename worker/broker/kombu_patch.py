@@ -16,7 +16,7 @@ _original = transport.Channel._connparams
 
 
 def install() -> None:
-    """Have every channel of this process do so; again changes nothing."""
+    """Patch every channel of this process.  Idempotent."""
     transport.Channel._connparams = _connection_parameters
 
 

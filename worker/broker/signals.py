@@ -1,4 +1,4 @@
-"""What Celery tells about its processes, and what is done about it."""
+"""Handlers of Celery's signals: what each process of a worker does at its start and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logs.logger("dredge.worker")
 
 
 def install() -> None:
-    """Connect the handlers; again changes nothing."""
+    """Connect the handlers.  Idempotent."""
     reconnecting.install()
     signals.setup_logging.connect(_log)
     signals.worker_process_init.connect(_forked)

@@ -61,7 +61,7 @@ class CeleryQueue:
         self._gathering: dict[str, float] = {}
 
     def collect(self, repository_ids: Sequence[int]) -> int:
-        """Enqueue a collection of each, in this order; how many were sent.
+        """Enqueue a collection of each, in this order.  Returns how many were sent.
 
         Those already waiting are skipped.  Raises `BrokerUnavailable` at the first failure: what
         was not sent by then is found again by the next scan.

@@ -36,7 +36,7 @@ COMMANDS = {
     "import": ("worker.cli.import_", "Read an OCI image layout into a repository."),
     "export": ("worker.cli.export", "Write a tag as an OCI image layout."),
     "sample": ("worker.cli.sample", "Fill the registry with a synthetic workload."),
-    "sweep": ("worker.cli.sweep", "Find garbage without a trace."),
+    "sweep": ("worker.cli.sweep", "Find orphans: garbage that no tag leads to."),
     "fsck": ("worker.cli.fsck", "Check every invariant between rows and objects."),
     "completion": ("worker.cli.completion", "Complete commands and repositories in a shell."),
     "demo": ("worker.cli.demo", "All of it, from nothing, verified."),

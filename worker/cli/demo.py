@@ -46,9 +46,7 @@ CHOICES = {
     type=click.IntRange(100, 1_000_000),
     help="Manifests in the sample.",
 )
-@click.option(
-    "--seed", default=1, show_default=True, type=click.IntRange(0), help="Whatever is random follows from it."
-)
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Random seed.")
 @click.option("--kill", is_flag=True, help="kill -9 the worker half-way and start another.")
 @click.option("--json", "as_line", is_flag=True, help="One JSON object on the last line.")
 def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:

@@ -55,13 +55,13 @@ def line(event: CloudEvent) -> str:
     when = (
         datetime.fromisoformat(event["time"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
     )
-    told = {"namespace", "repository", "repository_id", "tag", "subject"}
-    facts = [f"{name}={_short(value)}" for name, value in event["data"].items() if name not in told]
+    named = {"namespace", "repository", "repository_id", "tag", "subject"}
+    facts = [f"{name}={_short(value)}" for name, value in event["data"].items() if name not in named]
     return "  ".join([when, f"{event['type']:32}", str(event["subject"]), " ".join(facts)]).rstrip()
 
 
 def listen(settings: Settings, pattern: str, stop: threading.Event) -> Iterator[CloudEvent]:
-    """Every event that matches, from a queue that goes with us; waits for a broker that is away."""
+    """Yield every event that matches, from a queue that ends with us; waits for an unavailable broker."""
     name = f"dredge.tail.{uuid.uuid4().hex[:12]}"
     queue = Queue(name, EXCHANGE, routing_key=pattern, durable=False, expires=EXPIRES_S)
     click.echo("dredge: listening; Ctrl-C ends", err=True)

@@ -13,7 +13,7 @@ from worker.cli.times import when
 
 @click.command(name="history")
 @click.argument("repository", required=False, type=repositories.REPOSITORY)
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Most to list.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(repository: str | None, limit: int, as_json: bool) -> None:
     """List what past collections freed, newest first; of one repository (namespace/name) or all."""

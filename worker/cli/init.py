@@ -15,14 +15,14 @@ from worker.storage.base import prepare_stores
     "--triggers/--no-triggers",
     "with_triggers",
     default=None,
-    help="Add or remove the trigger that records every ended tag as an event, whoever ends it.",
+    help="Add or remove the trigger that records every ended tag as an event, also those that Quay ends.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(with_triggers: bool | None, as_json: bool) -> None:
     """Create missing tables, and missing directories of local storage.
 
     On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
-    other table is touched.  Running it again changes nothing.
+    other table is touched.  Idempotent.
     """
     settings = output.settings()
     with output.connected(settings):

@@ -44,9 +44,7 @@ def _seconds(text: str) -> int:
 @click.option("--manifests", type=click.IntRange(1, 10_000_000), help="Manifests to make; 10,000 by default.")
 @click.option("--repositories", type=click.IntRange(1, 2_000_000), help="One for 40 manifests by default.")
 @click.option("--tags", type=click.IntRange(1, 50_000_000), help="Visible tags; 1.3 per image by default.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Whatever is random follows from it."
-)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 @click.option("--expired", type=click.FloatRange(0, 1), help="Share of tags beyond the recovery window.")
 @click.option(
     "--windows",

@@ -13,7 +13,7 @@ from worker.jobs.plan import SLICE
 
 
 @click.command(name="scan")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Most to list.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(limit: int, as_json: bool) -> None:
     """List repositories with garbage, longest waiting first, namespaces taking turns.

@@ -18,7 +18,7 @@ PASS_S = 10.0**9
 @click.option("--dry-run", is_flag=True, help="Only count; remember and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per kind.")
 def command(dry_run: bool, as_json: bool) -> None:
-    """Find garbage without a trace: what crashes of other software left behind.
+    """Find orphans: garbage that crashes of other software left behind.
 
     Manifests that no tag leads to, blob rows and labels that nothing refers to, pull statistics of
     what is gone, and objects that no row knows.  The first mark is only remembered; a second

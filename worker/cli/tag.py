@@ -20,7 +20,7 @@ _PAGE = 1000
 _json_lines = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 _limit = click.option(
-    "--limit", default=1000, show_default=True, type=click.IntRange(1, 1_000_000), help="Most to list."
+    "--limit", default=1000, show_default=True, type=click.IntRange(1, 1_000_000), help="Maximum rows."
 )
 
 

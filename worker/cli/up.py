@@ -49,8 +49,8 @@ STOP_S = 60
 def command(directory: Path, procfile: Path | None) -> None:
     """Run the whole system in the foreground.
 
-    What no DREDGE_* variable names is embedded: PostgreSQL, Valkey, a directory for objects; their
-    data stay in the directory.  Ctrl-C stops everything.
+    Servers without a configured URL run embedded: PostgreSQL, Valkey, a directory for objects.
+    Their data stay in the directory.  Ctrl-C stops everything.
     """
     settings = output.settings()
     processes = parse_procfile(_procfile_text(procfile)).processes

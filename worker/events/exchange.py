@@ -16,7 +16,7 @@ def connection(url: str, key_prefix: str) -> Connection:
     """A connection that is opened on first use, with the timeouts of `routes.transport_options`.
 
     What a dead consumer held is delivered again after a minute.  Kept apart from the tasks that
-    workers hold: whoever looks after one list of such messages would also give back theirs.
+    workers hold: a process that restores one list of such messages would also give back theirs.
     """
     options = {
         **routes.transport_options(key_prefix, visibility_timeout_s=60),

@@ -1,4 +1,4 @@
-"""Publishes to the topic exchange in batches, and notices when the broker lost its memory."""
+"""Publishes to the topic exchange in batches, and notices when the broker was flushed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Publisher:
         self._bindings: set[tuple[str, str]] = set()
 
     def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent] = ()) -> int:
-        """Send all, in order, each to every queue bound to its type; how many of `events`.
+        """Send all, in order, each to every queue bound to its type.  Returns how many of `events` were sent.
 
         `removals` go to the workers alone, in one message.  After an error any part may have been sent:
         send all again.
@@ -115,7 +115,7 @@ def _send(producer: Producer, body: CloudEvent | list[CloudEvent], exchange: str
 def _bindings_read_once(channel: Any) -> Iterator[Callable[[str], bool]]:
     """kombu asks the broker for the exchange's bindings at every message: here once per batch.
 
-    That is five times as fast; a queue that is bound during a batch hears from the next one on.
+    That is five times as fast; a queue that is bound during a batch receives from the next one on.
     Yields whether any queue is bound to a key: an exchange drops the others, so they need no encoding.
     """
     table = channel.get_table(EXCHANGE.name)

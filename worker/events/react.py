@@ -26,7 +26,7 @@ _OF_NAMESPACES = {NAMESPACE_DELETED, NAMESPACE_RESTORED, NAMESPACE_PURGED}
 
 
 class CacheBehind(RegistryError):
-    """The cache could not be told of a change yet."""
+    """The cache could not be invalidated yet."""
 
     retryable = True
 

@@ -1,4 +1,4 @@
-"""One location's objects against the rows that speak of them."""
+"""One location's objects against the rows that refer to them."""
 
 from __future__ import annotations
 

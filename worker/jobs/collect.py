@@ -89,7 +89,7 @@ def _attempt(context: JobContext, repository_id: int, size: int, from_ms: int) -
 
 
 def _forget(context: JobContext, batch: Batch) -> None:
-    """Drop what the batch removed from the cache; the event does it again if Redis is away now."""
+    """Drop what the batch removed from the cache; the event does it again if Redis is unavailable now."""
     if batch.scope is None or not batch.rows:
         return
     context.cache.invalidate(

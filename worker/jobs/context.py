@@ -18,10 +18,10 @@ class Queue(Protocol):
     """Enqueues the next piece of work; a lost message is found again by the next scan."""
 
     def collect(self, repository_ids: Sequence[int]) -> int:
-        """One `garbage_collect_repo` each, in this order, where none waits; how many were sent."""
+        """One `garbage_collect_repo` each, in this order, where none waits.  Returns how many were sent."""
 
     def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
-        """One `purge_repository` or `purge_namespace` each, where none waits; how many were sent."""
+        """One `purge_repository` or `purge_namespace` each, where none waits.  Returns how many were sent."""
 
     def review(self) -> None:
         """Blob candidates are waiting."""

@@ -10,7 +10,7 @@ LIMIT = 1000
 
 
 def remember_next(context: JobContext, repository_id: int) -> None:
-    """Note when the repository has garbage next, if that is known; again changes nothing."""
+    """Note when the repository has garbage next, if that is known.  Idempotent."""
     with connection():
         due_ms = find_next_due_ms(repository_id)
     if due_ms is not None:
@@ -18,7 +18,7 @@ def remember_next(context: JobContext, repository_id: int) -> None:
 
 
 def enqueue_due(context: JobContext, *, now_ms: int) -> int:
-    """Enqueue the collection of at most `LIMIT` repositories that are due, earliest first; how many.
+    """Enqueue the collection of at most `LIMIT` repositories that are due, earliest first.  Returns how many.
 
     What is taken here and then lost with the broker is found by the scan.
     """

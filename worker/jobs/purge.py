@@ -40,7 +40,7 @@ class PurgedRepository:
 
 
 def enqueue_purges(context: JobContext) -> int:
-    """Enqueue a purge of each deleted repository and namespace whose grace is over; how many were sent.
+    """Enqueue a purge of each deleted repository and namespace after its grace.  Returns how many were sent.
 
     Longest waiting first, namespaces taking turns.  Raises `BrokerUnavailable`.
     """
@@ -131,7 +131,7 @@ def _noted(kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
 
 
 def _forget(context: JobContext, batch: PurgeBatch) -> None:
-    """Drop what the batch removed from the cache; the event does it again if Redis is away now."""
+    """Drop what the batch removed from the cache; the event does it again if Redis is unavailable now."""
     if batch.scope is None or not batch.rows:
         return
     context.cache.invalidate(

@@ -33,7 +33,7 @@ def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
     """Delete owed reports until none is due or the budget is used up; then `has_more`.
 
     Only where a scanner is configured.  After the first failure of a batch the rest of it waits too:
-    a scanner that is away is asked once.  A crash leaves debts that are paid again, harmlessly.
+    an unavailable scanner is asked once.  A crash leaves debts that are paid again, harmlessly.
     """
     settings = context.settings
     if not settings.clair_url:

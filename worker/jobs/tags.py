@@ -1,4 +1,4 @@
-"""Tag operations that other services ask for by name: checked, done by the façade, told in plain JSON."""
+"""Tag operations that other services ask for by name: checked, done by the façade, answered in JSON."""
 
 from __future__ import annotations
 

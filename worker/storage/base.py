@@ -183,7 +183,7 @@ def open_stores(locations: Mapping[str, str], *, upload: str = "local_us") -> St
 
 
 def prepare_stores(locations: Mapping[str, str]) -> None:
-    """Make the directories of local stores where they are missing; again changes nothing."""
+    """Make the directories of local stores where they are missing.  Idempotent."""
     for url in locations.values():
         open_store(url, create=True)
 

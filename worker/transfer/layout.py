@@ -57,7 +57,7 @@ def blob_file(root: Path, digest: str) -> Path:
 def read_layout(root: Path, *, sparse: bool = False, advance: Advance = lambda _bytes: None) -> Layout:
     """Read and verify a whole layout; raises `BadLayout` with one line.  Writes nothing.
 
-    `sparse` accepts indexes some of whose manifests were left out.  `advance` hears of verified bytes.
+    `sparse` accepts indexes some of whose manifests were left out.  `advance` receives verified bytes.
     """
     top, tags, skipped = _read_index(root)
     documents = _load_documents(root, top, sparse)

@@ -129,7 +129,7 @@ class Cursor(BaseModel):
 
 
 class OrphanMark(BaseModel):
-    """Something was seen that looks like garbage without a trace; a second mark condemns it."""
+    """A suspected orphan that the first pass has marked; a second pass after the delay confirms it."""
 
     kind = CharField(32)
     key = TextField()

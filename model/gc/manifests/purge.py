@@ -10,7 +10,7 @@ from model.db.prepared import run_one
 from model.policy import Policy
 
 # Safe: every manifest in %(dead)s is locked FOR UPDATE and was judged unused after the lock was
-# taken; whoever wants to refer to one now waits for its row and then finds it gone.  Blobs are
+# taken; a statement that wants to refer to one now waits for its row and then finds it gone.  Blobs are
 # recorded as candidates without looking: whether one is still used is decided by the review.
 _PURGE = """
 WITH hidden AS (

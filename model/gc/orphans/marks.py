@@ -1,7 +1,7 @@
-"""Two passes: what looks like garbage without a trace is noted, and confirmed when it is seen again.
+"""Marks of orphans: the first pass marks a suspect, a later pass confirms it if it is still there.
 
 A mark is forgotten as soon as its slice is looked at and the thing is not suspect any more, so
-the two passes that condemn are in a row, with the delay between them.
+the two passes follow each other, with the delay between them.
 """
 
 from __future__ import annotations

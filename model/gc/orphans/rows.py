@@ -1,4 +1,4 @@
-"""Garbage without a trace among the rows: manifests, blobs, labels and statistics nothing leads to.
+"""Orphans among the rows: manifests, blobs, labels and statistics that nothing leads to.
 
 Crashes of other software leave it behind.  A sweep only makes it findable: what was seen twice is
 handed to the stage that judges it under its locks, so a mistake here costs a look and no data.
@@ -129,7 +129,7 @@ def sweep_slice(
     """Look at the next slice of a kind; suspects that were marked long enough ago are handed over.
 
     One transaction.  `dry_run` only counts.  Two at once: the second finds nothing to do.  A second
-    run sees the same suspects, and condemns none before the delay is over.
+    run sees the same suspects, and confirms none before the delay is over.
     """
     with transaction():
         if not try_lock_sweep(kind.name):

@@ -101,7 +101,7 @@ class Demo:
         return verdict, report
 
     def export(self) -> int:
-        """Write every surviving image as a layout, each byte held against its digest; how many."""
+        """Write every surviving image as a layout, each byte held against its digest.  Returns how many."""
         stores = self.context.stores
         with connection():
             tags = find_living_tags(at_ms=now_ms())

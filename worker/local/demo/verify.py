@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from model.db.clock import now_ms
-from model.fsck.reachability import Census, take_census
+from model.fsck.reachability import Reachability, read_reachability
 from model.policy import Policy
 from worker.storage.base import NoSuchObject, Stores
 
@@ -19,8 +19,8 @@ MARGIN_MS = 15 * 60_000
 class Expectation:
     """What must be there at the end, and what must not."""
 
-    survivors: Census
-    doomed: Census
+    survivors: Reachability
+    doomed: Reachability
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Verdict:
 def expect(policy: Policy) -> Expectation:
     """Walk the registry before the collection."""
     moment = now_ms()
-    everything, live = take_census(policy=policy, at_ms=moment)
-    _, survivors = take_census(policy=policy, at_ms=moment + MARGIN_MS)
-    doomed = Census(
+    everything, live = read_reachability(policy=policy, at_ms=moment)
+    _, survivors = read_reachability(policy=policy, at_ms=moment + MARGIN_MS)
+    doomed = Reachability(
         everything.manifests - live.manifests,
         everything.blobs - live.blobs,
         {place: digest for place, digest in everything.objects.items() if place not in live.objects},
@@ -50,7 +50,7 @@ def verify(
     expected: Expectation, stores: Stores, policy: Policy, *, progress: Callable[[], object]
 ) -> Verdict:
     """Compare with the registry as it is now; every object that must be there is read and hashed."""
-    everything, _ = take_census(policy=policy, at_ms=now_ms())
+    everything, _ = read_reachability(policy=policy, at_ms=now_ms())
     missing = len(expected.survivors.manifests - everything.manifests)
     missing += len(expected.survivors.blobs - everything.blobs)
     for (location, path), digest in expected.survivors.objects.items():

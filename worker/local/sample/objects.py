@@ -1,4 +1,4 @@
-"""Writing a sample's objects: many small ones, in parallel, with what went wrong told at the end."""
+"""Writing a sample's objects: many small ones, in parallel, with failures reported at the end."""
 
 from __future__ import annotations
 
