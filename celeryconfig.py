@@ -78,6 +78,8 @@ def _every(seconds: float, task: str) -> dict[str, object]:
 
 beat_schedule = {
     "find": _every(settings.scan_interval_s, routes.FIND),
+    "retention": _every(60.0, routes.FIND_RETENTION),
+    "in_use": _every(settings.in_use_interval_s, routes.LOAD_IN_USE),
     "purges": _every(settings.purge_interval_s, routes.FIND_PURGES),
     "review": _every(settings.scan_interval_s, routes.REVIEW),
     "erase": _every(settings.scan_interval_s, routes.ERASE),

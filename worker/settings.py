@@ -115,6 +115,28 @@ class Settings:
     purge_interval_s: float = setting(
         60.0, number(0.2, _DAY_S, float), "seconds between looks for deleted repositories to purge"
     )
+    autoprune: bool = setting(
+        False, flag, "run Quay's auto-prune policies of namespaces and repositories (as FEATURE_AUTO_PRUNE)"
+    )
+    autoprune_default: str = setting(
+        "", text, "auto-prune policy of every repository, JSON (as DEFAULT_NAMESPACE_AUTOPRUNE_POLICY)"
+    )
+    retention_file: str = setting("", text, "file of retention rules, YAML; empty: none")
+    retention_interval_s: int = setting(
+        3600, number(10, 365 * _DAY_S), "seconds between two runs of the rules on a repository"
+    )
+    expiry_warning_days: int = setting(
+        0, number(0, 3650), "announce that a tag will end so many days before; 0: never"
+    )
+    in_use_source: str = setting(
+        "", text, "list of digests that run somewhere: a path, a URL, or `kubernetes`; empty: none"
+    )
+    in_use_max_age_s: int = setting(
+        3600, number(10, 365 * _DAY_S), "age at which the list of digests in use stops all expiry, seconds"
+    )
+    in_use_interval_s: float = setting(
+        300.0, number(1, _DAY_S, float), "seconds between two loads of the list of digests in use"
+    )
     sweep_interval_s: float = setting(
         21_600.0, number(1, 365 * _DAY_S, float), "seconds between sweeps for orphans"
     )

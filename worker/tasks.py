@@ -10,7 +10,7 @@ from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import background_threads, routes, signals
 from worker.broker.connection import BrokerUnavailable
-from worker.jobs import collect, due, erase, purge, reports, review, scan, tags
+from worker.jobs import collect, due, erase, in_use, purge, reports, retain, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
 from worker.jobs.context import JobContext
@@ -85,6 +85,32 @@ def purge_namespace(namespace_id: int) -> dict[str, Any]:
     if purged.has_more:
         box.queue.purge([], [namespace_id])
     return asdict(purged)
+
+
+@application.task(name=routes.FIND_RETENTION, max_retries=0)
+def find_retention() -> None:
+    """Enqueue the retention rules of each repository for which they are due."""
+    try:
+        retain.enqueue_retention(_box())
+    except BrokerUnavailable as error:
+        log.warning("retention.gave_up", error=str(error))
+
+
+@application.task(name=routes.RETAIN, ignore_result=False)
+def retain_repository(repository: int | str) -> dict[str, Any]:
+    """Run the retention rules of one repository, given by id or as `namespace/name`; what one turn ended."""
+    repository_id = find_repository(repository).id
+    box = _box(started=f"retain:{repository_id}")
+    retained = retain.retain_repository(box, repository_id, budget_s=box.settings.task_budget_s)
+    if retained.has_more:
+        box.queue.retain([repository_id])
+    return asdict(retained)
+
+
+@application.task(name=routes.LOAD_IN_USE)
+def load_in_use() -> None:
+    """Load the list of digests that run somewhere, where one is configured."""
+    in_use.load_in_use(_box().settings)
 
 
 @application.task(name=routes.REVIEW)

@@ -34,7 +34,9 @@ DELETE FROM manifestchild WHERE id = ANY(ARRAY(
 """
 
 _MANIFESTS = """
-SELECT id FROM manifest WHERE repository_id = %(repository_id)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+SELECT m.id FROM manifest m WHERE m.repository_id = %(repository_id)s
+  AND NOT EXISTS (SELECT FROM dredge_in_use u WHERE u.digest = m.digest)
+LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
 # Nobody finishes a push into a deleted repository: its uploads end now, and the collector's statement

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import peewee
 
-from model.db.connection import execute, transaction
+from model.db.connection import execute, fetch_one, transaction
 from model.events import record as events
 from model.gc import history
 from model.gc.repository_lock import Scope
@@ -17,6 +17,11 @@ from model.purge.contents import NOTHING, Contents, purge_contents
 from model.purge.lock import DoomedRepository, close_repository, lock_repository
 from model.purge.state import PurgeBlocked
 from model.purge.steps import take_steps
+
+_RUNNING = """
+SELECT count(*) AS running FROM dredge_in_use u
+JOIN manifest m ON m.repository_id = %(id)s AND m.digest = u.digest
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, 
             if doomed is None:
                 return PurgeBatch()
             _refuse_unknown(steps, doomed)
+            _refuse_running(doomed)
             return _purge(doomed, steps, policy, limit)
     except peewee.IntegrityError as error:
         raise PurgeBlocked(f"The repository cannot be purged: {error}".strip()) from error
@@ -58,6 +64,18 @@ def _refuse_unknown(steps: Steps, doomed: DoomedRepository) -> None:
         raise PurgeBlocked(
             f"{', '.join(columns)} refers to the repository, and Dredge has no rule for it:"
             " delete those rows, or update dredge",
+            repository=doomed.scope.full_name,
+        )
+
+
+def _refuse_running(doomed: DoomedRepository) -> None:
+    """Raise `PurgeBlocked` where a manifest runs: its purge has not begun.  Later batches leave such ones."""
+    if doomed.begun:
+        return
+    running = fetch_one(_RUNNING, {"id": doomed.scope.repository_id}).running
+    if running:
+        raise PurgeBlocked(
+            f"{running} of its manifests run somewhere: stop them, or restore the repository",
             repository=doomed.scope.full_name,
         )
 

@@ -31,6 +31,7 @@ class Recorded:
     reviews: int = 0
     erases: int = 0
     report_runs: int = 0
+    retentions: list[int] = field(default_factory=list)
     purges: list[int] = field(default_factory=list)
     namespace_purges: list[int] = field(default_factory=list)
 
@@ -43,6 +44,10 @@ class Recorded:
         self.purges += [*repository_ids]
         self.namespace_purges += [*namespace_ids]
         return len(repository_ids) + len(namespace_ids)
+
+    def retain(self, repository_ids: Sequence[int]) -> int:
+        self.retentions += [*repository_ids]
+        return len(repository_ids)
 
     def review(self) -> None:
         self.reviews += 1

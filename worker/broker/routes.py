@@ -22,6 +22,9 @@ SWEEP = "worker.tasks.sweep_untraced"
 FIND_PURGES = "worker.tasks.find_purges"
 PURGE_REPOSITORY = "worker.tasks.purge_repository"
 PURGE_NAMESPACE = "worker.tasks.purge_namespace"
+FIND_RETENTION = "worker.tasks.find_retention"
+RETAIN = "worker.tasks.retain_repository"
+LOAD_IN_USE = "worker.tasks.load_in_use"
 DELETE_TAG = "worker.tasks.delete_tag"
 DELETE_TAG_PERMANENTLY = "worker.tasks.delete_tag_permanently"
 RESTORE_TAG = "worker.tasks.restore_tag"
@@ -31,6 +34,9 @@ QUEUE_OF = {
     PRUNE: MAINTENANCE_QUEUE,
     SWEEP: MAINTENANCE_QUEUE,
     FIND_PURGES: MAINTENANCE_QUEUE,
+    FIND_RETENTION: MAINTENANCE_QUEUE,
+    LOAD_IN_USE: MAINTENANCE_QUEUE,
+    RETAIN: TAGS_QUEUE,
     COLLECT: COLLECT_QUEUE,
     # In turns with the collections: a large purge has its share, and no more.
     PURGE_REPOSITORY: COLLECT_QUEUE,

@@ -73,6 +73,10 @@ class CeleryQueue:
         sent = self._enqueue_each(routes.PURGE_REPOSITORY, "purge:", repository_ids)
         return sent + self._enqueue_each(routes.PURGE_NAMESPACE, "purge-namespace:", namespace_ids)
 
+    def retain(self, repository_ids: Sequence[int]) -> int:
+        """The same for the retention rules of repositories."""
+        return self._enqueue_each(routes.RETAIN, "retain:", repository_ids)
+
     def _enqueue_each(self, task: str, prefix: str, ids: Sequence[int]) -> int:
         sent = 0
         for start in range(0, len(ids), CHUNK):

@@ -31,6 +31,8 @@ COMMANDS = {
     "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),
     "repository": ("worker.cli.repository", "Delete and restore repositories."),
     "namespace": ("worker.cli.namespace", "Delete and restore namespaces."),
+    "retention": ("worker.cli.retention", "Run retention rules, and see what they ended."),
+    "inuse": ("worker.cli.inuse", "The list of digests that run somewhere."),
     "events": ("worker.cli.events", "Watch events as they come."),
     "history": ("worker.cli.history", "What past collections freed."),
     "import": ("worker.cli.import_", "Read an OCI image layout into a repository."),

@@ -30,6 +30,7 @@ _HOW = "set it ({example}), or run the command on servers of its own: dredge emb
 _EXAMPLES = {
     "database_url": "postgresql://quay@host:5432/quay",
     "broker_url": "redis://host:6379/0",
+    "in_use_source": "/path/to/list, https://host/list or kubernetes",
     "storage": "/path/to/directory or s3://bucket/prefix",
 }
 

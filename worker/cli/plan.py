@@ -7,19 +7,29 @@ from dataclasses import asdict
 import click
 
 from model.gc.inspect.plan import Plan
-from worker.cli import output, repositories, tables
+from worker.cli import output, plan_policy, repositories, tables
 from worker.jobs.plan import all_due, plan_each, total
 
 
 @click.command(name="plan")
 @click.argument("repository", required=False, type=repositories.REPOSITORY)
+@click.option("--policy", "file", type=click.Path(exists=True), help="What rules of this file would end.")
+@click.option("--csv", "as_csv", is_flag=True, help="With --policy: comma-separated values.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line; the last one is the total.")
-def command(repository: str | None, as_json: bool) -> None:
+def command(repository: str | None, file: str | None, as_csv: bool, as_json: bool) -> None:
     """Show what a collection would remove, by the collector's own judgement; writes nothing.
 
-    REPOSITORY is namespace/name; without it, every repository with garbage.
+    REPOSITORY is namespace/name; without it, every repository with garbage.  With --policy: what retention
+    rules, saved or not, would end now, and what that frees once the tags' recovery window has closed.
     """
     settings = output.settings()
+    if as_csv and file is None:
+        raise click.UsageError("--csv needs --policy")
+    if file is not None:
+        with output.connected(settings):
+            wanted = repositories.find([repository] if repository else [])
+            plan_policy.show(settings, file, wanted, "csv" if as_csv else "json" if as_json else "table")
+        return
     with output.connected(settings):
         if repository is None:
             ids = all_due(settings.policy)

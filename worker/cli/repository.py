@@ -11,7 +11,7 @@ from model.cache import invalidation
 from model.names import parse_namespace, parse_repository
 from model.registry.deletions import LOST_WITH_REPOSITORY
 from worker import wiring
-from worker.cli import deletions, output, tables
+from worker.cli import deletions, output, repositories, tables
 from worker.settings import Settings
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -23,7 +23,7 @@ def command() -> None:
 
 
 @command.command(short_help="Mark a repository for deletion.")
-@click.argument("repository")
+@click.argument("repository", type=repositories.REPOSITORY)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
 def delete(repository: str, yes: bool, as_json: bool) -> None:
@@ -44,7 +44,7 @@ def delete(repository: str, yes: bool, as_json: bool) -> None:
 
 
 @command.command(short_help="Undo a deletion.")
-@click.argument("repository")
+@click.argument("repository", type=repositories.REPOSITORY)
 @click.option("--as", "name", metavar="NAME", help="Restore it under another name in its namespace.")
 @_json
 def restore(repository: str, name: str | None, as_json: bool) -> None:

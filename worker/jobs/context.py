@@ -23,6 +23,9 @@ class Queue(Protocol):
     def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
         """One `purge_repository` or `purge_namespace` each, where none waits.  Returns how many were sent."""
 
+    def retain(self, repository_ids: Sequence[int]) -> int:
+        """One `retain_repository` each, where none waits; how many were sent."""
+
     def review(self) -> None:
         """Blob candidates are waiting."""
 

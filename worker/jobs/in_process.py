@@ -14,6 +14,9 @@ class NoQueue:
     def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
         return 0
 
+    def retain(self, repository_ids: Sequence[int]) -> int:
+        return 0
+
     def review(self) -> None: ...
 
     def erase(self) -> None: ...

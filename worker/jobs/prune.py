@@ -10,6 +10,9 @@ from model.db.connection import connection
 from model.events import outbox
 from model.gc.failures import forget_gone
 from model.gc.history import prune_history
+from model.retention.audit import prune_audit
+from model.retention.find import forget_visits
+from model.retention.warn import forget_warnings
 from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
@@ -27,8 +30,8 @@ class Pruned:
 
 
 def prune(context: JobContext, *, budget_s: float) -> Pruned:
-    """Delete published events past their retention and history past its age, in bounded batches,
-    failures of repositories that are gone, and holds whose time is over.
+    """Delete published events past their retention, history and audit past their age, in bounded batches,
+    what is remembered of repositories and tags that are gone, and holds whose time is over.
 
     Again, or twice at once, deletes what is left.
     """
@@ -37,6 +40,8 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
     with connection():
         moment = now_ms()
         forget_gone()
+        forget_visits()
+        forget_warnings()
         forget_expired_holds()
         published_before = moment - settings.event_retention_s * 1000
         finished_before = moment - settings.history_days * DAY_MS
@@ -44,7 +49,8 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
         while True:
             gone = outbox.prune_published(before_ms=published_before, limit=BATCH)
             old = prune_history(before_ms=finished_before, limit=BATCH)
+            audited = prune_audit(before_ms=finished_before, limit=BATCH)
             events, collections = events + gone, collections + old
-            has_more = BATCH in (gone, old)
+            has_more = BATCH in (gone, old, audited)
             if not has_more or not budget:
                 return Pruned(events, collections, has_more)

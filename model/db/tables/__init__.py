@@ -32,6 +32,7 @@ from model.db.tables.content import (
     Tag,
     TagKind,
 )
+from model.db.tables.lifecycle import EndedTag, ExpiryWarning, InUse, Purge, Retention
 from model.db.tables.own import (
     BlobCandidate,
     Breaker,
@@ -45,7 +46,6 @@ from model.db.tables.own import (
     ManifestCandidate,
     OrphanMark,
     Poison,
-    Purge,
     ReportDebt,
     RunningPush,
     Tombstone,
@@ -133,6 +133,10 @@ OWN_TABLES = (
     Purge,
     Poison,
     RunningPush,
+    Retention,
+    EndedTag,
+    ExpiryWarning,
+    InUse,
 )
 
 __all__ = [
@@ -149,11 +153,14 @@ __all__ = [
     "Cursor",
     "DeletedNamespace",
     "DeletedRepository",
+    "EndedTag",
     "Event",
+    "ExpiryWarning",
     "ExternalNotificationEvent",
     "ExternalNotificationMethod",
     "Failure",
     "Hold",
+    "InUse",
     "IndexStatus",
     "Label",
     "LabelSourceType",
@@ -185,6 +192,7 @@ __all__ = [
     "RepositoryNotification",
     "RepositoryPermission",
     "RepositoryState",
+    "Retention",
     "Role",
     "RunningPush",
     "Tag",

@@ -193,24 +193,6 @@ class Lease(BaseModel):
         table_name = "dredge_lease"
 
 
-class Purge(BaseModel):
-    """A deleted repository or namespace: its state before, and since when and how far it is purged."""
-
-    kind = CharField(16)
-    subject_id = IntegerField()
-    state_before = IntegerField(default=0)
-    started_ms = BigIntegerField(null=True)
-    tags = IntegerField(default=0)
-    manifests = IntegerField(default=0)
-    failures = IntegerField(default=0)
-    retry_ms = BigIntegerField(default=0)
-    last_error = TextField(null=True)
-
-    class Meta:
-        table_name = "dredge_purge"
-        primary_key = CompositeKey("kind", "subject_id")
-
-
 class Poison(BaseModel):
     """Something that makes its stage fail, set aside until `due_ms` so that the rest goes on."""
 

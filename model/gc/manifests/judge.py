@@ -22,7 +22,11 @@ TAG_COUNTS = """
                          WHERE s.repository_id = m.repository_id AND s.digest = m.subject)))
 """
 
-_USES = """
+# What runs somewhere is used, whatever its tags; and judged again later, since no tag would lead back to it.
+IN_USE = "EXISTS (SELECT FROM dredge_in_use u WHERE u.digest = m.digest)"
+IN_USE_RETRY_MS = 24 * 3_600_000
+
+_USES = f"""
        ARRAY(SELECT c.manifest_id FROM manifestchild c WHERE c.child_manifest_id = m.id) AS parents,
        CASE WHEN %(cascade)s
             THEN ARRAY(SELECT s.id FROM manifest s
@@ -30,7 +34,8 @@ _USES = """
             ELSE ARRAY(SELECT r.id FROM manifest r
                        WHERE r.repository_id = m.repository_id AND r.subject = m.digest)
        END AS linked,
-       CASE WHEN %(cascade)s AND m.subject IS NOT NULL AND NOT EXISTS (
+       CASE WHEN {IN_USE} THEN %(now_ms)s + {IN_USE_RETRY_MS}
+            WHEN %(cascade)s AND m.subject IS NOT NULL AND NOT EXISTS (
                 SELECT FROM manifest s WHERE s.repository_id = m.repository_id AND s.digest = m.subject)
             THEN (SELECT max(t.lifetime_start_ms) + %(grace_ms)s FROM tag t
                   WHERE t.manifest_id = m.id AND t.hidden AND t.lifetime_end_ms IS NULL)
@@ -38,16 +43,18 @@ _USES = """
 FROM manifest m WHERE m.id = ANY(%(ids)s)
 """
 
-_TAGGED = f"EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}"
+_TAGGED = f"{IN_USE} OR EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}"
 _READ = f"SELECT m.id, {_TAGGED}) AS tagged, {_USES}"
 _FORESEE = f"SELECT m.id, {_TAGGED} AND ({UNRECOVERABLE}) IS NOT TRUE) AS tagged, {_USES}"
+_SUPPOSE = f"SELECT m.id, {_TAGGED} AND t.id <> ALL(%(without)s)) AS tagged, {_USES}"
 
 
 @dataclass(frozen=True)
 class ManifestUse:
     """A manifest as seen under its lock: has it a tag that counts, and which manifests keep it?
 
-    `waits_until_ms`: a referrer whose subject is not there is kept by its hidden tag until then.
+    One that runs somewhere counts as tagged.  `waits_until_ms`: it must be judged again then, because it is
+    a referrer whose subject is not there, or runs somewhere.
     """
 
     id: int
@@ -68,6 +75,14 @@ def foresee_manifest_uses(scope: Scope, manifest_ids: Sequence[int], *, policy: 
     """The same for one repository, where tags that are unrecoverable but still there count as gone."""
     params = {**unrecoverable_params(scope, policy), **_parameters(manifest_ids, policy)}
     return _uses(run(_FORESEE, params))
+
+
+def suppose_manifest_uses(
+    manifest_ids: Sequence[int], *, without: Iterable[int], policy: Policy, now_ms: int
+) -> list[ManifestUse]:
+    """The same as if the tags `without` were gone."""
+    params = {"now_ms": now_ms, "without": IntArray(without), **_parameters(manifest_ids, policy)}
+    return _uses(run(_SUPPOSE, params))
 
 
 def _parameters(manifest_ids: Sequence[int], policy: Policy) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_nothing_but_json_is_sent_or_taken(application: Celery) -> None:
 
 def test_only_tasks_that_somebody_waits_for_store_a_result(application: Celery) -> None:
     tags = {routes.DELETE_TAG, routes.DELETE_TAG_PERMANENTLY, routes.RESTORE_TAG}
-    waited_for = {routes.COLLECT, routes.PURGE_REPOSITORY, routes.PURGE_NAMESPACE} | tags
+    waited_for = {routes.COLLECT, routes.PURGE_REPOSITORY, routes.PURGE_NAMESPACE, routes.RETAIN} | tags
     assert {name for name, task in ours(application).items() if not task.ignore_result} == waited_for
 
 

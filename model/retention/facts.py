@@ -1,0 +1,70 @@
+"""What rules may ask about the tags of a repository, read in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from model.db.connection import IntArray, fetch
+from model.retention.rule import Rule, TagFacts
+from model.tag.cosign import PATTERN
+from model.tag.rows import ALIVE
+from model.tag.temporary import PREFIX
+
+# Cosign's tags follow their subject, and are no concern of a rule; neither are hidden tags but those that
+# hold what has no tag, where a rule asks for them.  A tag's pulls are those of its name or of its digest.
+_FACTS = f"""
+SELECT t.id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms, t.lifetime_end_ms AS end_ms,
+       t.hidden, t.immutable AND %(protects)s AS immutable,
+       EXISTS (SELECT FROM dredge_in_use u WHERE u.digest = m.digest)
+           OR EXISTS (SELECT FROM manifestchild c JOIN manifest k ON k.id = c.child_manifest_id
+                      JOIN dredge_in_use u ON u.digest = k.digest WHERE c.manifest_id = m.id) AS in_use,
+       CASE WHEN %(with_pulls)s THEN greatest(
+           (SELECT (extract(epoch FROM p.last_tag_pull_date) * 1000)::bigint FROM tagpullstatistics p
+            WHERE p.repository_id = t.repository_id AND p.tag_name = t.name),
+           (SELECT (extract(epoch FROM p.last_manifest_pull_date) * 1000)::bigint
+            FROM manifestpullstatistics p
+            WHERE p.repository_id = t.repository_id AND p.manifest_digest = m.digest)) END AS pulled_ms,
+       CASE WHEN %(with_labels)s THEN ARRAY(
+           SELECT ARRAY[l.key, l.value] FROM manifestlabel ml JOIN label l ON l.id = ml.label_id
+           WHERE ml.manifest_id = m.id) END AS labels,
+       ARRAY(SELECT w.n::int - 1 FROM unnest(%(patterns)s::text[]) WITH ORDINALITY AS w (pattern, n)
+             WHERE t.name ~ w.pattern) AS patterns
+FROM tag t JOIN manifest m ON m.id = t.manifest_id
+WHERE t.repository_id = %(repository_id)s AND {ALIVE} AND t.name !~ %(cosign)s
+  AND (NOT t.hidden OR (%(with_hidden)s AND starts_with(t.name, %(temporary)s)))
+"""
+_OF_IDS = f"{_FACTS} AND t.id = ANY(%(ids)s)"
+
+
+def read_facts(
+    repository_id: int,
+    rules: Sequence[Rule],
+    patterns: Sequence[str],
+    *,
+    now_ms: int,
+    protects: bool,
+    ids: Sequence[int] | None = None,
+) -> list[TagFacts]:
+    """The alive tags that rules may select (of these ids only, if given); changes nothing.
+
+    `patterns` are regular expressions for the database; `protects`: immutability counts here.
+    """
+    params: dict[str, Any] = {
+        "repository_id": repository_id,
+        "now_ms": now_ms,
+        "protects": protects,
+        "patterns": list(patterns),
+        "cosign": PATTERN,
+        "temporary": PREFIX,
+        "with_hidden": any(rule.untagged for rule in rules),
+        "with_pulls": any(rule.not_pulled_for_ms is not None for rule in rules),
+        "with_labels": any(rule.label is not None for rule in rules),
+    }
+    rows = fetch(_FACTS, params) if ids is None else fetch(_OF_IDS, {**params, "ids": IntArray(ids)})
+    return [_facts(row) for row in rows]
+
+
+def _facts(row: Any) -> TagFacts:
+    labels = frozenset((key, value) for key, value in row.labels or ())
+    return TagFacts._make((*row[:10], labels, frozenset(row.patterns)))

@@ -1,0 +1,166 @@
+"""A retention rule, and what rules say about the tags of a repository.  Pure: no database, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal, NamedTuple
+
+from model.retention.version import parse_version
+
+
+class TagFacts(NamedTuple):
+    """What rules may ask about a tag; `pulled_ms` is None where no pull was counted.
+
+    `patterns` are the numbers of the database's regular expressions that match the name.
+    """
+
+    id: int
+    name: str
+    manifest_id: int
+    digest: str
+    start_ms: int
+    end_ms: int | None
+    hidden: bool
+    immutable: bool
+    in_use: bool
+    pulled_ms: int | None
+    labels: frozenset[tuple[str, str]]
+    patterns: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Selects tags, and keeps or expires them.
+
+    All conditions that are given must hold.  `newest` and `newest_version` narrow a `keep` to the N newest
+    of those selected, and an `expire` to all but these; by version, names that are none are not selected.
+    `pattern` is the number of a regular expression that the database matches, `pattern_matches` false
+    turns it round.  An age is reached after `older_than_ms`, not at it.
+    """
+
+    name: str
+    action: Literal["keep", "expire"]
+    author: str = "file"
+    repositories: tuple[str, ...] = ("*",)
+    glob: str | None = None
+    regex: str | None = None
+    pattern: int | None = None
+    pattern_matches: bool = True
+    older_than_ms: int | None = None
+    not_pulled_for_ms: int | None = None
+    label: tuple[str, str | None] | None = None
+    untagged: bool = False
+    newest: int | None = None
+    newest_version: int | None = None
+
+    def covers(self, path: str) -> bool:
+        """Is `namespace/repository` one of its repositories?"""
+        return any(fnmatchcase(path, pattern) for pattern in self.repositories)
+
+    def selects(self, tag: TagFacts, *, now_ms: int) -> bool:
+        """Do its conditions on a single tag hold?"""
+        if tag.hidden is not self.untagged or (tag.hidden and tag.end_ms is None):
+            return False
+        return (
+            (self.glob is None or fnmatchcase(tag.name, self.glob))
+            and (self.regex is None or re.fullmatch(self.regex, tag.name) is not None)
+            and (self.pattern is None or (self.pattern in tag.patterns) is self.pattern_matches)
+            and _older(tag.start_ms, self.older_than_ms, now_ms)
+            and _older(max(tag.start_ms, tag.pulled_ms or 0), self.not_pulled_for_ms, now_ms)
+            and (self.label is None or _labelled(tag, *self.label))
+            and (self.newest_version is None or parse_version(tag.name) is not None)
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`ended`: tag id to the rule that ends it.  `spared`: IDs of tags that are among the newest of a rule.
+
+    As long as all of `spared` live, nothing that happens meanwhile can spare one of `ended`.
+    """
+
+    ended: Mapping[int, Rule] = field(default_factory=dict)
+    spared: frozenset[int] = frozenset()
+
+
+def judge(
+    tags: Sequence[TagFacts], *, in_turn: Sequence[Rule], together: Sequence[Rule], now_ms: int
+) -> Verdict:
+    """Which tags end, and by which rule.
+
+    Rules `in_turn` (Quay's policies) each see what those before them have left.  Rules `together` all see the
+    same tags, and a tag that any of them keeps is ended by none, in whatever order they are written.  No
+    rule ends an immutable tag or one in use; they count among the newest all the same.
+    """
+    ended: dict[int, Rule] = {}
+    spared: set[int] = set()
+    kept: set[int] = set()
+    for rule in together:
+        if rule.action == "keep":
+            chosen, newest = _chosen(rule, tags, now_ms)
+            kept |= {tag.id for tag in (newest if _narrows(rule) else chosen)}
+            spared |= {tag.id for tag in newest}
+    for rule in in_turn:
+        left = [tag for tag in tags if tag.id not in ended]
+        chosen, newest = _chosen(rule, left, now_ms)
+        spared |= {tag.id for tag in newest}
+        ended |= {tag.id: rule for tag in chosen if _may_end(tag) and tag.id not in kept}
+    for rule in together:
+        if rule.action == "expire":
+            chosen, newest = _chosen(rule, tags, now_ms)
+            spared |= {tag.id for tag in newest}
+            for tag in chosen:
+                if _may_end(tag) and tag.id not in kept:
+                    ended.setdefault(tag.id, rule)
+    return Verdict(ended, frozenset(spared - ended.keys()))
+
+
+def _chosen(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[TagFacts], list[TagFacts]]:
+    """The tags that the rule acts on, and those that are the N newest of its selection."""
+    selected = [tag for tag in tags if rule.selects(tag, now_ms=now_ms)]
+    newest = _newest(selected, rule)
+    if not _narrows(rule) or rule.action == "keep":
+        return selected, newest
+    among = {tag.id for tag in newest}
+    return [tag for tag in selected if tag.id not in among], newest
+
+
+def _newest(selected: list[TagFacts], rule: Rule) -> list[TagFacts]:
+    """Among the newest by either measure; of tags of one instant the later row is newer."""
+    found: dict[int, TagFacts] = {}
+    by: list[tuple[int | None, Callable[[TagFacts], object]]] = [
+        (rule.newest, _by_age),
+        (rule.newest_version, _by_version),
+    ]
+    for count, key in by:
+        if count is not None:
+            ranked = sorted(selected, key=key, reverse=True)  # type: ignore[arg-type]
+            found |= {tag.id: tag for tag in ranked[:count]}
+    return list(found.values())
+
+
+def _by_age(tag: TagFacts) -> tuple[int, int]:
+    return tag.start_ms, tag.id
+
+
+def _by_version(tag: TagFacts) -> tuple[object, ...]:
+    return (*(parse_version(tag.name) or ()), tag.start_ms, tag.id)
+
+
+def _narrows(rule: Rule) -> bool:
+    return rule.newest is not None or rule.newest_version is not None
+
+
+def _may_end(tag: TagFacts) -> bool:
+    return not tag.immutable and not tag.in_use
+
+
+def _older(since_ms: int, age_ms: int | None, now_ms: int) -> bool:
+    return age_ms is None or now_ms - since_ms > age_ms
+
+
+def _labelled(tag: TagFacts, key: str, value: str | None) -> bool:
+    return any(key == found and value in (None, held) for found, held in tag.labels)

@@ -1,0 +1,44 @@
+"""`dredge inuse`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from model.in_use import count_in_use, read_age_ms
+from worker.cli import output, tables
+from worker.jobs.in_use import load_in_use
+
+
+@click.group(name="inuse")
+def command() -> None:
+    """The list of digests that run somewhere: none of them is expired or collected."""
+
+
+@command.command(short_help="Load the list now.")
+@click.option("--source", help="A path, a URL or kubernetes; by default DREDGE_IN_USE_SOURCE.")
+def load(source: str | None) -> None:
+    """Load the list of digests in use now; the list from before stays where the source fails."""
+    settings = output.settings()
+    settings = replace(settings, in_use_source=source or settings.in_use_source)
+    output.require(settings, "in_use_source")
+    with output.connected(settings):
+        click.echo(f"{load_in_use(settings):,} digests in use")
+
+
+@command.command(short_help="How old the list is, and how long.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(as_json: bool) -> None:
+    """Show how old the list is; exit 1 where it stops expiry."""
+    settings = output.settings()
+    with output.connected(settings):
+        age_ms, digests = read_age_ms(), count_in_use()
+    stale = bool(settings.in_use_source) and (age_ms is None or age_ms > settings.in_use_max_age_s * 1000)
+    if as_json:
+        output.emit_json({"digests": digests, "age_ms": age_ms, "stale": stale})
+    else:
+        loaded = "never loaded" if age_ms is None else f"loaded {tables.human_ms(age_ms)} ago"
+        click.echo(f"{digests:,} digests in use, {loaded}")
+    if stale:
+        output.fail("the list of digests in use is stale, and no tag is ended by a rule: dredge inuse load")

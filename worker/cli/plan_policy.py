@@ -1,0 +1,92 @@
+"""`dredge plan --policy`: what retention rules would end, as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import click
+
+from model.repository import Repository
+from model.retention.find import find_ids
+from model.retention.plan import RetentionPlan, freed, plan_retention
+from worker.cli import output, tables
+from worker.jobs.retain import retention_policy
+from worker.settings import Settings
+
+COLUMNS = ("repository", "rule", "tags", "manifests", "blobs", "bytes")
+SLICE = 5_000
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The last line of the plan; blobs that several repositories share are counted once."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    blobs: int
+    bytes: int
+
+
+def show(settings: Settings, file: str, repositories: list[Repository], form: str) -> None:
+    """Print what the rules of a file (and the policies that are switched on) would end; writes nothing."""
+    retention = retention_policy(replace(settings, retention_file=file))
+    ids = [where.id for where in repositories] or list(_all())
+    plans: list[RetentionPlan] = []
+    with output.progress("planning", len(ids)) as advance:
+        for repository_id in ids:
+            plans.append(plan_retention(repository_id, policy=settings.policy, retention=retention))
+            advance(1)
+    blobs, bytes = freed(id for plan in plans for id in plan.manifest_ids)
+    plans = [plan for plan in plans if plan.by_rule or plan.problems]
+    sums = Sums(
+        repositories=sum(bool(plan.by_rule) for plan in plans),
+        tags=sum(plan.tags for plan in plans),
+        manifests=sum(len(plan.manifest_ids) for plan in plans),
+        blobs=blobs,
+        bytes=bytes,
+    )
+    {"json": _as_json, "csv": _as_csv, "table": _as_table}[form](plans, sums)
+    for plan in plans:
+        for problem in plan.problems:
+            click.echo(f"dredge: {plan.repository}: skipped: {problem}", err=True)
+
+
+def _all() -> Iterator[int]:
+    after = 0
+    while found := find_ids(after=after, limit=SLICE):
+        yield from found
+        after = found[-1]
+
+
+def _rows(plans: list[RetentionPlan]) -> Iterator[tuple[str, str, int, int, int, int]]:
+    for plan in plans:
+        for rule in plan.by_rule:
+            manifests = len(rule.manifest_ids)
+            yield (plan.repository, rule.rule, len(rule.tags), manifests, rule.blobs, rule.bytes)
+
+
+def _as_json(plans: list[RetentionPlan], sums: Sums) -> None:
+    for plan in plans:
+        for rule, row in zip(plan.by_rule, _rows([plan]), strict=True):
+            tags = [f"{plan.repository}:{tag}" for tag in rule.tags]
+            output.emit_json(dict(zip(COLUMNS, row, strict=True)) | {"tags": tags})
+    output.emit_json(vars(sums))
+
+
+def _as_csv(plans: list[RetentionPlan], sums: Sums) -> None:
+    written = csv.writer(sys.stdout, lineterminator="\n")
+    written.writerow(COLUMNS)
+    written.writerows(_rows(plans))
+
+
+def _as_table(plans: list[RetentionPlan], sums: Sums) -> None:
+    rows = [(*row[:5], tables.human_bytes(row[5])) for row in _rows(plans)]
+    tables.table(COLUMNS, rows)
+    click.echo(
+        f"would end: {sums.tags:,} tags of {sums.repositories:,} repositories; after their recovery window"
+        f" {sums.manifests:,} manifests and {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}) go"
+    )

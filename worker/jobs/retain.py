@@ -1,0 +1,142 @@
+"""Run the retention rules: one repository at a time, batch after batch until nothing is left to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.cache import invalidation
+from model.db.clock import now_ms
+from model.db.connection import connection
+from model.errors import RegistryError
+from model.gc.cursor import move_cursor, read_cursor
+from model.in_use import StaleInUseList
+from model.policy import Policy
+from model.retention.apply import Judged, end_chosen, judge_repository
+from model.retention.file import BadPolicyFile, parse_policy_file
+from model.retention.find import find_retention_due, record_visit
+from model.retention.policies import RetentionPolicy
+from model.retention.warn import announce
+from worker import logs
+from worker.jobs.context import JobContext
+from worker.jobs.pace import Budget
+from worker.settings import Settings
+
+log = logs.logger("dredge.retention")
+
+CURSOR = "retention"
+DAY_MS = 86_400_000
+BATCH = 200
+
+
+@dataclass(frozen=True)
+class Retained:
+    """What one turn did to a repository; `problems` are policies that were skipped."""
+
+    ended: int = 0
+    warned: int = 0
+    problems: tuple[str, ...] = ()
+    has_more: bool = False
+
+
+def retention_policy(settings: Settings) -> RetentionPolicy:
+    """What the settings say, and the rules of their file as it is now.  Raises `BadPolicyFile`."""
+    return RetentionPolicy(
+        autoprune=settings.autoprune,
+        default=settings.autoprune_default,
+        rules=parse_policy_file(_read(settings.retention_file)) if settings.retention_file else (),
+        warn_ms=settings.expiry_warning_days * DAY_MS,
+        in_use_max_age_ms=settings.in_use_max_age_s * 1000 if settings.in_use_source else None,
+    )
+
+
+def enqueue_retention(context: JobContext) -> int:
+    """Enqueue the repositories of the next slice whose rules are due; how many were sent.
+
+    A cursor makes the next call go on where this one ended.  Raises `BadPolicyFile` and `BrokerUnavailable`.
+    """
+    settings = context.settings
+    policy = retention_policy(settings)
+    if not policy:
+        return 0
+    with connection():
+        due = find_retention_due(
+            after=read_cursor(CURSOR),
+            slice=settings.scan_slice,
+            interval_ms=settings.retention_interval_s * 1000,
+            everywhere=bool(policy.default or policy.rules or policy.warn_ms),
+            now_ms=now_ms(),
+        )
+        sent = context.queue.retain(due.repository_ids) if due.repository_ids else 0
+        move_cursor(CURSOR, due.last)
+    return sent
+
+
+def retain_repository(
+    context: JobContext, repository_id: int, *, budget_s: float, policy: RetentionPolicy | None = None
+) -> Retained:
+    """End the tags that the rules select, until none is left or the budget is used up; then `has_more`.
+
+    Then announce what will end soon.  Where the list of digests in use is stale nothing is ended, and the
+    repository's row says so.  Idempotent; two at once end each tag once.
+    """
+    wanted = retention_policy(context.settings) if policy is None else policy
+    with connection():
+        judged = judge_repository(repository_id, policy=context.policy, retention=wanted)
+        try:
+            ended, has_more = _end(context, judged, wanted, Budget(budget_s))
+            warned = 0 if has_more else _warn(repository_id, context.policy, wanted)
+        except RegistryError as error:
+            if not error.retryable:
+                _record(judged, str(error))
+            if isinstance(error, StaleInUseList):
+                log.warning("retention.stopped", repository_id=repository_id, reason=str(error))
+            raise
+        if not has_more:
+            _record(judged, "; ".join(judged.rules.problems))
+    if ended or judged.rules.problems:
+        problems = list(judged.rules.problems)
+        log.info("retention.ran", repository_id=repository_id, ended=ended, problems=problems)
+    return Retained(ended, warned, judged.rules.problems, has_more)
+
+
+def _end(context: JobContext, judged: Judged, retention: RetentionPolicy, budget: Budget) -> tuple[int, bool]:
+    """End what was judged in batches; how many, and whether a new judgement must go on."""
+    ended = 0
+    for start in range(0, len(judged.chosen), BATCH):
+        if start and not budget:
+            return ended, True
+        chosen = judged.chosen[start : start + BATCH]
+        batch = end_chosen(judged, chosen, policy=context.policy, retention=retention)
+        ended += batch.ended
+        if batch.ended:
+            _forget(context, judged, [tag.digest for tag in chosen])
+        if batch.stale:
+            log.info("retention.outdated", repository_id=judged.repository.id)
+            break
+    return ended, False
+
+
+def _warn(repository_id: int, policy: Policy, retention: RetentionPolicy) -> int:
+    if not retention.warn_ms:
+        return 0
+    ahead = judge_repository(repository_id, policy=policy, retention=retention, ahead_ms=retention.warn_ms)
+    return announce(ahead, within_ms=retention.warn_ms)
+
+
+def _record(judged: Judged, problems: str) -> None:
+    record_visit(judged.repository.id, judged.repository.namespace_id, problems=problems)
+
+
+def _forget(context: JobContext, judged: Judged, digests: list[str]) -> None:
+    """Drop what ended from the cache; the events do it again if Redis is away now."""
+    where = judged.repository
+    keys = invalidation.after_tag_change(where.namespace, where.name, where.id, digests)
+    context.cache.invalidate(*keys)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPolicyFile([f"{path} cannot be read: {error}"]) from None
