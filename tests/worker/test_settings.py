@@ -78,6 +78,7 @@ def test_nothing_reads_the_environment_but_the_doors() -> None:
     doors = {
         "celeryconfig.py",
         "worker/cli/output.py",
+        "worker/cli/repositories.py",
         "worker/cli/embedded.py",
         "worker/broker/signals.py",
         "worker/metrics.py",
