@@ -53,6 +53,11 @@ def replace_in_use(digests: Collection[str]) -> int:
     return len(params["digests"])
 
 
+def is_in_use(digest: str) -> bool:
+    """Is the digest in the list?  Only reads."""
+    return fetch_one("SELECT FROM dredge_in_use WHERE digest = %s", (digest,)) is not None
+
+
 def read_age_ms() -> int | None:
     """How old the list is; None where none was ever loaded.  Only reads."""
     row = fetch_one(_AGE)

@@ -12,7 +12,7 @@ from model.db.prepared import run
 from model.errors import Contended
 from model.events import record as events
 from model.gc import history
-from model.gc.manifests.judge import judge, read_manifest_uses
+from model.gc.manifests.judge import judge_running, read_manifest_uses
 from model.gc.manifests.purge import Purged, find_adjacent, purge_manifests
 from model.gc.quota import settle_blobs
 from model.gc.repository_lock import Scope, lock_repositories
@@ -108,8 +108,8 @@ def _purge_dead(now_ms: int, expired: Expired, *, policy: Policy) -> tuple[Purge
     """Judge what is locked and purge the dead; also the manifests that the next batch must judge."""
     if not expired.locked:
         return Purged(), expired.unjudged
-    uses = read_manifest_uses(expired.locked, policy=policy, now_ms=now_ms)
-    dead = judge(uses)
+    found = read_manifest_uses(expired.locked, policy=policy, now_ms=now_ms)
+    uses, dead = judge_running(found, now_ms=now_ms)
     # No tag would lead back to a referrer that only waits for its subject: its own never ends.
     waiting = {
         use.id: use.waits_until_ms

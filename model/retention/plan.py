@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from model.db.connection import IntArray, fetch, fetch_one
-from model.gc.manifests.judge import judge, suppose_manifest_uses
+from model.gc.manifests.judge import judge_running, suppose_manifest_uses
 from model.gc.tags import CLOSURE
 from model.policy import Policy
 from model.retention.apply import Judged, judge_repository
@@ -126,7 +126,7 @@ def _dead(judged: Judged, tag_ids: Sequence[int], policy: Policy) -> tuple[int, 
     }
     reached = [row.id for row in fetch(_REACH, params)]
     uses = suppose_manifest_uses(reached, without=ended, policy=policy, now_ms=judged.now_ms)
-    return tuple(sorted(judge(uses)))
+    return tuple(sorted(judge_running(uses, now_ms=judged.now_ms)[1]))
 
 
 def _with_siblings(ended: list[int], judged: Judged, policy: Policy) -> list[int]:

@@ -152,7 +152,7 @@ class RaceHarness:
         needed: dict[str, int | None] = {}
         known = {path for (path,) in self.world.rows("SELECT path FROM dredge_tombstone")}
         known |= {f"uploads/{uuid}" for (uuid,) in self.world.rows("SELECT uuid FROM blobupload")}
-        for digest, cas, uuid, size, used in self.world.rows(_PLACED_OR_ANNOUNCED):
+        for digest, cas, uuid, size, used in self.world.rows(_PLACED):
             path = object_path(digest, cas, uuid)
             known.add(path)
             if used:
@@ -215,13 +215,12 @@ def claims_of(value: Any) -> list[Claim]:
     return [claim for part in value for claim in claims_of(part)] if isinstance(value, (list, tuple)) else []
 
 
-_PLACED_OR_ANNOUNCED = """
+_PLACED = """
 SELECT b.content_checksum, b.cas_path, b.uuid, b.image_size,
-       p.id IS NOT NULL AND (EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
+       EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
            OR EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
-               AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC'))
-FROM imagestorage b LEFT JOIN imagestorageplacement p ON p.storage_id = b.id
-WHERE p.id IS NOT NULL OR EXISTS (SELECT FROM dredge_push a WHERE a.blob_id = b.id)
+               AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC')
+FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id
 """
 
 

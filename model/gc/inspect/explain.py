@@ -10,6 +10,7 @@ from model.db.connection import fetch, fetch_one
 from model.gc.inspect.plan import plan_repository
 from model.gc.manifests.judge import judge, read_manifest_uses
 from model.gc.repository_lock import Scope, read_repository
+from model.in_use import is_in_use
 from model.policy import Policy
 
 
@@ -91,6 +92,9 @@ def _manifest(scope: Scope, manifest_id: int, digest: str, policy: Policy) -> Ex
     plan = plan_repository(scope.repository_id, policy=policy)
     if plan is not None and manifest_id in plan.manifest_ids:
         return Explanation("manifest", digest, False, ("goes with the next collection", *reasons))
+    if is_in_use(digest):
+        reasons.insert(0, "runs somewhere: it is in the list of digests in use")
+        return Explanation("manifest", digest, True, tuple(reasons))
     if manifest_id in judge(read_manifest_uses([manifest_id], policy=policy, now_ms=scope.now_ms)):
         reasons.insert(0, "nothing uses it, but no tag led here: dredge sweep will find it")
         return Explanation("manifest", digest, False, tuple(reasons))

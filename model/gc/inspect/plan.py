@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from model.db.clock import now_ms
 from model.db.connection import IntArray, fetch, fetch_one
 from model.db.fragments import PLACED
-from model.gc.manifests.judge import foresee_manifest_uses, judge
+from model.gc.manifests.judge import foresee_manifest_uses, judge_running
 from model.gc.repository_lock import Scope, read_repository
 from model.gc.tags import CLOSURE, UNRECOVERABLE, unrecoverable_params
 from model.policy import Policy
@@ -69,7 +69,8 @@ def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
         return None
     params = {**unrecoverable_params(scope, policy), "cascade": policy.referrers == "cascade"}
     reached = [row.id for row in fetch(_REACH, params)]
-    dead = judge(foresee_manifest_uses(scope, reached, policy=policy)) if reached else frozenset()
+    uses = foresee_manifest_uses(scope, reached, policy=policy) if reached else []
+    _, dead = judge_running(uses, now_ms=scope.now_ms)
     ids = IntArray(dead)
     names = fetch(_TAGS, {**params, "dead": ids})
     digests = fetch("SELECT digest FROM manifest WHERE id = ANY(%s) ORDER BY digest", (ids,))

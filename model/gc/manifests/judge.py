@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from model.db.connection import IntArray
+from model.db.connection import IntArray, fetch
 from model.db.prepared import run
 from model.gc.repository_lock import Scope
 from model.gc.tags import UNRECOVERABLE, unrecoverable_params
@@ -22,11 +22,14 @@ TAG_COUNTS = """
                          WHERE s.repository_id = m.repository_id AND s.digest = m.subject)))
 """
 
-# What runs somewhere is used, whatever its tags; and judged again later, since no tag would lead back to it.
-IN_USE = "EXISTS (SELECT FROM dredge_in_use u WHERE u.digest = m.digest)"
+# What runs somewhere is judged again later: no tag would lead back to it.
 IN_USE_RETRY_MS = 24 * 3_600_000
 
-_USES = f"""
+_RUNNING = """
+SELECT m.id FROM manifest m JOIN dredge_in_use u ON u.digest = m.digest WHERE m.id = ANY(%(ids)s)
+"""
+
+_USES = """
        ARRAY(SELECT c.manifest_id FROM manifestchild c WHERE c.child_manifest_id = m.id) AS parents,
        CASE WHEN %(cascade)s
             THEN ARRAY(SELECT s.id FROM manifest s
@@ -34,8 +37,7 @@ _USES = f"""
             ELSE ARRAY(SELECT r.id FROM manifest r
                        WHERE r.repository_id = m.repository_id AND r.subject = m.digest)
        END AS linked,
-       CASE WHEN {IN_USE} THEN %(now_ms)s + {IN_USE_RETRY_MS}
-            WHEN %(cascade)s AND m.subject IS NOT NULL AND NOT EXISTS (
+       CASE WHEN %(cascade)s AND m.subject IS NOT NULL AND NOT EXISTS (
                 SELECT FROM manifest s WHERE s.repository_id = m.repository_id AND s.digest = m.subject)
             THEN (SELECT max(t.lifetime_start_ms) + %(grace_ms)s FROM tag t
                   WHERE t.manifest_id = m.id AND t.hidden AND t.lifetime_end_ms IS NULL)
@@ -43,7 +45,7 @@ _USES = f"""
 FROM manifest m WHERE m.id = ANY(%(ids)s)
 """
 
-_TAGGED = f"{IN_USE} OR EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}"
+_TAGGED = f"EXISTS (SELECT FROM tag t WHERE t.manifest_id = m.id AND {TAG_COUNTS}"
 _READ = f"SELECT m.id, {_TAGGED}) AS tagged, {_USES}"
 _FORESEE = f"SELECT m.id, {_TAGGED} AND ({UNRECOVERABLE}) IS NOT TRUE) AS tagged, {_USES}"
 _SUPPOSE = f"SELECT m.id, {_TAGGED} AND t.id <> ALL(%(without)s)) AS tagged, {_USES}"
@@ -53,8 +55,8 @@ _SUPPOSE = f"SELECT m.id, {_TAGGED} AND t.id <> ALL(%(without)s)) AS tagged, {_U
 class ManifestUse:
     """A manifest as seen under its lock: has it a tag that counts, and which manifests keep it?
 
-    One that runs somewhere counts as tagged.  `waits_until_ms`: it must be judged again then, because it is
-    a referrer whose subject is not there, or runs somewhere.
+    `waits_until_ms`: it must be judged again then, because it is a referrer whose subject is not there,
+    or runs somewhere.
     """
 
     id: int
@@ -80,9 +82,12 @@ def foresee_manifest_uses(scope: Scope, manifest_ids: Sequence[int], *, policy: 
 def suppose_manifest_uses(
     manifest_ids: Sequence[int], *, without: Iterable[int], policy: Policy, now_ms: int
 ) -> list[ManifestUse]:
-    """The same as if the tags `without` were gone."""
+    """The same as if the tags `without` were gone.
+
+    Not prepared: the server hashes a long list only where it is a constant of the statement.
+    """
     params = {"now_ms": now_ms, "without": IntArray(without), **_parameters(manifest_ids, policy)}
-    return _uses(run(_SUPPOSE, params))
+    return _uses(fetch(_SUPPOSE, params))
 
 
 def _parameters(manifest_ids: Sequence[int], policy: Policy) -> dict[str, Any]:
@@ -118,3 +123,21 @@ def judge(uses: Iterable[ManifestUse]) -> frozenset[int]:
                 dead.discard(kept)
                 alive.append(kept)
     return frozenset(dead)
+
+
+def judge_running(
+    uses: Sequence[ManifestUse], *, now_ms: int
+) -> tuple[Sequence[ManifestUse], frozenset[int]]:
+    """Judge, but keep what runs somewhere and what that keeps.  Returns the uses as they count, and the dead.
+
+    Only what would die is looked up in the list of digests in use, so the list costs next to nothing.
+    """
+    dead = judge(uses)
+    running = {row.id for row in run(_RUNNING, {"ids": IntArray(dead)})} if dead else set()
+    if not running:
+        return uses, dead
+    later_ms = now_ms + IN_USE_RETRY_MS
+    counted = [
+        replace(use, tagged=True, waits_until_ms=later_ms) if use.id in running else use for use in uses
+    ]
+    return counted, judge(counted)

@@ -11,6 +11,8 @@ import pytest
 from model import registry
 from model.controls.holds import set_hold
 from model.gc.collect import collect_batches
+from model.gc.inspect.explain import explain
+from model.gc.inspect.plan import plan_repository
 from model.in_use import EmptyInUseList, StaleInUseList, read_age_ms, replace_in_use
 from model.policy import DEFAULT
 from model.retention.apply import EndedBatch, end_chosen, judge_repository
@@ -139,3 +141,13 @@ def test_case_75_an_empty_list_leaves_the_one_from_before(world: World) -> None:
     assert world.rows("SELECT digest FROM dredge_in_use") == [("sha256:" + "b" * 64,)]
     age_ms = read_age_ms()
     assert age_ms is not None and age_ms < DAY_MS
+
+
+def test_explain_says_that_a_manifest_runs_and_the_plan_leaves_it_out(world: World) -> None:
+    running = world.manifest()
+    world.tag("gone", manifest=running, ended_ms=1)
+    replace_in_use([running.digest])
+    found = explain(world.repository_id, running.digest, policy=DEFAULT)
+    assert found is not None and found.kept and "runs somewhere" in found.reasons[0]
+    plan = plan_repository(world.repository_id, policy=DEFAULT)
+    assert plan is not None and plan.tags == ("gone",) and plan.digests == ()
