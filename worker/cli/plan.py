@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
 from model.gc.inspect.plan import Plan
+from model.policy import Policy
+from model.purge.plan import plan_purges
 from worker.cli import output, plan_policy, repositories, tables
-from worker.jobs.plan import all_due, plan_each, total
+from worker.jobs.plan import Total, all_due, plan_each, total
 
 
 @click.command(name="plan")
@@ -19,8 +21,9 @@ from worker.jobs.plan import all_due, plan_each, total
 def command(repository: str | None, file: str | None, as_csv: bool, as_json: bool) -> None:
     """Show what a collection would remove, by the collector's own judgement; writes nothing.
 
-    REPOSITORY is namespace/name; without it, every repository with garbage.  With --policy: what retention
-    rules, saved or not, would end now, and what that frees once the tags' recovery window has closed.
+    REPOSITORY is namespace/name; without it, every repository with garbage, and every deleted one whose
+    grace is over.  With --policy: what retention rules, saved or not, would end now, and what that frees
+    once the tags' recovery window has closed.
     """
     settings = output.settings()
     if as_csv and file is None:
@@ -31,16 +34,7 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
             plan_policy.show(settings, file, wanted, "csv" if as_csv else "json" if as_json else "table")
         return
     with output.connected(settings):
-        if repository is None:
-            ids = all_due(settings.policy)
-        else:
-            ids = [found.id for found in repositories.find([repository])]
-        with output.progress("planning", len(ids)) as advance:
-            plans = []
-            for plan in plan_each(ids, settings.policy):
-                plans.append(plan)
-                advance(1)
-        sums = total(plans)
+        plans, sums = _plan(settings.policy, repository)
     plans = [plan for plan in plans if plan.tags or plan.digests]
     for plan in plans:
         _show(plan, as_json=as_json, whole=repository is not None)
@@ -55,6 +49,22 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
             f" {sums.repositories:,} repositories,"
             f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)})"
         )
+
+
+def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Total]:
+    """The plans of one repository, or of all that have something to go; and their total."""
+    named = repositories.find([repository] if repository else [])
+    ids = [found.id for found in named] or all_due(policy)
+    plans = []
+    with output.progress("planning", len(ids)) as advance:
+        for plan in plan_each(ids, policy):
+            plans.append(plan)
+            advance(1)
+    purges = plan_purges(policy=policy) if repository is None else []
+    sums = total([*plans, *purges])
+    # A purge removes the repository itself: one that holds nothing counts as well.
+    empty = sum(not (plan.tags or plan.digests) for plan in purges)
+    return [*plans, *purges], replace(sums, repositories=sums.repositories + empty)
 
 
 def _show(plan: Plan, *, as_json: bool, whole: bool) -> None:

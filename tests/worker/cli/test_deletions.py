@@ -45,11 +45,21 @@ def test_collect_all_purges_what_is_over_its_grace(world: World, dredge: Dredge,
     for n in range(2):
         garbage.image("v1", size=50, repository=world.repository(f"r{n}", namespace=owner))
     garbage.image("v1", size=50, repository=world.repository("doomed"))
+    world.repository("empty", namespace=owner)
     assert dredge("namespace", "delete", "gone", "--yes").code == 0
     assert dredge("repository", "delete", "acme/doomed", "--yes").code == 0
     assert dredge("collect", "--all", "--json").lines[0]["manifests"] == 0
+    with world.changes() as changes:
+        planned = dredge("plan", "--json", PURGE_GRACE_S="0")
+    assert not changes
+    assert {line["repository"] for line in planned.lines[:-1]} == {
+        "gone/r0",
+        "gone/r1",
+        "acme/doomed",
+    }
     said = dredge("collect", "--all", "--json", PURGE_GRACE_S="0")
-    assert (said.lines[0]["repositories"], said.lines[0]["manifests"], said.lines[0]["blobs"]) == (3, 3, 3)
+    assert planned.lines[-1] == said.lines[0]
+    assert (said.lines[0]["repositories"], said.lines[0]["manifests"], said.lines[0]["blobs"]) == (4, 3, 3)
     assert garbage.objects() == 1
     assert world.rows("SELECT name FROM repository") == [("app",)]
     assert world.rows('SELECT username FROM "user"') == [("acme",)]
