@@ -1,0 +1,61 @@
+"""A real worker and a real scheduler purge what was deleted and end what rules select, by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model import registry
+from model.policy import DEFAULT
+from tests.model.retention.retaining import aged, alive
+from tests.support.world import World
+from tests.worker.broker.running import celery, eventually, worker
+from worker.broker import routes
+from worker.client import Client
+
+
+def test_beat_and_a_worker_purge_and_retain_without_being_asked(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules:\n- {name: old, action: expire, older_than: 1d}\n")
+    running = tmp_path / "running"
+    kept = aged(world, "running", 9)
+    running.write_text(kept.manifest.digest)
+    aged(world, "old", 9)
+    aged(world, "new", 0)
+    gone = world.namespace("gone")
+    for n in range(3):
+        world.tag("v1", repository=world.repository(f"r{n}", namespace=gone))
+    world.tag("v1", repository=world.repository("doomed"))
+    restorable = world.tag("v1", repository=world.repository("restorable"))
+    registry.delete_namespace("gone")
+    registry.delete_repository("acme/doomed")
+    world.execute("UPDATE deletednamespace SET marked = marked - interval '8 days'")
+    world.execute("UPDATE deletedrepository SET marked = marked - interval '8 days'")
+    registry.delete_repository("acme/restorable", policy=DEFAULT)
+    fast = {
+        "DREDGE_PURGE_INTERVAL_S": "0.3",
+        "DREDGE_RETENTION_FILE": str(rules),
+        "DREDGE_IN_USE_SOURCE": str(running),
+        "DREDGE_IN_USE_INTERVAL_S": "1",
+    }
+    with worker(environment | fast, tmp_path) as working:
+        with celery(environment | fast, tmp_path, "beat", "--loglevel", "warning") as beat:
+            left = 'SELECT username FROM "user" ORDER BY id'
+            eventually(lambda: world.rows(left) == [("acme",)], 60, working, beat)
+            names = "SELECT count(*) FROM repository"
+            eventually(lambda: world.value(names) == 2, 60, working, beat)
+            loaded = "SELECT count(*) FROM dredge_in_use"
+            eventually(lambda: world.value(loaded) == 1, 30, working, beat)
+        send(environment, world.repository_id)
+        eventually(lambda: alive(world) == {"running", "new"}, 30, working)
+        assert working.stop() == 0
+    assert registry.restore_repository("acme/restorable").id == int(restorable.repository)
+    assert registry.get_tag("acme/restorable", "v1") is not None
+
+
+def send(environment: dict[str, str], repository_id: int) -> None:
+    """Ask for the rules of one repository by the task's name, as any other service does."""
+
+    with Client(environment["DREDGE_BROKER_URL"]) as client:
+        client._send(routes.RETAIN, repository_id).get(timeout=20)
