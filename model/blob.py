@@ -8,18 +8,24 @@ collector finds it.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from model import digest as digests
-from model.db.connection import BigIntArray, execute, fetch, fetch_one, transaction
+from model.db.connection import BigIntArray, execute, fetch, fetch_one, in_transaction, transaction
 from model.db.fragments import AT, PLACED, REFERRED, UNTIL
 from model.db.tables.repository import RepositoryState
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
+from model.fence import cancel_tombstone
 from model.policy import Policy
 from model.storage_paths import object_path
+
+# A request to the object store takes less than this, as a rule.
+PATIENCE_S = 2.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,25 @@ def begin_push(
 ) -> Push:
     """Refer to the digest's blob, making its row where there is none, and hold it with a marker.
 
-    One transaction.  Waits for an eraser that is at this digest's object; raises `DigestBusy`, with
-    nothing changed, while an earlier delete of unknown outcome may still land.  Repeating it adds
-    another marker to the same row.
+    One transaction.  While a request for this digest's object may land, it is tried again for
+    `PATIENCE_S`, with no transaction open; then it raises `DigestBusy`, with `until_ms` and with nothing
+    changed.  Repeating it adds another marker to the same row.
     """
     digests.checked(digest)
+    started = time.monotonic()
+    while True:
+        waited_s = time.monotonic() - started
+        try:
+            return _begin(repository_id, digest, size, location, policy, now_ms + int(1000 * waited_s))
+        except DigestBusy:
+            if waited_s >= PATIENCE_S or in_transaction():
+                raise
+        time.sleep(_POLL_S)
+
+
+def _begin(
+    repository_id: int, digest: str, size: int | None, location: str, policy: Policy, now_ms: int
+) -> Push:
     with transaction():
         # Two pushes of one digest come one after the other: the second sees the first one's row.
         execute("SELECT pg_advisory_xact_lock(hashtextextended('dredge.digest:' || %s, 0))", (digest,))
@@ -72,7 +92,7 @@ def begin_push(
             held, known, size = found.location or location, found.location is not None, found.size
         if not known:
             _announce(blob_id, held, now_ms)
-        _cancel_tombstone(digest, path, held, now_ms)
+        cancel_tombstone(digest, path, held, now_ms)
         marker = _mark(repository_id, blob_id, now_ms, policy.push_ttl_ms)
     return Push(repository_id, digest, blob_id, marker, held, path, known, size)
 
@@ -116,23 +136,6 @@ def _announce(blob_id: int, location: str, now_ms: int) -> None:
         raise SchemaMismatch(
             "The database has no such storage location: run `dredge init`", location=location
         )
-
-
-def _cancel_tombstone(digest: str, path: str, location: str, now_ms: int) -> None:
-    """Take back the order to erase this object; orders for the digest's other objects stand.
-
-    Waits for an eraser that holds the row.  Afterwards either the row is gone, and with it perhaps
-    the object, which the caller writes again; or the eraser left a fence.
-    """
-    cancelled = fetch(
-        "DELETE FROM dredge_tombstone WHERE digest = %s AND path = %s AND location = %s"
-        " RETURNING fenced_until_ms",
-        (digest, path, location),
-    )
-    fence = max((row.fenced_until_ms or 0 for row in cancelled), default=0)
-    # A delete that was sent and never answered may land until then: writing now could lose the object.
-    if fence > now_ms:
-        raise DigestBusy(digest=digest, until_ms=fence)
 
 
 def _mark(repository_id: int, blob_id: int, now_ms: int, ttl_ms: int) -> int:
@@ -179,12 +182,14 @@ def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
             execute(_PLACE, {"blob": push.blob_id, "location": push.location, "size": size})
 
 
-# `uploading` stays as it is: a Quay never clears it, and nobody reads it.
+# Nobody reads `uploading` to know what is ready.  A Quay never clears it: a blob of ours is told from a
+# blob of a Quay's by it.
 _PLACE = """
 WITH announced AS (
     DELETE FROM dredge_push WHERE blob_id = %(blob)s AND location = %(location)s
 ), sized AS (
-    UPDATE imagestorage SET image_size = %(size)s WHERE id = %(blob)s AND image_size IS DISTINCT FROM %(size)s
+    UPDATE imagestorage SET image_size = %(size)s, uploading = false
+    WHERE id = %(blob)s AND (image_size IS DISTINCT FROM %(size)s OR uploading IS NOT FALSE)
 )
 INSERT INTO imagestorageplacement (storage_id, location_id)
 SELECT %(blob)s, l.id FROM imagestoragelocation l WHERE l.name = %(location)s

@@ -104,6 +104,12 @@ class Settings:
     erase_grace_s: int = setting(
         0, number(0, 30 * _DAY_S), "how long a dead object waits before it is erased, seconds"
     )
+    quarantine_s: int | None = setting(
+        None,
+        number(0, 365 * _DAY_S),
+        "how long a dead object stays in the trash before it is purged, seconds; 0: erased at once; empty: a"
+        " day on file systems, on versioned buckets, and where a Quay writes",
+    )
     erase_rate: int = setting(
         0, number(0, 1_000_000), "objects erased per second and process at most; 0: as fast as storage goes"
     )

@@ -14,3 +14,17 @@ REFERRED = f"""(EXISTS (SELECT FROM manifestblob m
 
 # Blob `b` is ready: its object lies somewhere.  A Quay never clears `uploading`, so that says nothing.
 PLACED = "EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id)"
+
+# The location named `l.name` may be the store of row `s`.  Only two recorded identities that differ prove
+# that it is another one: a location that was renamed, or that nobody has looked at yet, may be the same.
+MAY_BE_SAME_STORE = """(l.name = s.location OR NOT EXISTS (
+  SELECT FROM dredge_storage mine JOIN dredge_storage other ON other.identity <> mine.identity
+  WHERE mine.location = s.location AND other.location = l.name))"""
+
+# A blob row refers to the object of row `s` (a digest at a location): one that is placed there, or nowhere
+# yet.  A row that is placed elsewhere only has its own object there.
+OBJECT_REFERRED = f"""EXISTS (
+  SELECT FROM imagestorage b LEFT JOIN imagestorageplacement p ON p.storage_id = b.id
+  LEFT JOIN imagestoragelocation l ON l.id = p.location_id
+  WHERE b.content_checksum = s.digest AND b.cas_path
+  AND (p.id IS NULL OR {MAY_BE_SAME_STORE}) OFFSET 0)"""

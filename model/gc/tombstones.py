@@ -1,12 +1,24 @@
-"""Tombstones: objects to erase, claimed by row locks, settled or postponed."""
+"""Tombstones: objects to erase.  A claim fences them for one request; then they are settled or postponed.
+
+The protocol, each line a transaction of its own, with no network in it:
+
+    claim      token, fence and lease in one statement, then a new statement looks for references
+    (request)  sent only before the time that the claim names
+    settle     only rows that still have the claim's token
+
+A fence runs until no request of its claim can land any more.  Nothing shortens it but a definite answer
+to that request, and neither another claim nor a push gets past it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
+from model.db.fragments import OBJECT_REFERRED
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000
@@ -14,7 +26,11 @@ LAST_RETRY_MS = 6 * 3_600_000
 
 @dataclass(frozen=True)
 class Tombstone:
-    """One object at one location.  `digest` is None where no other row can name the object."""
+    """One object at one location.
+
+    `digest` is None where no other row can name the object.  `set_aside`: an earlier request may have
+    moved it into the trash.
+    """
 
     id: int
     digest: str | None
@@ -22,92 +38,151 @@ class Tombstone:
     location: str
     size: int
     tries: int
+    set_aside: bool = False
 
 
-def claim_tombstones(*, limit: int, among: Sequence[int] | None = None) -> list[Tombstone]:
-    """Lock at most `limit` due tombstones (`among` these ids) for this transaction, longest due first.
+@dataclass(frozen=True)
+class Claim:
+    """Tombstones of one location that are ours, and fenced, until `until_ms`."""
 
-    SKIP LOCKED: what another eraser or a push holds is theirs.  The locks end with the
-    transaction, so call it inside the one that erases; the server's limit on idle transactions
-    is lifted for it, because the locks must outlive a frozen process: a push waits rather than
-    meet a delete that was sent before.
+    token: int
+    tombstones: tuple[Tombstone, ...]
+    until_ms: int
+
+
+# A loose index scan: one probe for each location, however many tombstones there are.
+_LOCATIONS = """
+WITH RECURSIVE found AS (
+    (SELECT location FROM dredge_tombstone ORDER BY location LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.location FROM dredge_tombstone t WHERE t.location > f.location
+            ORDER BY t.location LIMIT 1)
+    FROM found f WHERE f.location IS NOT NULL
+)
+SELECT location FROM found WHERE location IS NOT NULL
+"""
+
+# `due_ms` is the lease: nobody claims the row again before the fence has ended, also after a crash.
+# SKIP LOCKED: what another eraser or a push holds is theirs.
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT t.id, t.set_aside FROM dredge_tombstone t
+    WHERE t.location = %(location)s AND t.due_ms <= %(now)s
+    ORDER BY t.due_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE dredge_tombstone t SET token = %(token)s, due_ms = %(until)s, fenced_until_ms = %(until)s,
+       set_aside = t.set_aside OR %(aside)s
+FROM due WHERE t.id = due.id
+RETURNING t.id, t.digest, t.path, t.location, t.size, t.tries, due.set_aside
+"""
+
+_REFERRED = f"""
+SELECT s.id FROM unnest(%(ids)s, %(digests)s, %(locations)s) AS s (id, digest, location)
+WHERE {OBJECT_REFERRED}
+"""
+
+# The fence ends here where the store's answer was definite, and stays to its end where there was none.
+_POSTPONE = """
+UPDATE dredge_tombstone t SET tries = t.tries + 1, last_error = e.error,
+    fenced_until_ms = CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
+    due_ms = greatest(CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
+                      %(now)s + least(%(last)s, %(first)s * power(2, least(t.tries, 20)))::bigint)
+FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
+"""
+
+_RELEASE = """
+UPDATE dredge_tombstone t SET fenced_until_ms = NULL, due_ms = %(now)s,
+       set_aside = r.set_aside
+FROM unnest(%(ids)s, %(asides)s::boolean[]) AS r (id, set_aside) WHERE t.id = r.id AND t.token = %(token)s
+"""
+
+
+def find_tombstone_locations() -> list[str]:
+    """Names of the locations that have tombstones, due or not."""
+    return [row.location for row in fetch(_LOCATIONS)]
+
+
+def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: bool) -> Claim:
+    """Claim at most `limit` due tombstones of a location, longest due first, for one request.
+
+    They are fenced for `fence_ms` from now.  `set_aside` says that the request will move the objects
+    into the trash.  Look for references in the same transaction, with a new statement.
     """
-    execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    moment, token = now_ms(), secrets.randbits(62)
     rows = fetch(
-        "SELECT id, digest, path, location, size, tries FROM dredge_tombstone"
-        f" WHERE due_ms <= %(now)s {'' if among is None else 'AND id = ANY(%(among)s)'}"
-        " ORDER BY due_ms, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED",
-        {"now": now_ms(), "limit": limit, "among": BigIntArray(among or ())},
+        _CLAIM,
+        {
+            "location": location,
+            "now": moment,
+            "until": moment + fence_ms,
+            "limit": limit,
+            "token": token,
+            "aside": set_aside,
+        },
     )
-    return [Tombstone(*row) for row in rows]
+    return Claim(token, tuple(Tombstone(*row) for row in rows), moment + fence_ms)
 
 
 def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:
-    """Ids of the tombstones whose object a blob row speaks of again; only reads.
+    """IDs of the tombstones whose object is referenced by a blob row; only reads.
 
-    That is a row of the digest that is placed at the tombstone's location, or nowhere yet.  A row that
-    is placed elsewhere only has its own object there.  Its own statement, after the claim: a push
-    deletes the tombstone before it writes its row, so a row that this does not see belongs to a
-    push that is waiting for our lock.
+    Its own statement, after the claim, in READ COMMITTED: a push locks the tombstone before it looks at
+    the fence and commits its row, so a row that is not seen here belongs to a push that will see the fence.
     """
     named = [tombstone for tombstone in tombstones if tombstone.digest]
     if not named:
         return frozenset()
     rows = fetch(
-        "SELECT s.id FROM unnest(%s, %s, %s) AS s (id, digest, location) WHERE EXISTS"
-        " (SELECT FROM imagestorage b LEFT JOIN imagestorageplacement p ON p.storage_id = b.id"
-        "  LEFT JOIN imagestoragelocation l ON l.id = p.location_id"
-        "  WHERE b.content_checksum = s.digest AND b.cas_path"
-        "  AND (p.id IS NULL OR l.name = s.location) OFFSET 0)",
-        (
-            BigIntArray(tombstone.id for tombstone in named),
-            [tombstone.digest for tombstone in named],
-            [tombstone.location for tombstone in named],
-        ),
+        _REFERRED,
+        {
+            "ids": BigIntArray(tombstone.id for tombstone in named),
+            "digests": [tombstone.digest for tombstone in named],
+            "locations": [tombstone.location for tombstone in named],
+        },
     )
     return frozenset(row.id for row in rows)
 
 
-def fence_tombstones(ids: Sequence[int], *, late_delete_ms: int) -> None:
-    """Note that a delete may be under way until `late_delete_ms` from now; pushes then ask for patience."""
-    execute(
-        "UPDATE dredge_tombstone SET fenced_until_ms = %s WHERE id = ANY(%s)",
-        (now_ms() + late_delete_ms, BigIntArray(ids)),
+def settle_tombstones(token: int, ids: Sequence[int]) -> frozenset[int]:
+    """Delete tombstones whose objects are gone, set aside or needed again; the IDs that were still ours."""
+    # Safe: the rows have our token, so no other claim acts for them, and the caller either had a definite
+    # answer from the store or saw the digest referred to.
+    rows = fetch(
+        "DELETE FROM dredge_tombstone WHERE id = ANY(%s) AND token = %s RETURNING id",
+        (BigIntArray(ids), token),
     )
+    return frozenset(row.id for row in rows)
 
 
-def settle_tombstones(ids: Sequence[int]) -> None:
-    """Delete tombstones whose objects are gone, or needed again."""
-    # Safe: the caller holds these rows, and either saw the object erased or the digest referred to.
-    execute("DELETE FROM dredge_tombstone WHERE id = ANY(%s)", (BigIntArray(ids),))
-
-
-def postpone_tombstones(errors: dict[int, str], *, late_delete_ms: int = 0) -> None:
+def postpone_tombstones(token: int, errors: Mapping[int, str], *, unanswered: bool = False) -> None:
     """Try these again later: twice as long after each failure, from 5 seconds to 6 hours.
 
-    Where the outcome of a delete is unknown, `late_delete_ms` says how long it may still land.
+    `unanswered`: nobody knows whether the request was or will be carried out, so the fence runs to its end
+    and the next try comes after it.
     """
-    moment = now_ms()
     execute(
-        "UPDATE dredge_tombstone t SET tries = t.tries + 1, last_error = e.error,"
-        " fenced_until_ms = nullif(greatest(coalesce(t.fenced_until_ms, 0), %(fence)s), 0),"
-        " due_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(t.tries, 20)))::bigint"
-        " FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id",
+        _POSTPONE,
         {
+            "token": token,
             "ids": BigIntArray(errors),
             "errors": [error[:500] for error in errors.values()],
-            "now": moment,
-            "fence": moment + late_delete_ms if late_delete_ms else 0,
+            "now": now_ms(),
+            "fenced": unanswered,
             "first": FIRST_RETRY_MS,
             "last": LAST_RETRY_MS,
         },
     )
 
 
-def backlog() -> tuple[int, int, int]:
-    """How many tombstones there are, their bytes, and how many failed before."""
-    row = fetch(
-        "SELECT count(*) AS tombstones, coalesce(sum(size), 0)::bigint AS bytes,"
-        " count(*) FILTER (WHERE tries > 0) AS failing FROM dredge_tombstone"
-    )[0]
-    return row.tombstones, row.bytes, row.failing
+def release_tombstones(token: int, tombstones: Iterable[Tombstone]) -> None:
+    """Give back what was claimed and never sent: due at once, without a fence, as it was before."""
+    given = list(tombstones)
+    execute(
+        _RELEASE,
+        {
+            "token": token,
+            "ids": BigIntArray(tombstone.id for tombstone in given),
+            "asides": [tombstone.set_aside for tombstone in given],
+            "now": now_ms(),
+        },
+    )

@@ -17,7 +17,13 @@ from model.db.connection import db
 from model.errors import DatabaseUnavailable
 from model.policy import DEFAULT
 from tests.model.gc.test_oracle import expected_after
-from tests.support.crash_points import MortalStore, cut_commits, run_and_kill, wait_for_the_server
+from tests.support.crash_points import (
+    MortalStore,
+    cut_commits,
+    let_fences_end,
+    run_and_kill,
+    wait_for_the_server,
+)
 from tests.support.oracle import Oracle, Snapshot, Verdict
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
 from tests.support.race_actors import RaceActors, gone_tag
@@ -69,6 +75,7 @@ class Scene:
 
     def pipeline(self) -> None:
         """The whole collector, to rest; builds its own context, as a restarted process does."""
+        let_fences_end(self.world.execute)
         settings = Settings(batch_manifests=2, erase_batch=3)
         run_to_quiescence(make_toolbox({LOCATION: self.store}, settings=settings))
 
@@ -162,10 +169,12 @@ def test_a_push_is_killed_at_every_step(scene: Scene, sweep: Callable[..., int])
     push = race.push_all(texts, image, "pushed")
 
     def forgotten() -> None:
+        let_fences_end(scene.world.execute)
         run_to_quiescence(scene.harness.context)
         scene.harness.check("at rest")
         scene.world.execute("UPDATE uploadedblob SET expires_at = to_timestamp(0)")
         scene.world.execute("UPDATE tag SET lifetime_end_ms = id WHERE name <> 'bystander'")
+        let_fences_end(scene.world.execute)
         run_to_quiescence(scene.harness.context)
         scene.harness.check("forgotten")
         scene.harness.check_rest()

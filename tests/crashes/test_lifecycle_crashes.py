@@ -17,7 +17,7 @@ from model.retention.policies import RetentionPolicy
 from model.retention.rule import Rule
 from tests.crashes.test_crash_points import EVERY, QUICK, SEED
 from tests.model.purge.purging import exact_quota
-from tests.support.crash_points import MortalStore, run_and_kill, wait_for_the_server
+from tests.support.crash_points import MortalStore, let_fences_end, run_and_kill, wait_for_the_server
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import RaceHarness
@@ -66,6 +66,7 @@ class Scene:
         context = self.context()
         errors = [turn for turn in purge_to_the_end(context) if isinstance(turn, Exception)]
         assert not errors
+        let_fences_end(self.world.execute)
         run_to_quiescence(context)
 
     def retain(self) -> None:

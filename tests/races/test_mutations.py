@@ -182,13 +182,10 @@ def test_without_the_tombstones_second_look_an_object_that_is_needed_again_goes(
     must_fail(race, "is needed and missing", review=race.review, erase=race.erase)
 
 
-def test_where_the_eraser_does_not_hold_its_tombstones_a_push_loses_its_object(
+def test_where_a_claim_does_not_fence_its_tombstones_a_push_loses_its_object(
     race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unlocked(sql: str, params: Any = None) -> Any:
-        return fetch(sql.replace("FOR UPDATE SKIP LOCKED", ""), params)
-
-    monkeypatch.setattr(tombstones, "fetch", unlocked)
+    without(monkeypatch, tombstones, "_CLAIM", "fenced_until_ms = %(until)s", "fenced_until_ms = NULL")
     path = storage_paths.object_path(digest_of("dead"), True, "")
     race.harness.store.objects[path] = b"dead"
     tombstone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}

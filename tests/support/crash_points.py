@@ -200,6 +200,11 @@ def wait_for_the_server(rows: Callable[[str], list[Any]]) -> None:
         time.sleep(0.002)
 
 
+def let_fences_end(execute: Callable[[str], Any]) -> None:
+    """Let the time pass for which a dead process's requests are fenced."""
+    execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL WHERE token IS NOT NULL")
+
+
 def cut_commits(which: int) -> Callable[[], None]:
     """Cut the connection right after the `which`-th COMMIT has been sent; returns what restores.
 

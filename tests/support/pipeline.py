@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.cache.base import DataModelCache
 from model.cache.none import NoBackend
+from model.gc.storage_identity import record_identity
 from model.policy import DEFAULT, Policy
 from worker.jobs.collect import collect_repository
 from worker.jobs.context import JobContext
@@ -77,15 +79,27 @@ class Due:
 
 
 def make_toolbox(
-    stores: Stores | Mapping[str, Store] | Path, *, policy: Policy = DEFAULT, settings: Settings | None = None
+    stores: Stores | Mapping[str, Store] | Path,
+    *,
+    policy: Policy = DEFAULT,
+    settings: Settings | None = None,
+    automatic_quarantine: bool = False,
 ) -> JobContext:
-    """A context of real parts, but for the queue, which records, and the cache, which holds nothing."""
+    """A context of real parts, but for the queue, which records, and the cache, which holds nothing.
+
+    Its stores are known to be the right ones, and erase at once, unless `settings` say otherwise.
+    """
     if isinstance(stores, Path):
         stores = {LOCATION: LocalStore(stores, fsync=False)}
     if not isinstance(stores, Stores):
         stores = Stores(stores, LOCATION)
+    given = settings or Settings()
+    if given.quarantine_s is None and not automatic_quarantine:
+        given = replace(given, quarantine_s=0)
+    for name, store in stores.items():
+        record_identity(name, address=store.address, identity=store.write_identity(str(uuid.uuid4())))
     return JobContext(
-        settings=settings or Settings(),
+        settings=given,
         policy=policy,
         stores=stores,
         cache=DataModelCache(NoBackend()),
@@ -109,7 +123,7 @@ def run_to_quiescence(context: JobContext) -> int:
             del queue.repositories[0]
         worked |= review(context, budget_s=BUDGET_S).candidates > 0
         cleared = erase(context, budget_s=BUDGET_S)
-        worked |= bool(cleared.objects or cleared.missing or cleared.dropped)
+        worked |= bool(cleared.objects or cleared.missing or cleared.dropped or cleared.put_back)
         if not worked:
             return round
     raise AssertionError(f"no rest after {ROUNDS} rounds: something is found again and again")

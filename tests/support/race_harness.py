@@ -17,7 +17,7 @@ from model.fsck import blobs, manifests, queues, quota, tags
 from model.fsck.check import Check
 from model.fsck.references import find_reference_checks
 from model.policy import DEFAULT, Policy
-from model.storage_paths import object_path
+from model.storage_paths import IDENTITY_PATH, object_path
 from tests.support.explorer import Race
 from tests.support.explorer_steps import Outcome, hooked
 from tests.support.memory_store import MemoryStore
@@ -151,8 +151,12 @@ class RaceHarness:
     def _objects_against_rows(self) -> Iterator[tuple[str, str]]:
         needed: dict[str, int | None] = {}
         known = {path for (path,) in self.world.rows("SELECT path FROM dredge_tombstone")}
+        known |= {
+            IDENTITY_PATH,
+            *(trash for (trash,) in self.world.rows("SELECT trash FROM dredge_quarantine")),
+        }
         known |= {f"uploads/{uuid}" for (uuid,) in self.world.rows("SELECT uuid FROM blobupload")}
-        for digest, cas, uuid, size, used in self.world.rows(_PLACED):
+        for digest, cas, uuid, size, used in self.world.rows(_PLACED_OR_ANNOUNCED):
             path = object_path(digest, cas, uuid)
             known.add(path)
             if used:
@@ -215,12 +219,14 @@ def claims_of(value: Any) -> list[Claim]:
     return [claim for part in value for claim in claims_of(part)] if isinstance(value, (list, tuple)) else []
 
 
-_PLACED = """
+# Also what a running push has announced: its object may be there already.
+_PLACED_OR_ANNOUNCED = """
 SELECT b.content_checksum, b.cas_path, b.uuid, b.image_size,
-       EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
+       p.id IS NOT NULL AND (EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
            OR EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
-               AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC')
-FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id
+                      AND u.expires_at > clock_timestamp() AT TIME ZONE 'UTC'))
+FROM imagestorage b LEFT JOIN imagestorageplacement p ON p.storage_id = b.id
+WHERE p.id IS NOT NULL OR EXISTS (SELECT FROM dredge_push a WHERE a.blob_id = b.id)
 """
 
 

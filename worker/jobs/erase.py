@@ -1,219 +1,173 @@
-"""Erase the objects of tombstones, in bulk, and settle them."""
+"""Erase the objects of tombstones, or set them aside, one fenced request after the other."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from model.db.clock import now_ms
-from model.db.connection import connection, execute, transaction
-from model.events import record as events
-from model.gc.history import record_erasing
+from model.db.connection import connection, transaction
 from model.gc.tombstones import (
     Tombstone,
     claim_tombstones,
-    fence_tombstones,
     find_referred,
-    postpone_tombstones,
+    find_tombstone_locations,
     settle_tombstones,
 )
+from model.storage_paths import trash_path
 from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
+from worker.jobs.erase_outcome import Cleared, Outcome, Place, fail_unconfigured, settle
 from worker.jobs.pace import Budget
+from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
+from worker.jobs.storage_identity import proven, verify_location
 from worker.quay.quay_lock import QuayLocks
-from worker.storage.base import Erased, Stores
+from worker.storage.base import Erased, SetAside, Store, clock_s
 
 log = logs.logger("dredge.erase")
 
-# Between two of these the database is asked whether the locks still hold.
-CHUNK = 1_000
-
-
-@dataclass
-class Outcome:
-    """What became of the claimed tombstones: a pile for each fate."""
-
-    erased: list[Tombstone] = field(default_factory=list)
-    missing: list[Tombstone] = field(default_factory=list)
-    dropped: list[Tombstone] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    unknown: dict[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Cleared:
-    """What one turn of the eraser did; `bytes` only of objects that were there; `stopped` by what."""
-
-    objects: int = 0
-    bytes: int = 0
-    missing: int = 0
-    dropped: int = 0
-    failed: int = 0
-    has_more: bool = False
-    stopped: str = ""
+# A request may be sent for so long after its claim.  A push waits no longer for an eraser that is frozen.
+WINDOW_MS = 3_000
+# Beside a Quay its pushes wait for each lock, so few are held at a time.
+BESIDE_QUAY = 100
 
 
 def erase(context: JobContext, *, budget_s: float) -> Cleared:
     """Erase due tombstones until none is left or the budget is used up; then `has_more`.
 
-    An object that cannot be erased is postponed with a backoff while the others go.  Several at once
-    take different tombstones; a crash in between leaves them to be erased again.
+    An object that cannot be erased is postponed with a backoff while the others go.  A location that does
+    not prove to be the right store is left alone.  Several erasers at once take different tombstones; a
+    crash in between leaves them to be erased again after their fence.
     """
     budget = Budget(budget_s)
+    with connection():
+        total = tend_quarantine(context)
+        for location in find_tombstone_locations():
+            if location not in context.stores:
+                total += fail_unconfigured(location)
+            elif not verify_location(context.stores, location):
+                total += _erase_location(context, location, budget)
+            if total.has_more or total.stopped:
+                break
+        return total + tend_quarantine(context)
+
+
+def _erase_location(context: JobContext, location: str, budget: Budget) -> Cleared:
+    settings, place = context.settings, Place(location, context.stores[location])
+    place = replace(place, quarantine_s=choose_quarantine_s(context, place.store))
+    limit = min(settings.erase_batch, BESIDE_QUAY if settings.quay_redis_url else settings.erase_batch)
     total = Cleared()
-    limit = context.settings.erase_batch
     while True:
         if stopped := find_stop(context):
             log.warning("erasing.stopped", reason=stopped)
-            return replace(total, has_more=False, stopped=stopped)
-        claimed, outcome = _erase_batch(context, limit)
-        total = _add(total, outcome, has_more=claimed == limit)
-        if not total.has_more or not budget:
+            return total + Cleared(stopped=stopped)
+        started = time.monotonic()
+        cleared = _erase_batch(place, limit, settings.quay_redis_url)
+        _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
+        total += cleared
+        if cleared.claimed < limit:
             return total
+        if not budget:
+            return total + Cleared(has_more=True)
 
 
-def _erase_batch(context: JobContext, limit: int) -> tuple[int, Outcome]:
-    started = time.monotonic()
-    with connection():
-        fenced = _fence(context.stores, limit)
-        with transaction():
-            started_ms = now_ms()
-            tombstones = claim_tombstones(limit=limit, among=fenced)
-            outcome = Outcome()
-            if tombstones:
-                _carry_out(context, tombstones, outcome)
-                _settle(context.stores, outcome, started_ms)
-    _slow_down(context.settings.erase_rate, len(tombstones), time.monotonic() - started)
-    return len(tombstones), outcome
-
-
-def _fence(stores: Stores, limit: int) -> list[int] | None:
-    """Where a delete that was sent may land after its sender died, say so before it is sent.
-
-    Committed before the deletes begin: after a crash a push that wants one of these digests
-    is asked for patience until the last of them has landed.  None where no store needs it.
-    """
-    late_delete_ms = max((store.late_delete_ms for store in stores.values()), default=0)
-    if not late_delete_ms:
-        return None
+def _erase_batch(place: Place, limit: int, quay_redis_url: str) -> Cleared:
+    """One request: claim, look, send, settle."""
+    window_ms = max(WINDOW_MS, place.store.late_delete_ms // 4)
+    # Read before the database's clock: the request's time is over before its fence, never after.
+    until_s = clock_s() + window_ms / 1000
+    fence_ms = window_ms + place.store.late_delete_ms
+    aside, outcome = place.quarantine_s > 0, Outcome()
     with transaction():
-        ids = [tombstone.id for tombstone in claim_tombstones(limit=limit)]
-        if ids:
-            fence_tombstones(ids, late_delete_ms=late_delete_ms)
-    return ids
-
-
-def _carry_out(context: JobContext, tombstones: list[Tombstone], outcome: Outcome) -> None:
-    # Safe: the tombstones are locked and the digests are looked up after that: a push makes its
-    # row only after it has taken the tombstone away, so it either shows here or waits for us.
-    doomed = _drop_referred(tombstones, outcome)
-    with QuayLocks(context.settings.quay_redis_url) as locks:
+        claim = claim_tombstones(place.location, limit=limit, fence_ms=fence_ms, set_aside=aside)
+        # Safe: the tombstones are locked, and this is a new statement.  A push that wants one of these
+        # digests locks its tombstone before it commits its row: it shows here, or it will see the fence.
+        doomed = _drop_referred(claim.tombstones, outcome)
+        settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
+    if not claim.tombstones:
+        return Cleared()
+    with QuayLocks(quay_redis_url, lease_ms=fence_ms) as locks:
         if locks.needed:
             doomed = _lock_with_quay(locks, doomed, outcome)
-        for location, group in _by_location(doomed).items():
-            for start in range(0, len(group), CHUNK):
-                _still_locked()
-                _erase_chunk(context.stores, location, group[start : start + CHUNK], outcome)
+        _send(place.store, doomed, outcome, until_s, set_aside=aside)
+        _put_back(place.store, outcome)
+        locks.keep(outcome.unknown)
+        _distrust_missing(place, outcome)
+        settle(place, claim, outcome)
+    return Cleared.of(outcome, claimed=len(claim.tombstones))
+
+
+def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[Tombstone]:
+    """Put aside those whose object is referenced by a blob row again; the others."""
+    given = list(tombstones)
+    referred = find_referred(given)
+    outcome.dropped += [tombstone for tombstone in given if tombstone.id in referred]
+    return [tombstone for tombstone in given if tombstone.id not in referred]
+
+
+def _put_back(store: Store, outcome: Outcome) -> None:
+    """An earlier request may have moved objects that are referred to again: see that they are in place."""
+    for tombstone in [t for t in outcome.dropped if t.set_aside]:
+        try:
+            store.put_back(tombstone.path, trash_path(tombstone.id, tombstone.path))
+        except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
+            outcome.dropped.remove(tombstone)
+            outcome.failed[tombstone.id] = str(error)
 
 
 def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome) -> list[Tombstone]:
-    """Take Quay's own lock for each digest and look once more: its pushes know no tombstones."""
+    """Take Quay's own lock for each digest, look once more, and see that the locks still hold.
+
+    Its pushes know no tombstones, and a Redis that was flushed knows no locks.
+    """
     held, busy = locks.take(doomed)
     outcome.failed.update({tombstone.id: "Quay holds the digest's lock" for tombstone in busy})
-    return _drop_referred(held, outcome)
+    free = _drop_referred(held, outcome)
+    ours, lost = locks.verify(free)
+    outcome.failed.update({tombstone.id: "Quay's Redis has forgotten our lock" for tombstone in lost})
+    return ours
 
 
-def _drop_referred(tombstones: list[Tombstone], outcome: Outcome) -> list[Tombstone]:
-    """Put aside those whose object a blob row speaks of again; the others."""
-    referred = find_referred(tombstones)
-    outcome.dropped += [tombstone for tombstone in tombstones if tombstone.id in referred]
-    return [tombstone for tombstone in tombstones if tombstone.id not in referred]
+def _send(
+    store: Store, doomed: list[Tombstone], outcome: Outcome, until_s: float, *, set_aside: bool
+) -> None:
+    """Send one request for all of them; the driver looks at the clock right before it sends."""
+    if set_aside:
+        moves = [(tombstone.path, trash_path(tombstone.id, tombstone.path)) for tombstone in doomed]
+        for tombstone, moved in zip(doomed, store.set_aside(moves, until_s=until_s), strict=True):
+            _sort_out(tombstone, moved, outcome)
+    else:
+        results = store.erase([tombstone.path for tombstone in doomed], until_s=until_s)
+        for tombstone, erased in zip(doomed, results, strict=True):
+            _sort_out(tombstone, erased, outcome)
 
 
-def _still_locked() -> None:
-    """Raise if the connection, and so the locks, were lost while storage was slow."""
-    execute("SELECT 1")
-
-
-def _erase_chunk(stores: Stores, location: str, tombstones: list[Tombstone], outcome: Outcome) -> None:
-    if location not in stores:
-        outcome.failed.update(
-            {tombstone.id: f"location {location} is not configured" for tombstone in tombstones}
-        )
-        return
-    results = stores[location].erase([tombstone.path for tombstone in tombstones])
-    for tombstone, result in zip(tombstones, results, strict=True):
-        _sort_out(tombstone, result, outcome)
-
-
-def _sort_out(tombstone: Tombstone, result: Erased, outcome: Outcome) -> None:
-    if result.unknown:
+def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: Outcome) -> None:
+    if not result.sent:
+        outcome.unsent.append(tombstone)
+    elif result.unknown:
         outcome.unknown[tombstone.id] = result.error or "the store did not answer"
     elif result.error is not None:
         outcome.failed[tombstone.id] = result.error
+    elif tombstone.set_aside or (isinstance(result, SetAside) and result.existed is not False):
+        version = result.version if isinstance(result, SetAside) else ""
+        outcome.moved.append((tombstone, trash_path(tombstone.id, tombstone.path), version))
     elif result.existed is False:
         outcome.missing.append(tombstone)
     else:
         outcome.erased.append(tombstone)
 
 
-def _settle(stores: Stores, outcome: Outcome, started_ms: int) -> None:
-    done = [*outcome.erased, *outcome.missing, *outcome.dropped]
-    if done:
-        settle_tombstones([tombstone.id for tombstone in done])
-    if outcome.failed:
-        postpone_tombstones(outcome.failed)
-    if outcome.unknown:
-        late_delete_ms = max(store.late_delete_ms for store in stores.values())
-        postpone_tombstones(outcome.unknown, late_delete_ms=late_delete_ms)
-    for error in {*outcome.failed.values(), *outcome.unknown.values()}:
-        log.warning("object.not_erased", error=error)
-    if outcome.erased or outcome.missing:
-        _record(outcome.erased, outcome.missing, started_ms)
-
-
-def _record(erased: list[Tombstone], missing: list[Tombstone], started_ms: int) -> None:
-    """History and the event: also of objects that were not there, without claiming bytes for them.
-
-    One of those may have been erased by somebody who died before the commit: nobody else told of it.
-    """
-    if erased:
-        size = sum(tombstone.size for tombstone in erased)
-        record_erasing(started_ms=started_ms, objects=len(erased), bytes=size)
-    items = [
-        {
-            "subject": tombstone.digest or tombstone.path,
-            "digest": tombstone.digest,
-            "location": tombstone.location,
-            "bytes": bytes,
-        }
-        for tombstone, bytes in (*((s, s.size) for s in erased), *((s, 0) for s in missing))
-    ]
-    events.record(events.BLOB_ERASED, subject="objects", data={"items": items}, now_ms=started_ms)
-
-
-def _by_location(tombstones: Iterable[Tombstone]) -> dict[str, list[Tombstone]]:
-    groups: defaultdict[str, list[Tombstone]] = defaultdict(list)
-    for tombstone in tombstones:
-        groups[tombstone.location].append(tombstone)
-    return groups
+def _distrust_missing(place: Place, outcome: Outcome) -> None:
+    """A missing object says something only where the store shows others: a prefix may be wrong."""
+    if outcome.missing and not proven(place.store, place.location):
+        wrong = "it is not there, and neither is any object that the rows know"
+        outcome.failed.update({tombstone.id: wrong for tombstone in outcome.missing})
+        outcome.missing.clear()
 
 
 def _slow_down(rate: int, erased: int, seconds: float) -> None:
     """Keep to the configured objects per second."""
     if rate and erased:
         time.sleep(max(0.0, erased / rate - seconds))
-
-
-def _add(total: Cleared, outcome: Outcome, *, has_more: bool) -> Cleared:
-    return Cleared(
-        objects=total.objects + len(outcome.erased),
-        bytes=total.bytes + sum(tombstone.size for tombstone in outcome.erased),
-        missing=total.missing + len(outcome.missing),
-        dropped=total.dropped + len(outcome.dropped),
-        failed=total.failed + len(outcome.failed) + len(outcome.unknown),
-        has_more=has_more,
-    )

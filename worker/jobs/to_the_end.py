@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from model.errors import RegistryError
 from worker.jobs.collect import Collected, collect_repository
 from worker.jobs.context import JobContext
-from worker.jobs.erase import Cleared, erase
+from worker.jobs.erase import erase
+from worker.jobs.erase_outcome import Cleared
 from worker.jobs.purge import PurgedRepository, find_purges, purge_namespace, purge_repository
 from worker.jobs.review import Retired, review
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import math
+import uuid
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -16,23 +17,27 @@ from worker import logs
 
 log = logs.logger("dredge.quay_lock")
 
-LEASE_S = 120
-RENEW_S = LEASE_S / 4
+# Newer versions of Quay wait three seconds for the lock and then push without it, unless they see by
+# this prefix that a collector holds it.
+COLLECTOR = "gcworker:"
+TIMEOUT_S = 2
 
 
 class QuayLocks:
-    """Holds `BLOB_DELETE_<digest>` in Quay's Redis for a batch of digests; nothing without a URL.
+    """Holds `BLOB_DELETE_<digest>` in Quay's Redis for the digests of one request; nothing without a URL.
 
-    Quay takes the same lock (python-redis-lock) before it erases and while a push links a blob.
-    One thread renews the leases of all of them while they are held.
+    Quay takes the same lock (python-redis-lock) before it erases and while a push links a blob.  The
+    lease is as long as the fence, so nothing has to renew it: while the request may land, the lock holds.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lease_ms: int) -> None:
         self.needed = bool(url)
         self._url = url
+        self._lease_s = math.ceil(lease_ms / 1000)
+        self._id = f"{COLLECTOR}{uuid.uuid4().hex}"
         self._held = ExitStack()
-        self._locks: list[redis_lock.Lock] = []
-        self._done = threading.Event()
+        self._locks: dict[int, redis_lock.Lock] = {}
+        self._client: redis.Redis | None = None
 
     def __enter__(self) -> QuayLocks:
         return self
@@ -43,9 +48,11 @@ class QuayLocks:
         A tombstone without a digest needs none.  When Redis does not answer, all the rest are busy: an
         object is never erased without its lock.
         """
-        client = redis.Redis.from_url(self._url, socket_timeout=2, socket_connect_timeout=2)
+        client = redis.Redis.from_url(
+            self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, decode_responses=True
+        )
+        self._client = client
         self._held.callback(client.close)
-        self._keep_renewing()
         waiting = deque(tombstones)
         held: list[Tombstone] = []
         busy: list[Tombstone] = []
@@ -54,27 +61,38 @@ class QuayLocks:
                 (held if self._try(client, waiting[0]) else busy).append(waiting[0])
                 waiting.popleft()
         except (redis.RedisError, OSError):
-            busy += waiting  # asked once: a timeout for each would keep the tombstones locked
+            busy += waiting  # asked once: a timeout for each would use up the fence
         return held, busy
 
     def _try(self, client: redis.Redis, tombstone: Tombstone) -> bool:
         if tombstone.digest is None:
             return True
-        lock = redis_lock.Lock(client, f"BLOB_DELETE_{tombstone.digest}", expire=LEASE_S, strict=False)
-        if not lock.acquire(blocking=False):
-            return False
-        self._locks.append(lock)
+        name = f"BLOB_DELETE_{tombstone.digest}"
+        lock = redis_lock.Lock(client, name, expire=self._lease_s, id=self._id, strict=False)
+        with suppress(redis_lock.AlreadyAcquired):  # the digest has two tombstones in this request
+            if not lock.acquire(blocking=False):
+                return False
+        self._locks[tombstone.id] = lock
         return True
 
-    def _keep_renewing(self) -> None:
-        renewer = threading.Thread(target=self._renew, name="dredge-quay-locks", daemon=True)
-        renewer.start()
-        self._held.callback(renewer.join)
-        self._held.callback(self._done.set)
+    def verify(self, tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], list[Tombstone]]:
+        """Ask Redis again, right before the request: (still held, lost).
 
-    def _renew(self) -> None:
-        while not self._done.wait(RENEW_S):
-            self._each("extend")
+        A Redis that was flushed, or a standby that was promoted, has forgotten the locks.
+        """
+        wanted = list(tombstones)
+        digests = sorted({tombstone.digest for tombstone in wanted if tombstone.digest})
+        ours: set[str | None] = {None}
+        if self._client is not None and digests:
+            with suppress(redis.RedisError, OSError):
+                owners = self._client.mget([f"lock:BLOB_DELETE_{digest}" for digest in digests])
+                ours |= {digest for digest, owner in zip(digests, owners, strict=True) if owner == self._id}
+        return [t for t in wanted if t.digest in ours], [t for t in wanted if t.digest not in ours]
+
+    def keep(self, ids: Iterable[int]) -> None:
+        """Leave these locks to the end of their lease: their request may still land."""
+        for id in ids:
+            self._locks.pop(id, None)
 
     def __exit__(
         self,
@@ -82,15 +100,12 @@ class QuayLocks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._done.set()
-        self._each("release")
-        self._held.close()
-
-    def _each(self, method: str) -> None:
-        """Call it on every lock until Redis does not answer: what it does not hear ends with its lease."""
+        """Release the locks, unless the block failed: then nobody knows what was sent."""
         try:
-            for lock in self._locks:
+            for lock in self._locks.values() if error is None else ():
                 with suppress(redis_lock.NotAcquired):
-                    getattr(lock, method)()
-        except (redis.RedisError, OSError) as error:
-            log.warning("quay_lock.unheard", error=str(error))
+                    lock.release()
+        except (redis.RedisError, OSError) as unheard:
+            log.warning("quay_lock.release_failed", error=str(unheard))
+        finally:
+            self._held.close()

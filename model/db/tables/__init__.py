@@ -32,6 +32,7 @@ from model.db.tables.content import (
     Tag,
     TagKind,
 )
+from model.db.tables.erasing import Quarantined, RunningPush, Storage, Tombstone
 from model.db.tables.lifecycle import EndedTag, ExpiryWarning, InUse, Purge, Retention
 from model.db.tables.own import (
     BlobCandidate,
@@ -47,8 +48,6 @@ from model.db.tables.own import (
     OrphanMark,
     Poison,
     ReportDebt,
-    RunningPush,
-    Tombstone,
 )
 from model.db.tables.repository import (
     DeletedRepository,
@@ -121,6 +120,8 @@ OWN_TABLES = (
     ManifestCandidate,
     BlobCandidate,
     Tombstone,
+    Quarantined,
+    Storage,
     ReportDebt,
     Collection,
     Failure,
@@ -182,6 +183,7 @@ __all__ = [
     "Poison",
     "ProxyCacheConfig",
     "Purge",
+    "Quarantined",
     "QuotaNamespaceSize",
     "QuotaRegistrySize",
     "QuotaRepositorySize",
@@ -195,6 +197,7 @@ __all__ = [
     "Retention",
     "Role",
     "RunningPush",
+    "Storage",
     "Tag",
     "TagKind",
     "TagNotificationSuccess",

@@ -5,7 +5,14 @@ Each is append-only or claimed by row locks; none has a foreign key into the reg
 
 from __future__ import annotations
 
-from peewee import BigAutoField, BigIntegerField, CharField, CompositeKey, IntegerField, TextField
+from peewee import (
+    BigAutoField,
+    BigIntegerField,
+    CharField,
+    CompositeKey,
+    IntegerField,
+    TextField,
+)
 
 from model.db.tables.base import BaseModel
 
@@ -52,24 +59,6 @@ class BlobCandidate(BaseModel):
 
     class Meta:
         table_name = "dredge_blob_candidate"
-
-
-class Tombstone(BaseModel):
-    """An object to erase.  `fenced_until_ms`: a delete of unknown outcome may still land until then."""
-
-    id = BigAutoField()
-    digest = CharField(null=True)
-    path = TextField()
-    location = CharField()
-    size = BigIntegerField()
-    created_ms = BigIntegerField()
-    due_ms = BigIntegerField()
-    tries = IntegerField(default=0)
-    fenced_until_ms = BigIntegerField(null=True)
-    last_error = TextField(null=True)
-
-    class Meta:
-        table_name = "dredge_tombstone"
 
 
 class ReportDebt(BaseModel):
@@ -206,15 +195,3 @@ class Poison(BaseModel):
     class Meta:
         table_name = "dredge_poison"
         primary_key = CompositeKey("stage", "key")
-
-
-class RunningPush(BaseModel):
-    """Where a push is about to write a blob's object; its placement replaces this row."""
-
-    blob_id = IntegerField()
-    location = CharField()
-    created_ms = BigIntegerField()
-
-    class Meta:
-        table_name = "dredge_push"
-        primary_key = CompositeKey("blob_id", "location")

@@ -46,7 +46,7 @@ def dredge(
     """`dredge("plan", "--json")` runs a command; further settings are keywords."""
 
     def run(*arguments: str, **settings: str) -> Said:
-        defaults = {"DATABASE_URL": world.url, "STORAGE": str(store.root)}
+        defaults = {"DATABASE_URL": world.url, "STORAGE": str(store.root), "QUARANTINE_S": "0"}
         capsys.readouterr()
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
             for name, value in (defaults | settings).items():

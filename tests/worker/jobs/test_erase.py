@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
+from model import blob
 from model.blob import begin_push
 from model.db.clock import now_ms
 from model.errors import DatabaseUnavailable, DigestBusy
+from model.gc.storage_identity import record_identity
 from model.policy import DEFAULT
 from model.storage_paths import object_path
 from tests.support.pipeline import LOCATION, make_toolbox
 from tests.support.world import Row, World, digest_of
 from worker.jobs import erase as module
-from worker.jobs.erase import Cleared, erase
+from worker.jobs.erase import erase
+from worker.jobs.erase_outcome import Cleared
 from worker.settings import Settings
 from worker.storage.base import Erased
 from worker.storage.local import LocalStore
@@ -33,6 +36,7 @@ class EraserFixture:
 
     def __init__(self, world: World, root: Path) -> None:
         self.world, self.store = world, LocalStore(root, fsync=False)
+        make_toolbox({LOCATION: self.store})
         self.bystander = self.object("bystander")
         world.tag("bystander", manifest=world.manifest(blobs=[world.blob(digest=self.bystander)]))
 
@@ -77,12 +81,14 @@ class EraserFixture:
         return cleared
 
     def run(self, store: Any = None, budget_s: float = 60.0, **settings: Any) -> Cleared:
-        context = make_toolbox({LOCATION: store or self.store}, settings=Settings(**settings))
+        given = Settings(**({"quarantine_s": 0} | settings))
+        context = make_toolbox({LOCATION: store or self.store}, settings=given)
         return erase(context, budget_s=budget_s)
 
 
 @pytest.fixture
-def eraser(world: World, tmp_path: Path) -> EraserFixture:
+def eraser(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EraserFixture:
+    monkeypatch.setattr(blob, "PATIENCE_S", 0.5)
     return EraserFixture(world, tmp_path / "objects")
 
 
@@ -94,8 +100,11 @@ class Wrapped:
     ) -> None:
         self._store, self._answer, self.late_delete_ms = store, answer, late_delete_ms
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
-        return [self._answer(path) or self._store.erase([path])[0] for path in paths]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
+        return [self._answer(path) or self._store.erase([path], until_s=until_s)[0] for path in paths]
 
 
 def test_objects_go_with_their_tombstones_and_are_told(eraser: EraserFixture) -> None:
@@ -171,7 +180,7 @@ def test_case_8_an_unknown_outcome_fences_the_digest_against_pushes(eraser: Eras
     assert push(eraser.world, tombstone.digest, at_ms=row["fenced_until_ms"]) and not eraser.left()
 
 
-def test_a_store_that_lingers_is_fenced_before_the_delete_is_sent(eraser: EraserFixture) -> None:
+def test_a_request_is_fenced_before_it_is_sent_and_nobody_sends_another(eraser: EraserFixture) -> None:
     tombstone = eraser.tombstone("dead")
     seen: list[Any] = []
 
@@ -181,11 +190,54 @@ def test_a_store_that_lingers_is_fenced_before_the_delete_is_sent(eraser: Eraser
 
     with pytest.raises(KeyboardInterrupt):
         eraser.erase(Wrapped(eraser.store, crash, late_delete_ms=30_000))
-    assert seen[0] > now_ms() and eraser.left() == [tombstone]
-    with pytest.raises(DigestBusy):
+    assert seen[0] > now_ms() + 30_000 and eraser.left() == [tombstone]
+    with pytest.raises(DigestBusy) as busy:
         push(eraser.world, tombstone.digest)
-    cleared = eraser.erase(Wrapped(eraser.store, lambda path: None, late_delete_ms=30_000))
-    assert cleared == Cleared(objects=1, bytes=10) and not eraser.left()
+    assert busy.value.facts["until_ms"] == seen[0]
+    assert eraser.erase() == Cleared(), "the request may still land: no retry before its fence ends"
+    eraser.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = 1")
+    assert eraser.erase() == Cleared(objects=1, bytes=10) and not eraser.left()
+
+
+def test_case_55_an_unanswered_delete_is_not_retried_before_its_fence_ends(eraser: EraserFixture) -> None:
+    tombstone = eraser.tombstone("slow")
+    silent = Wrapped(
+        eraser.store, lambda path: Erased(path, None, "timed out", unknown=True), late_delete_ms=60_000
+    )
+    eraser.erase(silent)
+    row = eraser.row(tombstone)
+    assert row["due_ms"] >= row["fenced_until_ms"] > now_ms() + 55_000
+    with eraser.world.changes() as changes:
+        assert eraser.erase() == Cleared()
+    assert not changes and eraser.paths() == {tombstone.path}
+
+
+def test_case_56_a_request_is_not_sent_after_its_time(
+    eraser: EraserFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen between its last look at the rows and the request: the clock has moved on."""
+    tombstone = eraser.tombstone("dead")
+    monkeypatch.setattr(module, "WINDOW_MS", 0)
+    assert eraser.erase(budget_s=0) == Cleared(has_more=False)
+    row = eraser.row(tombstone)
+    assert eraser.paths() == {tombstone.path}
+    assert (row["fenced_until_ms"], row["tries"], row["set_aside"]) == (None, 0, False)
+    monkeypatch.undo()
+    assert eraser.erase() == Cleared(objects=1, bytes=10)
+
+
+def test_case_38_an_eraser_that_was_replaced_settles_nothing(eraser: EraserFixture) -> None:
+    """Frozen in the middle of its request until its fence was over and another eraser took the row."""
+    tombstone = eraser.tombstone("dead")
+
+    def replaced(path: str) -> Erased | None:
+        eraser.world.execute("UPDATE dredge_tombstone SET token = 1, due_ms = 0, fenced_until_ms = 1")
+        return Erased(path, True)
+
+    eraser.erase(Wrapped(eraser.store, replaced))
+    assert eraser.left() == [tombstone] and eraser.row(tombstone)["token"] == 1
+    assert not eraser.world.rows("SELECT id FROM dredge_event")
+    assert eraser.erase() == Cleared(objects=1, bytes=10)
 
 
 def push(world: World, digest: str, at_ms: int | None = None) -> Any:
@@ -203,6 +255,8 @@ def test_case_1_an_object_that_a_row_needs_again_stays(eraser: EraserFixture) ->
 
 def test_case_47_a_row_that_is_placed_elsewhere_does_not_keep_this_object(eraser: EraserFixture) -> None:
     elsewhere, legacy = eraser.tombstone("elsewhere"), eraser.tombstone("legacy")
+    record_identity(LOCATION, address="", identity=str(eraser.store.read_identity()))
+    record_identity("eu", address="s3://eu", identity="another store")
     eraser.world.blob(digest=elsewhere.digest, placement="eu")
     eraser.world.blob(digest=legacy.digest, cas_path=False)
     assert eraser.erase() == Cleared(objects=2, bytes=20) and not eraser.paths()
@@ -217,12 +271,14 @@ def test_a_location_that_is_not_configured_keeps_its_tombstones_and_blocks_nobod
     assert fine.path not in eraser.paths()
 
 
-def test_case_46_a_storage_directory_that_went_away_is_not_an_empty_one(eraser: EraserFixture) -> None:
-    tombstone = eraser.tombstone("dead")
-    away = LocalStore(eraser.store.root.parent / "unmounted", fsync=False)
-    shutil.rmtree(away.root)
-    assert eraser.erase(away).failed == 1
-    assert eraser.left() == [tombstone] and "missing" in eraser.row(tombstone)["last_error"]
+def test_case_57_a_row_at_a_name_that_may_be_the_same_store_keeps_the_object(eraser: EraserFixture) -> None:
+    """The location was renamed: rows of the old name and of the new one mean one store."""
+    renamed, never_seen = eraser.tombstone("renamed"), eraser.tombstone("never seen")
+    record_identity("local_eu", address="", identity=str(eraser.store.read_identity()))
+    eraser.world.blob(digest=renamed.digest, placement="local_eu")
+    eraser.world.blob(digest=never_seen.digest, placement="old_name")
+    assert eraser.erase() == Cleared(dropped=2)
+    assert eraser.paths() == {renamed.path, never_seen.path} and not eraser.left()
 
 
 def test_a_turn_gives_way_when_its_budget_is_used_up(eraser: EraserFixture) -> None:
@@ -264,11 +320,25 @@ def test_two_erasers_at_once_take_different_tombstones(eraser: EraserFixture) ->
     assert eraser.world.value("SELECT sum(objects) FROM dredge_collection") == 6
 
 
-def test_case_38_an_eraser_that_lost_its_locks_sends_no_further_delete(
-    eraser: EraserFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_eraser_holds_no_transaction_while_the_store_works(eraser: EraserFixture) -> None:
+    eraser.tombstones(3)
+    seen: list[Any] = []
+
+    def look(path: str) -> Erased | None:
+        seen.append(
+            eraser.world.rows(
+                "SELECT state FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+            )
+        )
+        return None
+
+    assert eraser.erase(Wrapped(eraser.store, look)).objects == 3
+    assert seen == [[], [], []]
+
+
+def test_an_eraser_whose_connection_is_cut_leaves_its_tombstones_fenced(eraser: EraserFixture) -> None:
     tombstones = eraser.tombstones(3)
-    monkeypatch.setattr(module, "CHUNK", 1)
 
     def cut_off(path: str) -> Erased | None:
         eraser.world.rows(
@@ -279,11 +349,16 @@ def test_case_38_an_eraser_that_lost_its_locks_sends_no_further_delete(
 
     with pytest.raises(DatabaseUnavailable):
         eraser.erase(Wrapped(eraser.store, cut_off))
-    assert len(eraser.paths()) == 2 and eraser.left() == tombstones
-    assert eraser.erase() == Cleared(objects=2, bytes=20, missing=1)
+    assert eraser.left() == tombstones
+    assert all(eraser.row(tombstone)["fenced_until_ms"] > now_ms() for tombstone in tombstones)
+    eraser.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = 1")
+    assert eraser.erase() == Cleared(missing=3) and not eraser.left()
 
 
-def test_a_push_waits_for_the_eraser_that_holds_its_digest(eraser: EraserFixture) -> None:
+def test_a_push_waits_for_the_request_that_may_reach_its_digest(
+    eraser: EraserFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob, "PATIENCE_S", 20)
     tombstone = eraser.tombstone("dead")
     pushed: list[Any] = []
     thread = threading.Thread(target=lambda: pushed.append(push(eraser.world, tombstone.digest)))
@@ -298,3 +373,18 @@ def test_a_push_waits_for_the_eraser_that_holds_its_digest(eraser: EraserFixture
     thread.join(20)
     assert not pushed[0].known and not eraser.left()
     assert eraser.store.size(tombstone.path) is None
+
+
+def test_case_63_a_push_beside_a_frozen_eraser_waits_a_bounded_time(eraser: EraserFixture) -> None:
+    tombstone = eraser.tombstone("dead")
+    busy: list[DigestBusy] = []
+
+    def frozen(path: str) -> Erased | None:
+        with pytest.raises(DigestBusy) as caught:
+            push(eraser.world, tombstone.digest)
+        busy.append(caught.value)
+        return None
+
+    eraser.run(Wrapped(eraser.store, frozen))
+    (refused,) = busy
+    assert int(str(refused.facts["until_ms"])) <= now_ms() + module.WINDOW_MS

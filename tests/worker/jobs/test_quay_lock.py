@@ -14,7 +14,7 @@ from model.gc.tombstones import Tombstone
 from tests.support.world import World
 from tests.worker.jobs.test_erase import EraserFixture, Wrapped
 from worker.jobs import erase as module
-from worker.jobs.erase import Cleared
+from worker.jobs.erase_outcome import Cleared
 from worker.local.embedded import EmbeddedServers
 from worker.quay.quay_lock import QuayLocks
 from worker.storage.base import Erased

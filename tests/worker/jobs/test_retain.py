@@ -71,8 +71,9 @@ def test_a_file_of_rules_visits_every_repository(world: World, tmp_path: Path, r
 
 def test_without_rules_nothing_is_looked_at(world: World, tmp_path: Path) -> None:
     namespace_policy(world, {"method": "number_of_tags", "value": 1})
+    box = context(tmp_path)
     with world.changes() as changes:
-        assert enqueue_retention(context(tmp_path)) == 0
+        assert enqueue_retention(box) == 0
     assert not changes
 
 

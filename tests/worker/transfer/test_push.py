@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from model import blob
 from model import digest as digests
 from model.blob import Push, begin_push, extend_push, find_blob, finish_push, mount_blob, release_pushes
 from model.blob_list import find_blobs
@@ -67,7 +68,7 @@ def test_a_new_blob_is_stored_ready_and_held(world: World, stores: Stores) -> No
     assert b"".join(stores["local_us"].read(pushed.path)) == CONTENT
     (row,) = changes.added["imagestorage"].values()
     assert (row["content_checksum"], row["image_size"]) == (DIGEST, len(CONTENT))
-    assert (row["cas_path"], row["uploading"], pushed.path) == (True, True, PATH)
+    assert (row["cas_path"], row["uploading"], pushed.path) == (True, False, PATH)
     assert {name: len(rows) for name, rows in changes.added.items() if not name.startswith("dredge_")} == {
         "imagestorage": 1,
         "imagestorageplacement": 1,
@@ -217,17 +218,20 @@ def test_a_push_waits_for_the_eraser_and_then_writes_the_object_again(world: Wor
     with ThreadPoolExecutor(1) as pool:
         pushing = pool.submit(push)
         with transaction():
-            tombstones = claim_tombstones(limit=10)
-            claimed.set()
-            assert not finished.wait(0.3)
-            stores["local_us"].erase([PATH])
-            settle_tombstones([found.id for found in tombstones])
+            claim = claim_tombstones("local_us", limit=10, fence_ms=60_000, set_aside=False)
+        claimed.set()
+        assert not finished.wait(0.3)
+        stores["local_us"].erase([PATH])
+        settle_tombstones(claim.token, [found.id for found in claim.tombstones])
         pushing.result(10)
     assert stores["local_us"].size(PATH) == len(CONTENT)
     assert fetch("SELECT id FROM dredge_tombstone") == []
 
 
-def test_a_fenced_digest_is_busy_and_nothing_changes(world: World, stores: Stores) -> None:
+def test_a_fenced_digest_is_busy_and_nothing_changes(
+    world: World, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob, "PATIENCE_S", 0.1)
     fenced = tombstone(world, fenced_until_ms=world.now_ms + 60_000)
     with world.changes() as changes, pytest.raises(DigestBusy) as caught:
         store(world, stores)

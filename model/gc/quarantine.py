@@ -1,0 +1,185 @@
+"""Objects in the trash: put back where they are referred to, purged when their time is over."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from model.db.clock import now_ms
+from model.db.connection import BigIntArray, execute, fetch, fetch_one
+from model.db.fragments import OBJECT_REFERRED
+from model.gc.tombstones import FIRST_RETRY_MS, LAST_RETRY_MS, Tombstone
+
+# A reference that comes later is found by its row, which is among the newest.  These looks find others.
+FIRST_LOOK_MS = 60_000
+# Rows of `imagestorage` that a turn compares with the trash.
+NEWEST = 5_000
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """An object in the trash; `referred` where a blob row refers to it, `over` where its time is over."""
+
+    id: int
+    digest: str | None
+    path: str
+    location: str
+    trash: str
+    version: str
+    size: int
+    purge_ms: int
+    referred: bool
+    over: bool
+
+
+@dataclass(frozen=True)
+class QuarantineClaim:
+    """Rows that are ours until their lease ends."""
+
+    token: int
+    rows: tuple[Quarantined, ...]
+
+
+# Also where the tombstone is no longer ours: what was moved was moved, whoever sent it.  A row of that
+# id is from an earlier try of the same move: the object is looked at again at once.
+_INSERT = """
+INSERT INTO dredge_quarantine AS q
+    (id, digest, path, location, trash, version, size, set_aside_ms, look_ms, purge_ms)
+SELECT n.id, n.digest, n.path, %(location)s, n.trash, n.version, n.size, %(now)s, n.look, %(purge)s
+FROM unnest(%(ids)s, %(digests)s::text[], %(paths)s::text[], %(trashes)s::text[], %(versions)s::text[],
+            %(sizes)s, %(looks)s) AS n (id, digest, path, trash, version, size, look)
+ON CONFLICT (id) DO UPDATE SET look_ms = least(q.look_ms, %(now)s),
+    version = CASE WHEN excluded.version = '' THEN q.version ELSE excluded.version END
+"""
+
+_HURRY = f"""
+UPDATE dredge_quarantine s SET look_ms = %(now)s FROM (
+    SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT {NEWEST}
+) newest
+WHERE s.digest = newest.content_checksum AND s.look_ms > %(now)s AND s.token IS NULL AND {OBJECT_REFERRED}
+"""
+
+# The next look is as far away as the last four looks together.
+_LOOK = f"""
+UPDATE dredge_quarantine s SET token = NULL,
+       look_ms = least(s.purge_ms, %(now)s + greatest(%(first)s, 3 * (%(now)s - s.set_aside_ms)))
+WHERE s.id = ANY(ARRAY(
+        SELECT d.id FROM dredge_quarantine d WHERE d.look_ms <= %(now)s AND d.purge_ms > %(now)s
+        ORDER BY d.look_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+  AND NOT {OBJECT_REFERRED}
+"""
+
+_DUE = "SELECT DISTINCT location FROM dredge_quarantine WHERE look_ms <= %(now)s"
+
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM dredge_quarantine WHERE look_ms <= %(now)s AND location = ANY(%(locations)s)
+    ORDER BY look_ms, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE dredge_quarantine q SET token = %(token)s, look_ms = %(until)s
+FROM due WHERE q.id = due.id RETURNING q.id
+"""
+
+_READ = f"""
+SELECT s.id, s.digest, s.path, s.location, s.trash, s.version, s.size, s.purge_ms,
+       {OBJECT_REFERRED} AS referred, s.purge_ms <= %(now)s AS over
+FROM dredge_quarantine s WHERE s.id = ANY(%(ids)s) ORDER BY s.id
+"""
+
+_POSTPONE = """
+UPDATE dredge_quarantine q SET tries = q.tries + 1, last_error = e.error, token = NULL,
+    look_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(q.tries, 20)))::bigint
+FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE q.id = e.id AND q.token = %(token)s
+"""
+
+
+def add_quarantined(
+    location: str,
+    moved: Sequence[tuple[Tombstone, str, str]],
+    *,
+    quarantine_ms: int,
+    at_once: frozenset[int] = frozenset(),
+) -> None:
+    """Remember moved objects, (tombstone, trash, version) each, until they are put back or purged.
+
+    Call it in the transaction that settles their tombstones.  Those whose tombstone is in `at_once` are
+    looked at in the next turn.  Idempotent.
+    """
+    moment = now_ms()
+    look = min(moment + FIRST_LOOK_MS, moment + quarantine_ms)
+    execute(
+        _INSERT,
+        {
+            "location": location,
+            "now": moment,
+            "purge": moment + quarantine_ms,
+            "ids": BigIntArray(tombstone.id for tombstone, _, _ in moved),
+            "digests": [tombstone.digest for tombstone, _, _ in moved],
+            "paths": [tombstone.path for tombstone, _, _ in moved],
+            "trashes": [trash for _, trash, _ in moved],
+            "versions": [version for _, _, version in moved],
+            "sizes": BigIntArray(tombstone.size for tombstone, _, _ in moved),
+            "looks": BigIntArray(moment if tombstone.id in at_once else look for tombstone, _, _ in moved),
+        },
+    )
+
+
+def look_at_quarantine(*, limit: int) -> list[str]:
+    """Make due what is referred to again, and space out the looks at the rest.
+
+    Returns the locations where something is to be put back or purged now.  Idempotent.
+    """
+    if fetch_one("SELECT FROM dredge_quarantine LIMIT 1") is None:
+        return []
+    params = {"now": now_ms(), "limit": limit, "first": FIRST_LOOK_MS}
+    execute(_HURRY, params)
+    execute(_LOOK, params)
+    return [row.location for row in fetch(_DUE, params)]
+
+
+def claim_quarantined(locations: Sequence[str], *, limit: int, lease_ms: int) -> QuarantineClaim:
+    """Claim what is to be put back or purged, at most `limit`, for `lease_ms`.
+
+    Call it in a transaction: a new statement looks for references after the rows are locked, so a push
+    that makes its row later waits for this transaction and makes the row due again.
+    """
+    moment, token = now_ms(), secrets.randbits(62)
+    params = {"now": moment, "until": moment + lease_ms, "locations": list(locations), "limit": limit}
+    ids = [row.id for row in fetch(_CLAIM, {**params, "token": token})]
+    return QuarantineClaim(token, _read(ids, moment))
+
+
+def _read(ids: Sequence[int], moment: int) -> tuple[Quarantined, ...]:
+    return tuple(Quarantined(*row) for row in fetch(_READ, {"ids": BigIntArray(ids), "now": moment}))
+
+
+def find_quarantined(digest: str) -> tuple[Quarantined, ...]:
+    """The digest's objects in the trash."""
+    rows = fetch("SELECT id FROM dredge_quarantine WHERE digest = %s", (digest,))
+    return _read([row.id for row in rows], now_ms())
+
+
+def settle_quarantined(token: int, ids: Sequence[int]) -> frozenset[int]:
+    """Forget objects that were put back or purged; the IDs that were still ours."""
+    # Safe: the rows have our token, and the store said that nothing of them is left in the trash.
+    rows = fetch(
+        "DELETE FROM dredge_quarantine WHERE id = ANY(%s) AND token = %s RETURNING id",
+        (BigIntArray(ids), token),
+    )
+    return frozenset(row.id for row in rows)
+
+
+def postpone_quarantined(token: int, errors: Mapping[int, str]) -> None:
+    """Try these again later: twice as long after each failure, from 5 seconds to 6 hours."""
+    execute(
+        _POSTPONE,
+        {
+            "token": token,
+            "ids": BigIntArray(errors),
+            "errors": [error[:500] for error in errors.values()],
+            "now": now_ms(),
+            "first": FIRST_RETRY_MS,
+            "last": LAST_RETRY_MS,
+        },
+    )

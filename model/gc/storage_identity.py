@@ -1,0 +1,70 @@
+"""Who each storage location is, and which of them are suspended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.db.connection import execute, fetch
+
+
+@dataclass(frozen=True)
+class RecordedStorage:
+    """A location as it was seen first.  With a `problem` it is suspended since `problem_since_ms`."""
+
+    location: str
+    address: str
+    identity: str | None
+    problem: str | None
+    problem_since_ms: int | None
+
+
+_RECORD = """
+INSERT INTO dredge_storage AS s (location, address, identity) VALUES (%s, %s, %s)
+ON CONFLICT (location) DO UPDATE SET address = excluded.address, identity = excluded.identity,
+    problem = NULL, problem_since_ms = NULL
+"""
+
+_SUSPEND = """
+INSERT INTO dredge_storage AS s (location, address, problem, problem_since_ms)
+VALUES (%(location)s, %(address)s, %(problem)s, %(now_ms)s)
+ON CONFLICT (location) DO UPDATE SET problem = excluded.problem,
+    problem_since_ms = coalesce(s.problem_since_ms, excluded.problem_since_ms)
+"""
+
+
+def read_storage() -> dict[str, RecordedStorage]:
+    """Every location that was looked at, by name."""
+    rows = fetch("SELECT location, address, identity, problem, problem_since_ms FROM dredge_storage")
+    return {row.location: RecordedStorage(*row) for row in rows}
+
+
+def record_identity(location: str, *, address: str, identity: str) -> None:
+    """Remember who a location is; it is not suspended any more.  Idempotent."""
+    execute(_RECORD, (location, address, identity))
+
+
+def suspend_location(location: str, *, address: str, problem: str, now_ms: int) -> None:
+    """Note why nothing may be erased at a location; since when stays from the first time."""
+    execute(
+        _SUSPEND,
+        {"location": location, "address": address, "problem": problem[:500], "now_ms": now_ms},
+    )
+
+
+def find_suspended() -> list[RecordedStorage]:
+    """The suspended locations, by name."""
+    return [each for _, each in sorted(read_storage().items()) if each.problem]
+
+
+# Quay never ends the `uploading` of its blobs, Dredge always does.
+_FOREIGN = """
+SELECT EXISTS (
+    SELECT FROM (SELECT id, uploading FROM imagestorage ORDER BY id DESC LIMIT 500) b
+    WHERE b.uploading IS NOT FALSE AND EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
+) AS found
+"""
+
+
+def others_write() -> bool:
+    """Are there, among the newest blobs, rows of used blobs that Dredge did not write?"""
+    return bool(fetch(_FOREIGN)[0].found)

@@ -1,0 +1,158 @@
+"""What became of claimed tombstones, and how it is written down: one transaction for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from model.db.clock import now_ms
+from model.db.connection import transaction
+from model.events import record as events
+from model.gc.history import record_erasing
+from model.gc.quarantine import Quarantined, add_quarantined
+from model.gc.tombstones import (
+    Claim,
+    Tombstone,
+    claim_tombstones,
+    postpone_tombstones,
+    release_tombstones,
+    settle_tombstones,
+)
+from worker import logs
+from worker.storage.base import Store
+
+log = logs.logger("dredge.erase")
+
+UNCONFIGURED = 1_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """A location whose store was verified, and for how long its objects stay in the trash."""
+
+    location: str
+    store: Store
+    quarantine_s: int = 0
+
+
+@dataclass
+class Outcome:
+    """What became of the claimed tombstones: a pile for each fate."""
+
+    erased: list[Tombstone] = field(default_factory=list)
+    moved: list[tuple[Tombstone, str, str]] = field(default_factory=list)
+    missing: list[Tombstone] = field(default_factory=list)
+    dropped: list[Tombstone] = field(default_factory=list)
+    unsent: list[Tombstone] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    unknown: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What one turn of the eraser did; `bytes` only of objects that were there; `stopped` by what.
+
+    `objects` are gone for good.  `set_aside` are in the trash now, `put_back` no longer.
+    """
+
+    objects: int = 0
+    bytes: int = 0
+    missing: int = 0
+    dropped: int = 0
+    failed: int = 0
+    set_aside: int = 0
+    put_back: int = 0
+    claimed: int = field(default=0, compare=False)
+    has_more: bool = False
+    stopped: str = ""
+
+    @classmethod
+    def of(cls, outcome: Outcome, *, claimed: int) -> Cleared:
+        """Count the piles."""
+        return cls(
+            objects=len(outcome.erased),
+            bytes=sum(tombstone.size for tombstone in outcome.erased),
+            missing=len(outcome.missing),
+            dropped=len(outcome.dropped),
+            failed=len(outcome.failed) + len(outcome.unknown),
+            set_aside=len(outcome.moved),
+            claimed=claimed,
+        )
+
+    def __add__(self, other: Cleared) -> Cleared:
+        return Cleared(
+            objects=self.objects + other.objects,
+            bytes=self.bytes + other.bytes,
+            missing=self.missing + other.missing,
+            dropped=self.dropped + other.dropped,
+            failed=self.failed + other.failed,
+            set_aside=self.set_aside + other.set_aside,
+            put_back=self.put_back + other.put_back,
+            claimed=self.claimed + other.claimed,
+            has_more=self.has_more or other.has_more,
+            stopped=self.stopped or other.stopped,
+        )
+
+
+def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
+    """Write down what one request did, for the tombstones that are still ours."""
+    moved = [tombstone for tombstone, _, _ in outcome.moved]
+    done = [*outcome.erased, *outcome.missing, *outcome.dropped, *moved]
+    with transaction():
+        started_ms = now_ms()
+        ours = settle_tombstones(claim.token, [tombstone.id for tombstone in done])
+        if outcome.moved:
+            # Whoever was frozen may have moved an object that is referred to by now: look again at once.
+            late = frozenset(tombstone.id for tombstone in moved) - ours
+            add_quarantined(
+                place.location, outcome.moved, quarantine_ms=place.quarantine_s * 1000, at_once=late
+            )
+        if outcome.failed:
+            postpone_tombstones(claim.token, outcome.failed)
+        if outcome.unknown:
+            postpone_tombstones(claim.token, outcome.unknown, unanswered=True)
+        if outcome.unsent:
+            release_tombstones(claim.token, outcome.unsent)
+        record_erased(
+            [tombstone for tombstone in outcome.erased if tombstone.id in ours],
+            [tombstone for tombstone in outcome.missing if tombstone.id in ours],
+            started_ms,
+        )
+    for error in {*outcome.failed.values(), *outcome.unknown.values()}:
+        log.warning("object.not_erased", location=place.location, error=error)
+    if outcome.unsent:
+        log.warning("object.not_sent", location=place.location, objects=len(outcome.unsent))
+
+
+def record_erased(
+    erased: Iterable[Tombstone | Quarantined], missing: Iterable[Tombstone | Quarantined], started_ms: int
+) -> None:
+    """History and the event: also of objects that were not there, without claiming bytes for them.
+
+    One of those may have been erased by somebody who died before the commit: nobody else told of it.
+    """
+    gone = [(each, each.size) for each in erased]
+    if gone:
+        record_erasing(started_ms=started_ms, objects=len(gone), bytes=sum(size for _, size in gone))
+    items = [
+        {
+            "subject": each.digest or each.path,
+            "digest": each.digest,
+            "location": each.location,
+            "bytes": size,
+        }
+        for each, size in (*gone, *((each, 0) for each in missing))
+    ]
+    if items:
+        events.record(events.BLOB_ERASED, subject="objects", data={"items": items}, now_ms=started_ms)
+
+
+def fail_unconfigured(location: str) -> Cleared:
+    """Postpone the due tombstones of a location that this process cannot reach."""
+    with transaction():
+        claim = claim_tombstones(location, limit=UNCONFIGURED, fence_ms=0, set_aside=False)
+        error = f"location {location} is not configured"
+        postpone_tombstones(claim.token, {tombstone.id: error for tombstone in claim.tombstones})
+    if claim.tombstones:
+        log.warning("object.not_erased", location=location, error=error)
+    return Cleared(failed=len(claim.tombstones))

@@ -1,0 +1,65 @@
+"""Is a location the store that the rows mean?  Asked in every turn before anything is erased there."""
+
+from __future__ import annotations
+
+import uuid
+
+from model.db.clock import now_ms
+from model.gc.orphans.objects import find_some_objects
+from model.gc.storage_identity import (
+    RecordedStorage,
+    read_storage,
+    record_identity,
+    suspend_location,
+)
+from worker import logs
+from worker.storage.base import Store, Stores, StoreUnavailable
+
+log = logs.logger("dredge.storage")
+
+PROBES = 20
+
+_MISSING = "it does not show its identity: it is empty, not mounted, or another place than before"
+_UNKNOWN = "no object that the rows know is there: is it empty, not mounted, or another registry's storage?"
+
+
+def verify_location(stores: Stores, location: str) -> str:
+    """Why nothing may be erased at a location; empty where it is the store that the rows mean.
+
+    The result is recorded: a location with a problem is suspended, and goes on by itself when the right
+    store is back.  A store that is seen for the first time gets an identity.  Idempotent.
+    """
+    recorded = read_storage().get(location)
+    store = stores[location]
+    try:
+        problem, identity = _judge(store, location, recorded)
+    except StoreUnavailable as error:
+        problem, identity = str(error), ""
+    if problem:
+        if recorded is None or recorded.problem != problem:
+            log.warning("location.suspended", location=location, problem=problem)
+            suspend_location(location, address=store.address, problem=problem, now_ms=now_ms())
+    elif recorded is None or recorded.problem or recorded.identity != identity:
+        log.info("location.verified", location=location, identity=identity)
+        record_identity(location, address=store.address, identity=identity)
+    return problem
+
+
+def _judge(store: Store, location: str, recorded: RecordedStorage | None) -> tuple[str, str]:
+    """(problem, identity), one of them empty."""
+    shown = store.read_identity()
+    known = recorded.identity if recorded else None
+    if known:
+        if shown is None:
+            return _MISSING, ""
+        return ("", known) if shown == known else (f"it is another store: it shows the identity {shown}", "")
+    # Nothing was ever verified here.  Its rows' objects prove that it is theirs, before anything is written.
+    if not proven(store, location):
+        return _UNKNOWN, ""
+    return "", shown or store.write_identity(str(uuid.uuid4()))
+
+
+def proven(store: Store, location: str) -> bool:
+    """True where the store holds some object that the rows know, or where they know none."""
+    paths = find_some_objects(location, limit=PROBES)
+    return not paths or any(store.size(path) is not None for path in paths)
