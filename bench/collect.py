@@ -29,7 +29,7 @@ ROUNDS = 3
 def context() -> JobContext:
     """A process that does everything itself, without an object store's own time."""
     return JobContext(
-        settings=Settings(),
+        settings=Settings(quarantine_s=0),
         policy=DEFAULT,
         stores=nowhere(),
         cache=open_cache("none://"),

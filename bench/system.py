@@ -35,6 +35,7 @@ def environment(lab: Lab, url: str, storage: Path) -> dict[str, str]:
         **lab.servers.environment(),
         "DREDGE_DATABASE_URL": url,
         "DREDGE_STORAGE": f"local_us=file://{storage}",
+        "DREDGE_QUARANTINE_S": "0",
         "DREDGE_BREAKER_SHARE": "0",
     }
 

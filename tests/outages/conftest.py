@@ -102,6 +102,7 @@ def outage_servers(tmp_path: Path) -> Iterator[OutageServers]:
             **servers.environment(),
             "DREDGE_STORAGE": f"local_us=file://{storage}?fsync=off",
             "DREDGE_SCAN_INTERVAL_S": "0.5",
+            "DREDGE_QUARANTINE_S": "0",
             "DREDGE_PUSH_TTL_S": "5",
         }
         database.configure(servers.database_url)

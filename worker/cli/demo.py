@@ -32,6 +32,7 @@ from worker.settings import Settings
 CHOICES = {
     "DREDGE_REFERRERS": "cascade",
     "DREDGE_SCAN_INTERVAL_S": "1",
+    "DREDGE_QUARANTINE_S": "0",
     # The demo's registry is made to be collected: most of it becomes due at once.
     "DREDGE_BREAKER_SHARE": "0",
     "DREDGE_LOG_LEVEL": "info",

@@ -23,6 +23,7 @@ def environment(servers: EmbeddedServers, database: str, valkey: str, tmp_path: 
         "DREDGE_CACHE_URL": servers.cache_url,
         "DREDGE_STORAGE": f"local_us={tmp_path / 'storage'}",
         "DREDGE_SCAN_INTERVAL_S": "600",
+        "DREDGE_QUARANTINE_S": "0",
     }
 
 
