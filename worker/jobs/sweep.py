@@ -16,6 +16,7 @@ from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
+from worker.jobs.storage_identity import verify_location
 from worker.storage.base import ObjectInfo, Store, StoreUnavailable
 
 log = logs.logger("dredge.sweep")
@@ -105,6 +106,8 @@ def _sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: 
     start = 0 if dry_run else read_cursor(cursor)
     swept = Swept(f"object at {location}")
     store, trusted = context.stores[location], False
+    if not dry_run and (problem := verify_location(context.stores, location)):
+        return replace(swept, error=problem)
     try:
         for number in range(start, len(FOLDERS)):
             if not dry_run and (stopped := find_stop(context)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model.db.connection import execute, fetch, transaction
+from model.db.fragments import MAY_BE_SAME_STORE
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.storage_paths import MALFORMED_SQL, digest_of, object_path
 
@@ -93,7 +94,8 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
     placed = (
         " LEFT JOIN imagestorageplacement p ON p.storage_id = b.id"
         " LEFT JOIN imagestoragelocation l ON l.id = p.location_id"
-        " WHERE (p.id IS NULL OR l.name = %(location)s)"
+        " CROSS JOIN (SELECT %(location)s::text AS location) s"
+        f" WHERE (p.id IS NULL OR {MAY_BE_SAME_STORE})"
     )
     rows = fetch(
         f"SELECT 'digest' AS kind, b.content_checksum AS key FROM imagestorage b{placed}"

@@ -1,0 +1,99 @@
+"""Objects in the trash go back where they are needed, and are freed when their time is over."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model.gc.storage_identity import find_suspended, record_identity
+from model.storage_paths import trash_path
+from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.world import World
+from tests.worker.jobs.test_erase import EraserFixture
+from worker.jobs.erase import erase
+from worker.jobs.erase_outcome import Cleared
+from worker.jobs.sweep import sweep
+from worker.settings import Settings
+from worker.storage.base import Stores
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+def eraser(world: World, tmp_path: Path) -> EraserFixture:
+    return EraserFixture(world, tmp_path / "objects")
+
+
+def trash(eraser: EraserFixture) -> list[str]:
+    return [seen.path for seen in eraser.store.list("dredge-trash")]
+
+
+def test_an_object_is_set_aside_first_and_freed_when_its_time_is_over(eraser: EraserFixture) -> None:
+    dead = eraser.tombstone("dead")
+    assert eraser.erase(quarantine_s=DAY_S) == Cleared(set_aside=1)
+    assert trash(eraser) == [trash_path(dead, dead.path)] and not eraser.paths() and not eraser.left()
+    assert not eraser.world.rows("SELECT id FROM dredge_event"), "nothing is freed yet"
+    eraser.world.execute("UPDATE dredge_quarantine SET look_ms = 0, purge_ms = 1")
+    assert eraser.erase(quarantine_s=DAY_S) == Cleared(objects=1, bytes=10)
+    assert not trash(eraser) and not eraser.world.rows("SELECT id FROM dredge_quarantine")
+    assert eraser.world.rows("SELECT objects, bytes FROM dredge_collection") == [(1, 10)]
+
+
+def test_case_58_a_row_that_a_quay_commits_late_gets_its_object_back(eraser: EraserFixture) -> None:
+    """Its push saw the object, dropped its own upload, and wrote its row when the object was away."""
+    dead = eraser.tombstone("dead")
+    eraser.erase(quarantine_s=DAY_S)
+    eraser.world.blob(digest=dead.digest)
+    assert eraser.erase(quarantine_s=DAY_S) == Cleared(put_back=1)
+    assert eraser.paths() == {dead.path} and not trash(eraser)
+    assert not eraser.world.rows("SELECT id FROM dredge_quarantine")
+
+
+def test_case_38_what_a_frozen_eraser_moved_when_it_woke_goes_back(eraser: EraserFixture) -> None:
+    """Its tombstone is gone and the digest is in use: it finds so when it settles."""
+    dead = eraser.tombstone("dead")
+    real = eraser.store.set_aside
+
+    def woken(*arguments: object, **options: object) -> object:
+        eraser.world.blob(digest=dead.digest)
+        eraser.world.execute("DELETE FROM dredge_tombstone")
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    eraser.store.set_aside = woken  # type: ignore[method-assign, assignment]
+    assert eraser.run(quarantine_s=DAY_S) == Cleared(set_aside=1, put_back=1)
+    assert eraser.paths() == {dead.path} and not trash(eraser)
+
+
+@pytest.mark.parametrize("wrong", ["not there", "empty", "another"])
+def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_back(
+    eraser: EraserFixture, wrong: str
+) -> None:
+    dead, root = eraser.tombstone("dead"), eraser.store.root
+    tools = make_toolbox({LOCATION: eraser.store}, settings=Settings())
+    away = root.rename(root.with_suffix(".away"))
+    if wrong != "not there":
+        root.mkdir()
+    if wrong == "another":
+        eraser.store.write_identity("somebody else")
+    assert erase(tools, budget_s=60) == Cleared()
+    assert sweep(tools, budget_s=60)[-1].error and eraser.left() == [dead]
+    (suspended,) = find_suspended()
+    assert suspended.location == LOCATION and suspended.problem
+    if root.exists():
+        shutil.rmtree(root)
+    away.rename(root)
+    assert erase(tools, budget_s=60) == Cleared(objects=1, bytes=10)
+    assert not find_suspended()
+
+
+def test_case_57_two_names_of_one_store_are_swept_as_one(eraser: EraserFixture) -> None:
+    held = eraser.object("held under the other name")
+    eraser.world.blob(digest=held, placement="renamed")
+    tools = make_toolbox({LOCATION: eraser.store}, settings=Settings(sweep_delay_s=0))
+    record_identity("renamed", address="", identity=str(eraser.store.read_identity()))
+    assert isinstance(tools.stores, Stores)
+    for _ in range(3):
+        assert sweep(tools, budget_s=60)[-1].confirmed == 0
+    assert not eraser.left() and len(eraser.paths()) == 1
