@@ -16,8 +16,8 @@ from model.cache.open import open_cache
 from model.policy import DEFAULT
 from worker.jobs.context import JobContext
 from worker.jobs.find import find_due
-from worker.jobs.in_process import NoDueSet, NoQueue
-from worker.jobs.to_the_end import collect_to_the_end, erase_to_the_end, review_to_the_end
+from worker.jobs.in_process import NoQueue
+from worker.jobs.to_the_end import collect_many_to_the_end, erase_to_the_end, review_to_the_end
 from worker.local.sample import SHAPES, Shape
 from worker.local.sample.shape import registry
 from worker.settings import Settings
@@ -34,7 +34,6 @@ def context() -> JobContext:
         stores=nowhere(),
         cache=open_cache("none://"),
         queue=NoQueue(),
-        due=NoDueSet(),
     )
 
 
@@ -55,11 +54,10 @@ def collect_all(tools: JobContext) -> None:
     position, done = 0, set()
     while True:
         due, position, _ = find_due(tools.policy, after=position, slice=20_000, limit=5_000)
-        for found in due:
-            if found.repository_id not in done:
-                done.add(found.repository_id)
-                for _ in collect_to_the_end(tools, found.repository_id):
-                    pass
+        new = list(dict.fromkeys(found.repository_id for found in due if found.repository_id not in done))
+        done.update(new)
+        for _ in collect_many_to_the_end(tools, new):
+            pass
         if not position:
             break
     for _ in review_to_the_end(tools):

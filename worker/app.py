@@ -16,6 +16,10 @@ log = logs.logger("dredge.tasks")
 LONGEST_DELAY_S = 60.0
 
 
+class TaskBroken(RegistryError):
+    """What ended a task is no ordinary error: only the task fails."""
+
+
 class Job(Task):  # type: ignore[misc]
     """A task that holds one database connection, and is tried again where that may help.
 
@@ -38,6 +42,16 @@ class Job(Task):  # type: ignore[misc]
                 if not error.retryable:
                     raise
                 raise self.retry(exc=error, countdown=self._delay_s()) from error
+            except MemoryError as error:
+                # Celery ends the worker's main process over one.
+                raise TaskBroken("The task ran out of memory") from error
+            except Exception:
+                raise
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                # A native library's panic, which would end the process and every task that it holds.
+                raise TaskBroken(f"{type(error).__name__}: {error}") from error
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Say in one line what was asked for and why it was not done."""

@@ -92,6 +92,12 @@ class Settings:
     )
     scan_slice: int = setting(100_000, number(1, 10_000_000), "repositories looked at in one scan")
     scan_limit: int = setting(5_000, number(1, 1_000_000), "repositories enqueued by one scan")
+    namespace_share: int = setting(
+        100, number(1, 1_000_000), "repositories of one namespace that wait in the queue at most"
+    )
+    batch_repositories: int = setting(
+        32, number(1, 1_000), "most small repositories collected in one transaction"
+    )
     batch_manifests: int = setting(2_000, number(1, 100_000), "most manifests (and tags) in one transaction")
     transaction_target_ms: int = setting(
         350, number(10, 60_000), "how long the transaction of a batch should take, milliseconds"

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from model.gc.due.attempt import is_settled
+from model.gc.due.waiting import mark_queued
 from model.registry.arguments import checked_id, find_repository
 from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import background_threads, routes, signals
 from worker.broker.connection import BrokerUnavailable
-from worker.jobs import collect, due, erase, in_use, purge, reports, retain, review, scan, tags
+from worker.jobs import collect, erase, in_use, purge, reports, retain, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
 from worker.jobs.context import JobContext
+from worker.jobs.together import collect_with_others
 
 log = logs.logger("dredge.tasks")
 
@@ -41,18 +44,35 @@ def find_repositories_with_garbage() -> None:
         log.warning("scan.gave_up", error=str(error))
 
 
-@application.task(name=routes.COLLECT, ignore_result=False)
-def garbage_collect_repo(repository: int | str) -> dict[str, Any]:
-    """Collect one repository, given by id or as `namespace/name`; what one turn removed."""
+@application.task(name=routes.COLLECT, ignore_result=False, bind=True)
+def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
+    """Collect one repository, given by id or as `namespace/name`; what one turn removed.
+
+    Other small repositories that are due go with it; their own tasks then end at once.
+    """
     repository_id = find_repository(repository).id
     box = _box(started=repository_id)
-    collected = collect.collect_repository(box, repository_id, budget_s=box.settings.task_budget_s)
-    metrics.freed(tags=collected.tags, manifests=collected.manifests)
-    if collected.has_more:
+    if _sent_when_due(self.request) and is_settled(repository_id):
+        return asdict(collect.Collected())
+    outcomes = collect_with_others(box, repository_id, budget_s=box.settings.task_budget_s)
+    for outcome in outcomes:
+        metrics.freed(tags=outcome.collected.tags, manifests=outcome.collected.manifests)
+    mine = outcomes[0]
+    if mine.error is not None:
+        raise mine.error
+    if mine.collected.has_more:
         box.queue.collect([repository_id])
-    else:
-        due.remember_next(box, repository_id)
-    return asdict(collected)
+        mark_queued([repository_id])
+    return asdict(mine.collected)
+
+
+def _sent_when_due(request: Any) -> bool:
+    """Did the queue send this message because of the table, and is it delivered for the first time?
+
+    Whoever sends one by hand, and a message that a dead worker left, mean it.
+    """
+    delivery = request.delivery_info or {}
+    return bool(request.get("queued_ms")) and not request.retries and not delivery.get("redelivered")
 
 
 @application.task(name=routes.FIND_PURGES, max_retries=0)

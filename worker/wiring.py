@@ -13,9 +13,9 @@ from model.cache.open import open_cache
 from model.db import connection as database
 from worker import metrics
 from worker.broker import connection as broker
-from worker.broker.task_queue import CeleryQueue, RedisDueSet
+from worker.broker.task_queue import CeleryQueue
 from worker.jobs.context import JobContext
-from worker.jobs.in_process import NoDueSet, NoQueue
+from worker.jobs.in_process import NoQueue
 from worker.settings import Settings
 from worker.storage.base import open_stores
 
@@ -63,7 +63,6 @@ def build(settings: Settings, app: Celery) -> JobContext:
         stores=open_stores(settings.storage, upload=settings.upload_location),
         cache=_cache(settings),
         queue=queue(app, settings),
-        due=RedisDueSet(broker.connect(settings.broker_url), prefix=settings.key_prefix),
     )
 
 
@@ -89,7 +88,6 @@ def in_process(settings: Settings, *, ignores_holds: bool = False) -> JobContext
         stores=open_stores(settings.storage, upload=settings.upload_location),
         cache=_cache(settings),
         queue=NoQueue(),
-        due=NoDueSet(),
     )
 
 

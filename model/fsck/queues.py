@@ -31,6 +31,7 @@ CHECKS = (
         "pending",
         "a repository whose collection failed",
         "`dredge status` shows the error; it is tried again by itself.",
-        "SELECT 'repository ' || repository_id || ' ' || last_error FROM dredge_failure",
+        "SELECT 'repository ' || repository_id || ' ' || last_error FROM dredge_due"
+        " WHERE last_error IS NOT NULL",
     ),
 )

@@ -12,6 +12,7 @@ from model.db.prepared import run
 from model.errors import Contended
 from model.events import record as events
 from model.gc import history
+from model.gc.due.attempt import settle
 from model.gc.manifests.judge import judge_running, read_manifest_uses
 from model.gc.manifests.purge import Purged, find_adjacent, purge_manifests
 from model.gc.quota import settle_blobs
@@ -88,6 +89,8 @@ def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, 
         changed = [scope for scope in scopes if batches[scope.repository_id].rows]
         if changed:
             _close(changed, [batches[scope.repository_id] for scope in changed])
+        if done := [id for id, batch in batches.items() if not batch.has_more]:
+            settle(done, now_ms=scopes[0].now_ms)
         batches |= stopped
         return [batches.get(repository_id, Batch()) for repository_id in repository_ids]
 
@@ -150,7 +153,7 @@ def _batch(
     )
 
 
-# FOR SHARE, and the last statement before the commit: somebody who lengthens a window either
+# FOR SHARE, and shortly before the commit: somebody who lengthens a window either
 # committed before, is seen here, and this batch is rolled back; or waits the instant until it has committed.
 # In the order of the rows: two batches cannot wait for each other.
 _CLOSE = f"""

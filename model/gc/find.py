@@ -27,8 +27,8 @@ WITH slice AS MATERIALIZED (
           AND NOT (t.immutable AND %(protects_immutable)s)
         ORDER BY t.lifetime_end_ms LIMIT 1) t
     WHERE s.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
-      AND NOT EXISTS (SELECT FROM dredge_failure f
-                      WHERE f.repository_id = s.id AND f.retry_ms > %(now_ms)s)
+      AND NOT EXISTS (SELECT FROM dredge_due f
+                      WHERE f.repository_id = s.id AND f.attempts > 0 AND f.next_try_ms > %(now_ms)s)
 )
 SELECT id, namespace_id, due_ms, (SELECT max(id) FROM slice) AS last, (SELECT count(*) FROM slice) AS looked
 FROM due
@@ -41,13 +41,14 @@ SELECT NULL, NULL, NULL, max(id), count(*) FROM slice
 _COLLECTABLE = f"""
      JOIN repository r ON r.id = w.repository_id AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
      JOIN "user" n ON n.id = r.namespace_user_id AND n.enabled
-     WHERE NOT EXISTS (SELECT FROM dredge_failure f
-                       WHERE f.repository_id = w.repository_id AND f.retry_ms > %(now_ms)s)
+     WHERE NOT EXISTS (SELECT FROM dredge_due f
+                       WHERE f.repository_id = w.repository_id AND f.attempts > 0
+                         AND f.next_try_ms > %(now_ms)s)
 """
 
 # Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each
-# by the index that holds just what is due.  And failures whose next try has come: one that was
-# recorded after the last batch had committed is cleared only by another collection.
+# by the index that holds just what is due.  And attempts whose next try has come: one that
+# failed after the last batch had committed is cleared only by another collection.
 _OTHERS = f"""
 SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
     (SELECT w.repository_id, (extract(epoch FROM w.expires_at) * 1000)::bigint AS due_ms
@@ -64,8 +65,8 @@ SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms)
      FROM dredge_manifest_candidate w {_COLLECTABLE} AND w.due_ms <= %(now_ms)s
      ORDER BY w.due_ms, w.id LIMIT %(limit)s)
     UNION ALL
-    (SELECT w.repository_id, w.retry_ms FROM dredge_failure w {_COLLECTABLE}
-     ORDER BY w.retry_ms LIMIT %(limit)s)
+    (SELECT w.repository_id, w.next_try_ms FROM dredge_due w {_COLLECTABLE}
+     AND w.attempts > 0 AND w.next_try_ms <= %(now_ms)s ORDER BY w.next_try_ms LIMIT %(limit)s)
 ) w
 JOIN repository r ON r.id = w.repository_id
 GROUP BY 1, 2

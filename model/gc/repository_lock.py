@@ -23,7 +23,6 @@ class Scope:
     now_ms: int
     has_quota: bool
     has_uploads: bool
-    has_failed: bool
 
     @property
     def full_name(self) -> str:
@@ -38,7 +37,6 @@ _FACTS = f"""
            OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
        EXISTS (SELECT FROM uploadedblob u WHERE u.repository_id = r.id)
            OR EXISTS (SELECT FROM blobupload b WHERE b.repository_id = r.id) AS has_uploads,
-       EXISTS (SELECT FROM dredge_failure f WHERE f.repository_id = r.id) AS has_failed,
        n.enabled AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)} AS collectable
 """
 
@@ -56,7 +54,7 @@ JOIN "user" n ON n.id = r.namespace_user_id
 def read_repository(repository_id: int) -> Scope | None:
     """The same facts without the lock, for those who only read; None where it may not be collected."""
     row = run_one(_READ, {"id": repository_id})
-    return Scope(*row[:9]) if row is not None and row.collectable else None
+    return Scope(*row[:8]) if row is not None and row.collectable else None
 
 
 def lock_repositories(repository_ids: Sequence[int]) -> tuple[Scope, ...]:
@@ -67,4 +65,4 @@ def lock_repositories(repository_ids: Sequence[int]) -> tuple[Scope, ...]:
     dead worker, and two batches that want the same repositories cannot wait for each other.
     """
     rows = run(_LOCK, {"ids": IntArray(sorted(set(repository_ids)))})
-    return tuple(Scope(*row[:9]) for row in rows if row.locked and row.collectable)
+    return tuple(Scope(*row[:8]) for row in rows if row.locked and row.collectable)

@@ -7,7 +7,7 @@ from typing import Literal
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch_one, transaction
 from model.errors import RegistryError
-from model.gc.failures import FIRST_RETRY_MS, LAST_RETRY_MS
+from model.gc.due.attempt import FIRST_RETRY_MS, LAST_RETRY_MS
 
 Kind = Literal["repository", "namespace"]
 

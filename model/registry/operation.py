@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import peewee
@@ -14,6 +14,7 @@ import psycopg2.errors
 from model.db.connection import in_transaction, transaction
 from model.errors import Contended, ImmutableTag
 from model.events import record as events
+from model.gc.due.note import note_due
 from model.policy import Policy
 from model.registry.arguments import RepositoryRef, checked_id, find_repository
 from model.repository import Repository
@@ -25,11 +26,15 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Operation:
-    """What every operation knows: where, when (the database's clock, under the lock), and the switches."""
+    """What every operation knows: where, when (the database's clock, under the lock), and the switches.
+
+    `due_ms` collects when the tags that it ends leave their recovery window.
+    """
 
     repository: Repository
     now_ms: int
     policy: Policy
+    due_ms: list[int] = field(default_factory=list)
 
     @property
     def unrecoverable_ms(self) -> int:
@@ -39,6 +44,8 @@ class Operation:
     def record(self, type: str, tag: Tag, **more: object) -> None:
         """Write the event of one tag to the outbox, in this transaction."""
         until = None if tag.end_ms is None else tag.end_ms + self.repository.window_ms
+        if until is not None:
+            self.due_ms.append(until)
         data: dict[str, object] = {
             "namespace": self.repository.namespace,
             "repository": self.repository.name,
@@ -88,7 +95,11 @@ def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) ->
         repository_id = find_repository(ref).id if isinstance(ref, str) else checked_id(ref, "repository")
         now_ms = lock_repository_tags(repository_id)
         # Read under the lock: its last holder may have deleted the repository or changed the window.
-        return work(Operation(find_repository(repository_id), now_ms, policy))
+        operation = Operation(find_repository(repository_id), now_ms, policy)
+        done = work(operation)
+        if operation.due_ms:
+            note_due({repository_id: min(operation.due_ms)})
+        return done
 
 
 def _lost_a_race(error: peewee.IntegrityError) -> bool:

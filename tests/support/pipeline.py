@@ -11,11 +11,12 @@ from model.cache.base import DataModelCache
 from model.cache.none import NoBackend
 from model.gc.storage_identity import record_identity
 from model.policy import DEFAULT, Policy
-from worker.jobs.collect import collect_repository
+from worker.jobs.collect import Collected
 from worker.jobs.context import JobContext
 from worker.jobs.erase import erase
 from worker.jobs.review import review
 from worker.jobs.scan import scan
+from worker.jobs.together import collect_with_others
 from worker.settings import Settings
 from worker.storage.base import Store, Stores
 from worker.storage.local import LocalStore
@@ -61,23 +62,6 @@ class Recorded:
         self.report_runs += 1
 
 
-@dataclass
-class Due:
-    """Due repositories in memory."""
-
-    at: dict[int, int] = field(default_factory=dict)
-
-    def remember(self, due: Mapping[int, int]) -> None:
-        for repository, ms in due.items():
-            self.at[repository] = min(ms, self.at.get(repository, ms))
-
-    def take_due(self, now_ms: int, limit: int) -> list[int]:
-        found = sorted((id for id, ms in self.at.items() if ms <= now_ms), key=lambda id: self.at[id])[:limit]
-        for id in found:
-            del self.at[id]
-        return found
-
-
 def make_toolbox(
     stores: Stores | Mapping[str, Store] | Path,
     *,
@@ -104,7 +88,6 @@ def make_toolbox(
         stores=stores,
         cache=DataModelCache(NoBackend()),
         queue=Recorded(),
-        due=Due(),
     )
 
 
@@ -118,7 +101,7 @@ def run_to_quiescence(context: JobContext) -> int:
     for round in range(1, ROUNDS):
         worked = scan(context).due > 0
         while queue.repositories:
-            while collect_repository(context, queue.repositories[0], budget_s=BUDGET_S).has_more:
+            while _collect(context, queue.repositories[0]).has_more:
                 pass
             del queue.repositories[0]
         worked |= review(context, budget_s=BUDGET_S).candidates > 0
@@ -127,3 +110,11 @@ def run_to_quiescence(context: JobContext) -> int:
         if not worked:
             return round
     raise AssertionError(f"no rest after {ROUNDS} rounds: something is found again and again")
+
+
+def _collect(context: JobContext, repository_id: int) -> Collected:
+    """A turn as a task has it: other due repositories go with it."""
+    mine = collect_with_others(context, repository_id, budget_s=BUDGET_S)[0]
+    if mine.error is not None:
+        raise mine.error
+    return mine.collected

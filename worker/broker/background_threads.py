@@ -14,7 +14,6 @@ from typing import Any
 
 from celery import Celery, bootsteps
 
-from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import RegistryError
 from model.events.outbox import Listener
@@ -39,32 +38,8 @@ LONGEST_BATCHING_DELAY_S = 0.1
 BUSY_S = 0.2
 # Celery dispatches tasks in this process: it must not wait the default 5 ms for its turn.
 SWITCH_S = 0.0005
-CLOCK_AGE_S = 30.0
 LONGEST_PAUSE_S = 10.0
 STOP_S = 8.0
-
-
-class DatabaseClock:
-    """The database's time without asking each time: asked twice a minute, counted on in between."""
-
-    def __init__(self) -> None:
-        self._offset_ms: float | None = None
-        self._asked_s = float("-inf")
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch on the database server.
-
-        Raises `DatabaseUnavailable` only if it never answered.
-        """
-        if time.monotonic() - self._asked_s > CLOCK_AGE_S or self._offset_ms is None:
-            self._asked_s = time.monotonic()
-            try:
-                with connection():
-                    self._offset_ms = now_ms() - time.monotonic() * 1000
-            except RegistryError:
-                if self._offset_ms is None:
-                    raise
-        return int(self._offset_ms + time.monotonic() * 1000)
 
 
 class BackgroundThreads:
@@ -73,7 +48,6 @@ class BackgroundThreads:
     def __init__(self, box: JobContext) -> None:
         self._box = box
         self._stop = threading.Event()
-        self._clock = DatabaseClock()
         url, prefix = box.settings.broker_url, box.settings.key_prefix
         self._publisher = Publisher(url, prefix)
         self._consumer = EventConsumer(url, prefix, self._handle)
@@ -152,11 +126,11 @@ class BackgroundThreads:
         self._consumer.run(self._stop)
 
     def _handle(self, events: Sequence[CloudEvent]) -> None:
-        react(self._box, events, now_ms=self._clock.now_ms())
+        react(self._box, events)
 
     def _due(self) -> None:
         while not self._stop.wait(TICK_S):
-            enqueue_due(self._box, now_ms=self._clock.now_ms())
+            enqueue_due(self._box)
 
 
 class BackgroundThreadsStep(bootsteps.StartStopStep):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from celery import signals
 
 from model.db.connection import connection
 from model.errors import RegistryError
-from model.gc.failures import record_failure
+from model.gc.due.attempt import record_failure
 from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import kombu_patch as reconnecting

@@ -1,4 +1,4 @@
-"""What waits to be done: tasks on the broker, each at most once, and when repositories come due.
+"""What waits to be done: tasks on the broker, each at most once.
 
 All of it can be lost: the periodic scan finds again in PostgreSQL whatever was only known here.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -40,11 +40,6 @@ for n, key in ipairs(KEYS) do
   end
 end
 return {now, claimed}
-"""
-_TAKE_DUE = """
-local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
-if #due > 0 then redis.call('ZREM', KEYS[1], unpack(due)) end
-return due
 """
 
 
@@ -183,31 +178,3 @@ class CeleryQueue:
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}queued:{name}"
-
-
-class RedisDueSet:
-    """When each repository has garbage next, by the database's clock; the earliest instant is kept."""
-
-    def __init__(self, client: redis.Redis, *, prefix: str) -> None:
-        self._client = client
-        self._key = prefix + "due"
-        self._take = client.register_script(_TAKE_DUE)
-
-    def remember(self, due: Mapping[int, int]) -> None:
-        """Note `{repository: due ms}`; an earlier instant that is known stays.  Never raises."""
-        if not due:
-            return
-        try:
-            self._client.zadd(self._key, {str(key): at for key, at in due.items()}, lt=True)
-        except OUTAGE as error:
-            log.warning("broker.unavailable", error=str(error))
-
-    def take_due(self, now_ms: int, limit: int) -> list[int]:
-        """Remove and return at most `limit` repositories that are due, earliest first.
-
-        Each is given to one caller only.  Raises `BrokerUnavailable`.
-        """
-        try:
-            return [int(key) for key in self._take([self._key], [now_ms, limit])]
-        except OUTAGE as error:
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error

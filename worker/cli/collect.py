@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import click
 
@@ -13,7 +13,7 @@ from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.plan import Total, all_due
 from worker.jobs.to_the_end import (
-    collect_to_the_end,
+    collect_many_to_the_end,
     erase_to_the_end,
     purge_to_the_end,
     review_to_the_end,
@@ -47,7 +47,9 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         if stopped := find_stop(context):
             output.fail(f"nothing was removed: {stopped}")
         ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
-        sums, stops = _collect(context, ids)
+        tally = _collect(context, ids)
+        sums, stops = tally.total(), tally.stops
+        names = repositories.names_of([id for id, _ in tally.failures])
         sums, blocked = _purge(context, sums) if everything else (sums, [])
         objects = failed = 0
         # Nothing was collected: then nothing is reviewed and erased either.
@@ -62,6 +64,13 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             f" {sums.repositories:,} repositories,"
             f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {objects:,} objects"
         )
+    for id, error in tally.failures:
+        click.echo(f"{names.get(id, f'#{id}')}: {error}", err=True)
+    if tally.failures:
+        output.fail(
+            f"{len(tally.failures):,} of {len(ids):,} repositories failed; they are tried again:"
+            " see dredge status"
+        )
     if stops:
         output.fail(f"{len(stops):,} of {len(ids):,} repositories were left alone: {stops[0]}")
     if blocked:
@@ -70,26 +79,38 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
 
 
-def _collect(context: JobContext, ids: list[int]) -> tuple[Total, list[str]]:
-    """Collect each repository; the sums, and why repositories were left alone, one reason for each."""
-    sums, stops = Total(), []
+@dataclass
+class _Tally:
+    """What was collected, which repositories were left alone and why, and which failed."""
+
+    freed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    stops: list[str] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    def total(self) -> Total:
+        """The sums over all repositories."""
+        return Total(
+            repositories=len(self.freed),
+            tags=sum(tags for tags, _ in self.freed.values()),
+            manifests=sum(manifests for _, manifests in self.freed.values()),
+        )
+
+
+def _collect(context: JobContext, ids: list[int]) -> _Tally:
+    """Collect each repository; one that fails does not stop the others."""
+    tally = _Tally()
     with output.progress("collecting", len(ids)) as advance:
-        for repository_id in ids:
-            freed = Total()
-            for turn in collect_to_the_end(context, repository_id):
-                freed = replace(
-                    freed, tags=freed.tags + turn.tags, manifests=freed.manifests + turn.manifests
-                )
-                if turn.stopped:
-                    stops.append(turn.stopped)
-            sums = replace(
-                sums,
-                repositories=sums.repositories + bool(freed.tags or freed.manifests),
-                tags=sums.tags + freed.tags,
-                manifests=sums.manifests + freed.manifests,
-            )
-            advance(1)
-    return sums, stops
+        for outcome in collect_many_to_the_end(context, ids):
+            turn, id = outcome.collected, outcome.repository_id
+            if turn.tags or turn.manifests:
+                tags, manifests = tally.freed.get(id, (0, 0))
+                tally.freed[id] = tags + turn.tags, manifests + turn.manifests
+            if turn.stopped:
+                tally.stops.append(turn.stopped)
+            if outcome.error is not None:
+                tally.failures.append((id, str(outcome.error) or type(outcome.error).__name__))
+            advance(not turn.has_more)
+    return tally
 
 
 def _purge(context: JobContext, sums: Total) -> tuple[Total, list[RegistryError]]:

@@ -10,7 +10,9 @@ from typing import Any
 import click
 from celery.exceptions import TimeoutError as NoOutcome
 
+from model.db.clock import now_ms
 from model.errors import RegistryError
+from model.gc.due.note import note_due
 from model.names import parse_repository
 from worker import wiring
 from worker.app import application
@@ -89,6 +91,7 @@ def _everything(settings: Settings) -> tuple[int, int]:
     """Enqueue every repository with garbage; returns how many have some and how many were enqueued."""
     with output.connected(settings):
         due = all_due(settings.policy)
+        note_due(dict.fromkeys(due, now_ms()))
         return len(due), wiring.queue(application, settings).collect(due)
 
 

@@ -47,6 +47,11 @@ def find(names: Sequence[str]) -> list[repository.Repository]:
     return [_one(name) for name in names]
 
 
+def names_of(ids: Sequence[int]) -> dict[int, str]:
+    """`namespace/name` of each repository that exists, by id."""
+    return {id: found.path for id, found in repository.by_ids(ids).items()}
+
+
 def _one(name: str) -> repository.Repository:
     parsed = parse_repository(name)
     found = repository.by_name(parsed.namespace, parsed.name)

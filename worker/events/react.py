@@ -7,6 +7,7 @@ from typing import Any
 
 from model.cache import invalidation
 from model.cache.keys import CacheKey
+from model.db.connection import connection
 from model.errors import RegistryError
 from model.events.record import (
     BLOB_ERASED,
@@ -18,8 +19,10 @@ from model.events.record import (
     REPOSITORY_PURGED,
     REPOSITORY_RESTORED,
 )
+from model.gc.due.note import note_due
 from worker.events.message import CloudEvent
 from worker.jobs.context import JobContext
+from worker.jobs.due import enqueue_due
 
 _OF_REPOSITORIES = {REPOSITORY_DELETED, REPOSITORY_RESTORED, REPOSITORY_PURGED}
 _OF_NAMESPACES = {NAMESPACE_DELETED, NAMESPACE_RESTORED, NAMESPACE_PURGED}
@@ -31,18 +34,18 @@ class CacheBehind(RegistryError):
     retryable = True
 
 
-def react(context: JobContext, events: Sequence[CloudEvent], *, now_ms: int) -> None:
-    """Enqueue or note what the events make due, then invalidate what they made wrong.
+def react(context: JobContext, events: Sequence[CloudEvent]) -> None:
+    """Note what the events make due, enqueue what is due now, then invalidate what they made wrong.
 
-    Repeating it is harmless, and needed after `BrokerUnavailable` or `CacheBehind`.  A malformed
-    event raises `KeyError` and the like, before anything is done.
+    Repeating it is harmless, and needed after `DatabaseUnavailable`, `BrokerUnavailable` or `CacheBehind`.
+    A malformed event raises `KeyError` and the like, before anything is done.
     """
     keys = [key for event in events for key in stale_keys(event)]
     due = earliest_due(events)
-    ready = [repository_id for repository_id, due_ms in due.items() if due_ms <= now_ms]
-    context.due.remember({key: due_ms for key, due_ms in due.items() if due_ms > now_ms})
-    if ready:
-        context.queue.collect(ready)
+    if due:
+        with connection():
+            note_due(due)
+        enqueue_due(context)
     if keys and not context.cache.invalidate(*keys):
         raise CacheBehind
 

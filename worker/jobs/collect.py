@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.cache import invalidation
-from model.errors import Contended, NoSuchRepository, RegistryError
+from model.errors import Contended, RegistryError
 from model.gc.collect import Batch, collect_batch
-from model.gc.failures import clear_failure, record_failure
+from model.gc.due.attempt import claim, record_failure, release
 from model.gc.tags import BEGINNING_MS
 from worker import logs
 from worker.jobs.context import JobContext
@@ -17,6 +18,10 @@ log = logs.logger("dredge.collect")
 
 # Somebody was in the way (a window changed, a deadlock was broken): so often at once, then later.
 ATTEMPTS = 3
+
+# A repository on hold, of a disabled namespace or in another's hands is looked at again after this.
+# The scan finds it earlier where it may be collected again.
+PUT_OFF_MS = 600_000
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,6 @@ class Collected:
     rows: int = 0
     blob_candidates: int = 0
     batches: int = 0
-    had_failed: bool = False
     has_more: bool = False
     stopped: str = ""
 
@@ -36,26 +40,44 @@ class Collected:
 def collect_repository(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
     """Collect until the repository has no garbage or the budget is used up; then `has_more`.
 
-    Every batch is a transaction of its own, and what it removed leaves the cache right after its
-    commit.  A repository that fails is noted with a backoff, and its error raised.  Two at once, or
-    a second run, are harmless: one does nothing.
+    The attempt is counted first, every batch is a transaction of its own, and what it removed leaves the
+    cache right after its commit.  A repository that fails backs off with its error noted, which is raised.
+    Two at once, or a second run, are harmless: one does nothing.
     """
+    claim([repository_id])
+    return collect_claimed(context, repository_id, budget_s=budget_s)
+
+
+def collect_claimed(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
+    """`collect_repository` where the attempt has been counted."""
     try:
         collected = _collect(context, repository_id, Budget(budget_s))
-    except NoSuchRepository:
+    except Contended:
+        release([repository_id])
         raise
     except RegistryError as error:
-        if not error.retryable:
+        if error.retryable:
+            context.collect_size.shrink()
+        else:
             record_failure(repository_id, str(error))
         raise
     except Exception as error:
         record_failure(repository_id, f"{type(error).__name__}: {error}")
         raise
-    if collected.had_failed:
-        clear_failure(repository_id)
-    if collected.blob_candidates:
-        context.queue.review()
+    finish(context, {repository_id: collected})
     return collected
+
+
+def finish(context: JobContext, collected: Mapping[int, Collected]) -> None:
+    """After turns that ended well: release what has more, put off what nobody may collect, wake the review.
+
+    What has nothing more was settled by its last batch.
+    """
+    release([id for id, turn in collected.items() if turn.has_more])
+    put_off = [id for id, turn in collected.items() if turn.stopped or not turn.batches]
+    release(put_off, delay_ms=PUT_OFF_MS)
+    if any(turn.blob_candidates for turn in collected.values()):
+        context.queue.review()
 
 
 def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collected:
@@ -64,12 +86,8 @@ def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collect
     for size in context.collect_size.batches(budget):
         batch = _attempt(context, repository_id, size, from_ms)
         from_ms = batch.reached_ms
-        total = _add(total, batch)
-        _forget(context, batch)
-        if batch.reports:
-            context.queue.reports()
-        if batch.stopped:
-            log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
+        total = add(total, batch)
+        publish_removals(context, repository_id, batch)
         if not batch.has_more:
             break
     if total.rows:
@@ -88,8 +106,15 @@ def _attempt(context: JobContext, repository_id: int, size: int, from_ms: int) -
     return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
 
 
-def _forget(context: JobContext, batch: Batch) -> None:
-    """Drop what the batch removed from the cache; the event does it again if Redis is unavailable now."""
+def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> None:
+    """Drop what the batch removed from the cache, and wake the delivery of reports that it owes.
+
+    The event invalidates the cache again if Redis is unavailable now.
+    """
+    if batch.reports:
+        context.queue.reports()
+    if batch.stopped:
+        log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
     if batch.scope is None or not batch.rows:
         return
     context.cache.invalidate(
@@ -104,14 +129,14 @@ def _forget(context: JobContext, batch: Batch) -> None:
     )
 
 
-def _add(total: Collected, batch: Batch) -> Collected:
+def add(total: Collected, batch: Batch) -> Collected:
+    """A turn and one more batch of it."""
     return Collected(
         tags=total.tags + batch.tags,
         manifests=total.manifests + len(batch.manifests),
         rows=total.rows + batch.rows,
         blob_candidates=total.blob_candidates + batch.blob_candidates,
         batches=total.batches + (batch.scope is not None),
-        had_failed=total.had_failed or (batch.scope is not None and batch.scope.has_failed),
         has_more=batch.has_more,
         stopped=batch.stopped,
     )

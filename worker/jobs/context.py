@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -12,6 +12,9 @@ from model.policy import Policy
 from worker.jobs.pace import BatchSize
 from worker.settings import Settings
 from worker.storage.base import Stores
+
+# Of many repositories a batch may begin larger: they are bounded one by one.
+TOGETHER_FIRST = 1_000
 
 
 class Queue(Protocol):
@@ -36,16 +39,6 @@ class Queue(Protocol):
         """Security reports are to be deleted at the scanner."""
 
 
-class DueSet(Protocol):
-    """Which repository becomes due when: a hint that makes the scan prompt, never the truth."""
-
-    def remember(self, due: Mapping[int, int]) -> None:
-        """Note repository id: milliseconds; an earlier time for the same repository wins."""
-
-    def take_due(self, now_ms: int, limit: int) -> list[int]:
-        """Remove and return the repositories that are due."""
-
-
 @dataclass(frozen=True)
 class JobContext:
     """Built once per process by `worker.wiring`; in tests from parts."""
@@ -55,13 +48,20 @@ class JobContext:
     stores: Stores
     cache: DataModelCache
     queue: Queue
-    due: DueSet
 
     @cached_property
     def collect_size(self) -> BatchSize:
         """How many manifests a transaction of a collection takes, as this process has learned."""
         settings = self.settings
         return BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms)
+
+    @cached_property
+    def together_size(self) -> BatchSize:
+        """The same of a transaction that collects several repositories."""
+        settings = self.settings
+        return BatchSize(
+            most=settings.batch_manifests, target_ms=settings.transaction_target_ms, first=TOGETHER_FIRST
+        )
 
     @cached_property
     def review_size(self) -> BatchSize:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from model.db.connection import connection
-from model.gc.next_due import find_next_due_ms
+from model.gc.due.waiting import find_waiting, mark_queued
 from worker.jobs.context import JobContext
 
 LIMIT = 1000
 
 
-def remember_next(context: JobContext, repository_id: int) -> None:
-    """Note when the repository has garbage next, if that is known.  Idempotent."""
-    with connection():
-        due_ms = find_next_due_ms(repository_id)
-    if due_ms is not None:
-        context.due.remember({repository_id: due_ms})
+def enqueue_due(context: JobContext) -> int:
+    """Enqueue at most `LIMIT` repositories that are due, longest waiting first; returns how many were sent.
 
-
-def enqueue_due(context: JobContext, *, now_ms: int) -> int:
-    """Enqueue the collection of at most `LIMIT` repositories that are due, earliest first.  Returns how many.
-
-    What is taken here and then lost with the broker is found by the scan.
+    Of one namespace no more than its share waits in the queue; the rest follows as those are taken.
+    Marked after they are sent: a crash in between sends some again, and the queue takes none twice.
     """
-    due = context.due.take_due(now_ms, LIMIT)
-    return context.queue.collect(due) if due else 0
+    with connection():
+        due = find_waiting(limit=LIMIT, share=context.settings.namespace_share)
+        if not due:
+            return 0
+        sent = context.queue.collect(due)
+        mark_queued(due)
+    return sent

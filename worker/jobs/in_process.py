@@ -1,8 +1,8 @@
-"""The queue and the due set of a process that does everything itself."""
+"""The queue of a process that does everything itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 class NoQueue:
@@ -22,12 +22,3 @@ class NoQueue:
     def erase(self) -> None: ...
 
     def reports(self) -> None: ...
-
-
-class NoDueSet:
-    """Remembers nothing: the scan finds what is due."""
-
-    def remember(self, due: Mapping[int, int]) -> None: ...
-
-    def take_due(self, now_ms: int, limit: int) -> list[int]:
-        return []

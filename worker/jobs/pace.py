@@ -20,17 +20,18 @@ class BatchSize:
     """How many to take in the next transaction, so that each lasts about `target_ms`.
 
     At most twice as many as last time, and as few as the last one's duration says; between 16 and
-    `most`.  What was learned stays from one piece of work to the next, but no more than 250 begin
+    `most`.  What was learned stays from one piece of work to the next, but no more than `first` begin
     it: those of the next may be dearer.
     """
 
     LEAST = 16
     FIRST = 250
 
-    def __init__(self, *, most: int, target_ms: int) -> None:
+    def __init__(self, *, most: int, target_ms: int, first: int = FIRST) -> None:
         self._most = most
         self._target_s = target_ms / 1000
-        self.value = min(most, self.FIRST)
+        self._first = min(most, first)
+        self.value = self._first
 
     def batches(self, budget: Budget) -> Iterator[int]:
         """Yield sizes, one at least, until the budget is used up.
@@ -38,13 +39,17 @@ class BatchSize:
         The time until the next one is asked for adapts it; the last one, after which nothing is left
         to do, says nothing.
         """
-        self.value = min(self.value, self.FIRST)
+        self.value = min(self.value, self._first)
         while True:
             started = time.monotonic()
             yield self.value
             self._adapt(time.monotonic() - started)
             if not budget:
                 return
+
+    def shrink(self) -> None:
+        """The server ended a batch: the next one is a quarter of it."""
+        self.value = max(self.LEAST, self.value // 4)
 
     def _adapt(self, seconds: float) -> None:
         wanted = max(self.LEAST, self.value * self._target_s / max(seconds, 1e-6))

@@ -8,7 +8,8 @@ from model.controls.holds import forget_expired_holds
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.events import outbox
-from model.gc.failures import forget_gone
+from model.gc.due.attempt import forget_attempts_of_gone
+from model.gc.due.note import forget_collected
 from model.gc.history import prune_history
 from model.retention.audit import prune_audit
 from model.retention.find import forget_visits
@@ -39,7 +40,8 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
     budget = Budget(budget_s)
     with connection():
         moment = now_ms()
-        forget_gone()
+        forget_attempts_of_gone()
+        forget_collected(limit=BATCH)
         forget_visits()
         forget_warnings()
         forget_expired_holds()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from model.errors import RegistryError
 from worker.jobs.collect import Collected, collect_repository
@@ -11,6 +11,7 @@ from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
 from worker.jobs.purge import PurgedRepository, find_purges, purge_namespace, purge_repository
 from worker.jobs.review import Retired, review
+from worker.jobs.together import Outcome, collect_alone, collect_many
 
 TURN_S = 5.0
 
@@ -22,6 +23,19 @@ def collect_to_the_end(context: JobContext, repository_id: int) -> Iterator[Coll
         yield collected
         if not collected.has_more:
             return
+
+
+def collect_many_to_the_end(context: JobContext, repository_ids: Sequence[int]) -> Iterator[Outcome]:
+    """Collect each of these repositories until it has no garbage; one outcome for each turn of each.
+
+    Small ones go together.  One that fails does not stop the others: its outcome has the error.
+    """
+    for outcomes in collect_many(context, repository_ids, budget_s=TURN_S):
+        for outcome in outcomes:
+            yield outcome
+            while outcome.collected.has_more:
+                outcome = collect_alone(context, outcome.repository_id, budget_s=TURN_S)
+                yield outcome
 
 
 def purge_to_the_end(context: JobContext) -> Iterator[PurgedRepository | RegistryError]:

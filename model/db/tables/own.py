@@ -94,16 +94,23 @@ class Collection(BaseModel):
         table_name = "dredge_collection"
 
 
-class Failure(BaseModel):
-    """A repository whose collection fails: when to try again."""
+class Due(BaseModel):
+    """A repository that has garbage from `due_ms` on, and how its collection fares.
+
+    `attempts` since the last one that ended well, counted before the work; nobody tries before `next_try_ms`.
+    `queued_ms`: when a message for it was sent that has not been taken.
+    """
 
     repository_id = IntegerField(primary_key=True)
-    failures = IntegerField()
-    retry_ms = BigIntegerField()
-    last_error = TextField()
+    namespace_id = IntegerField(default=0)
+    due_ms = BigIntegerField(default=0)
+    attempts = IntegerField(default=0)
+    next_try_ms = BigIntegerField(default=0)
+    queued_ms = BigIntegerField(null=True)
+    last_error = TextField(null=True)
 
     class Meta:
-        table_name = "dredge_failure"
+        table_name = "dredge_due"
 
 
 class Cursor(BaseModel):

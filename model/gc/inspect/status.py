@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.db.clock import now_ms
 from model.db.connection import fetch, fetch_one
+from model.gc.due.attempt import NO_END
 
 _WAITING = """
 SELECT (SELECT count(*) FROM dredge_manifest_candidate) AS manifest_candidates,
@@ -37,11 +39,13 @@ FROM dredge_collection WHERE finished_ms > %s
 """
 
 _FAILURES = """
-SELECT coalesce(n.username || '/' || r.name, '#' || f.repository_id) AS repository,
-       f.failures, f.retry_ms, f.last_error
-FROM dredge_failure f
-LEFT JOIN repository r ON r.id = f.repository_id LEFT JOIN "user" n ON n.id = r.namespace_user_id
-ORDER BY f.failures DESC, f.repository_id LIMIT %s
+SELECT coalesce(n.username || '/' || r.name, '#' || d.repository_id) AS repository,
+       d.attempts, d.next_try_ms, coalesce(d.last_error, %(no_end)s)
+FROM dredge_due d
+LEFT JOIN repository r ON r.id = d.repository_id LEFT JOIN "user" n ON n.id = r.namespace_user_id
+-- Without an error and at its first attempt, it is being collected.
+WHERE d.attempts > 0 AND (d.last_error IS NOT NULL OR d.attempts > 1 OR d.next_try_ms <= %(now_ms)s)
+ORDER BY d.attempts DESC, d.repository_id LIMIT %(limit)s
 """
 
 _HISTORY = """
@@ -137,7 +141,7 @@ def read_totals(*, since_ms: int) -> Totals:
 
 def read_failures(*, limit: int) -> list[Failing]:
     """Repositories that fail, worst first."""
-    return [Failing(*row) for row in fetch(_FAILURES, (limit,))]
+    return [Failing(*row) for row in fetch(_FAILURES, {"limit": limit, "no_end": NO_END, "now_ms": now_ms()})]
 
 
 def read_history(*, repository_id: int | None, limit: int) -> list[Step]:

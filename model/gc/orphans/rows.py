@@ -12,6 +12,7 @@ from typing import Any
 
 from model.db.connection import IntArray, execute, fetch, fetch_one, transaction
 from model.fsck.manifests import USED
+from model.gc.due.note import forget_gone
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.manifest.candidate import judge_next
 from model.policy import Policy
@@ -194,15 +195,10 @@ def forget_lost_owners(*, limit: int) -> int:
         f" WHERE {gone} ORDER BY s.id LIMIT %s)",
         (limit,),
     )
-    failures = execute(
-        "DELETE FROM dredge_failure WHERE repository_id IN (SELECT s.repository_id FROM dredge_failure s"
-        f" WHERE {gone} ORDER BY s.repository_id LIMIT %s)",
-        (limit,),
-    )
     # Safe: neither are those of blobs; whoever took the row away saw to its object, or the sweep does.
     pushes = execute(
         "DELETE FROM dredge_push WHERE blob_id IN (SELECT s.blob_id FROM dredge_push s"
         " WHERE NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = s.blob_id) LIMIT %s)",
         (limit,),
     )
-    return candidates + failures + pushes
+    return candidates + pushes + forget_gone(limit=limit)

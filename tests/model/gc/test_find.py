@@ -9,7 +9,7 @@ import pytest
 from model.db.clock import now_ms
 from model.db.connection import execute
 from model.gc.cursor import move_cursor, read_cursor
-from model.gc.failures import record_failure
+from model.gc.due.attempt import claim, record_failure
 from model.gc.find import Due, ScanSlice, find_in_slice, find_others, rank
 from model.policy import DEFAULT, HOUR_MS, Policy
 from tests.support.world import WEEK_S, Row, World
@@ -95,6 +95,7 @@ def test_disabled_namespaces_and_marked_repositories_are_not_found(world: World)
 def test_case_52_a_failing_repository_is_left_out_until_its_next_try(world: World) -> None:
     poison, fine = overdue(world), overdue(world)
     world.uploaded(world.blob(), repository=poison, expires_ms=1)
+    claim([poison])
     record_failure(poison, "broken")
     assert due_ids(look(world)) == {fine} and not others(world)
     world.execute("UPDATE dredge_failure SET retry_ms = %s", (world.now_ms,))
@@ -103,6 +104,7 @@ def test_case_52_a_failing_repository_is_left_out_until_its_next_try(world: Worl
 
 def test_a_failure_without_garbage_is_tried_again_too_so_that_it_is_forgiven(world: World) -> None:
     clean = world.repository()
+    claim([clean])
     record_failure(clean, "after its last batch had committed")
     assert not others(world)
     world.execute("UPDATE dredge_failure SET retry_ms = %s", (world.now_ms - 5,))
@@ -112,6 +114,7 @@ def test_a_failure_without_garbage_is_tried_again_too_so_that_it_is_forgiven(wor
 def test_failures_double_the_wait_from_half_a_minute_to_a_day(world: World) -> None:
     waits = []
     for _ in range(14):
+        claim([world.repository_id])
         record_failure(world.repository_id, "broken")
         waits.append(world.value("SELECT retry_ms FROM dredge_failure") - now_ms())
     rounded = [round(wait / 30_000) for wait in waits]

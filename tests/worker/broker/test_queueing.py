@@ -13,7 +13,7 @@ from celery import Celery
 from worker.broker import connection as broker_module
 from worker.broker import routes
 from worker.broker.connection import BrokerUnavailable
-from worker.broker.task_queue import CeleryQueue, RedisDueSet
+from worker.broker.task_queue import CeleryQueue
 from worker.local.embedded import EmbeddedServers
 
 WAITING = "dredge:" + routes.COLLECT_QUEUE
@@ -117,21 +117,3 @@ def test_without_the_broker_a_scan_gives_up_and_nothing_counts_as_enqueued(
     queue.started(1)
     servers.valkey.start()
     assert queue.collect([1, 2]) == 2
-
-
-def test_a_repository_is_due_at_its_earliest_instant_and_for_one_caller(valkey: str) -> None:
-    due = RedisDueSet(broker_module.connect(valkey), prefix="dredge:")
-    due.remember({1: 500, 2: 100})
-    due.remember({1: 200, 2: 300})
-    due.remember({})
-    assert due.take_due(99, 10) == []
-    assert due.take_due(200, 1) == [2]
-    assert due.take_due(200, 10) == [1]
-    assert due.take_due(1000, 10) == []
-
-
-def test_the_due_set_says_when_it_cannot_answer_and_forgives_what_it_cannot_note() -> None:
-    due = RedisDueSet(broker_module.connect("redis://127.0.0.1:1/0"), prefix="dredge:")
-    due.remember({1: 500})
-    with pytest.raises(BrokerUnavailable):
-        due.take_due(1, 1)

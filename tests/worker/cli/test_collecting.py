@@ -128,3 +128,24 @@ def test_objects_that_cannot_be_erased_are_exit_code_one_and_tried_again(
     ]
     world.execute("UPDATE dredge_tombstone SET due_ms = 0")
     assert dredge("collect", "--all").code == 0 and garbage.objects() == 1
+
+
+def test_collect_all_goes_on_after_a_repository_that_fails_and_names_it(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    sick, well = world.repository("sick"), world.repository("well")
+    stuck = garbage.image("v1", repository=sick, dead_for_ms=2)
+    gone = garbage.image("v1", repository=well, dead_for_ms=1)
+    world.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$"
+    )
+    world.execute(
+        "CREATE TRIGGER refuse BEFORE DELETE ON tag FOR EACH ROW"
+        f" WHEN (OLD.repository_id = {int(sick)}) EXECUTE FUNCTION refuse()"
+    )
+    said = dredge("collect", "--all")
+    assert said.code == 1 and "Traceback" not in said.err
+    assert "acme/sick: not this one" in said.err and "1 of 2 repositories failed" in said.err
+    assert not world.value("SELECT count(*) FROM tag WHERE id = %s", (int(gone),))
+    assert world.value("SELECT count(*) FROM tag WHERE id = %s", (int(stuck),)) == 1
+    assert [row["repository"] for row in dredge("status", "--json").lines[0]["failures"]] == ["acme/sick"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from model.gc.failures import record_failure
+from model.gc.due.attempt import claim, record_failure
 from model.policy import HOUR_MS
 from tests.support.world import World, digest_of
 from tests.worker.cli.conftest import Dredge, Garbage
@@ -27,6 +27,7 @@ def test_status_shows_people_each_stage_of_the_backlog(
     world: World, dredge: Dredge, garbage: Garbage
 ) -> None:
     garbage.image("v1", dead_for_ms=1)
+    claim([world.repository_id])
     record_failure(world.repository_id, "the odd manifest")
     world.insert(
         "dredge_tombstone", path="uploads/x", location="mars", size=2048, created_ms=1, due_ms=1, tries=3
@@ -42,6 +43,7 @@ def test_status_shows_people_each_stage_of_the_backlog(
 
 def test_status_names_failures_with_their_next_try(world: World, dredge: Dredge, garbage: Garbage) -> None:
     for _ in range(2):
+        claim([world.repository_id])
         record_failure(world.repository_id, "the odd manifest")
     record_failure(424_242, "of a repository that went meanwhile")
     failures = dredge("status", "--json").lines[0]["failures"]

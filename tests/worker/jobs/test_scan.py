@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from model.gc.cursor import read_cursor
-from model.gc.failures import record_failure
+from model.gc.due.attempt import claim, record_failure
+from model.gc.due.note import note_due
 from model.policy import HOUR_MS
 from tests.support.pipeline import Recorded, make_toolbox, run_to_quiescence
 from tests.support.world import Row, World
+from worker.jobs import due
+from worker.jobs.collect import collect_repository
 from worker.jobs.context import JobContext
+from worker.jobs.due import enqueue_due
 from worker.jobs.scan import CURSOR, Scanned, scan
 from worker.settings import Settings
 
@@ -106,11 +110,13 @@ def test_a_queue_that_is_away_does_not_move_the_cursor(world: World, tmp_path: P
     context.__dict__["queue"] = Away()
     with world.changes() as changes, pytest.raises(ConnectionError):
         scan(context)
-    assert not changes and read_cursor(CURSOR) == 0
+    assert set(changes.added) == {"dredge_due"} and not changes.changed and read_cursor(CURSOR) == 0
+    assert not world.value("SELECT count(queued_ms) FROM dredge_due")
 
 
 def test_case_52_a_failing_repository_waits_for_its_next_try(world: World, tmp_path: Path) -> None:
     poison, fine = overdue(world), overdue(world)
+    claim([poison])
     record_failure(poison, "broken")
     assert scanner(tmp_path)()[1] == [fine]
     world.execute("UPDATE dredge_failure SET retry_ms = 0")
@@ -133,8 +139,50 @@ def test_a_tag_becomes_due_while_the_registry_is_being_walked(world: World, tmp_
 
 
 def test_a_repository_that_failed_after_its_last_batch_is_forgiven(world: World, tmp_path: Path) -> None:
+    claim([world.repository_id])
     record_failure(world.repository_id, "the cache was odd")
     world.execute("UPDATE dredge_failure SET retry_ms = 0")
     with world.unchanged():
         run_to_quiescence(make_toolbox(tmp_path))
     assert not world.rows("SELECT * FROM dredge_failure")
+
+
+def test_one_namespace_has_its_share_in_the_queue_and_the_rest_waits_in_the_table(
+    world: World, tmp_path: Path
+) -> None:
+    crowd = [overdue(world, n) for n in range(6)]
+    other = overdue(world, 5_000, world.namespace("other"))
+    context = make_toolbox(tmp_path, settings=Settings(namespace_share=2))
+    queue = recorded(context)
+    scan(context)
+    assert queue.repositories == [crowd[0], other, crowd[1]]
+    assert enqueue_due(context) == 0, "its share is used up"
+    for repository_id in crowd[:2]:
+        collect_repository(context, repository_id, budget_s=5)
+    assert enqueue_due(context) == 2 and queue.repositories[3:] == crowd[2:4]
+
+
+def test_a_crowd_that_was_found_long_before_does_not_hide_another_namespace(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows of the crowd are due than one look takes."""
+    monkeypatch.setattr(due, "LIMIT", 3)
+    for n in range(6):
+        note_due({overdue(world): 1 + n})
+    context = make_toolbox(tmp_path, settings=Settings(namespace_share=2))
+    enqueue_due(context)
+    other = overdue(world, namespace=world.namespace("other"))
+    note_due({other: world.now_ms - 1})
+    enqueue_due(context)
+    assert recorded(context).repositories[-1] == other
+
+
+def test_a_message_that_was_lost_is_sent_again_by_a_later_scan(world: World, tmp_path: Path) -> None:
+    lost = overdue(world)
+    context = make_toolbox(tmp_path)
+    scan(context)
+    recorded(context).repositories.clear()
+    assert enqueue_due(context) == 0
+    world.execute("UPDATE dredge_due SET queued_ms = 1")
+    scan(context)
+    assert recorded(context).repositories == [lost]

@@ -1,0 +1,139 @@
+"""Attempts at collecting a repository, counted before the work.
+
+Whatever ends the work (an error, a time limit, a kill, too little memory), the attempt is in its row by
+then: the repository backs off, `dredge status` shows it, and nobody else waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import IntArray, execute, transaction
+from model.db.prepared import run
+from model.db.tables import RepositoryState
+from model.gc.due.note import NEVER_MS
+from model.policy import HOUR_MS
+
+_MARKED = int(RepositoryState.MARKED_FOR_DELETION)
+FIRST_RETRY_MS = 30_000
+LAST_RETRY_MS = 24 * HOUR_MS
+NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
+
+_BACKOFF_MS = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(d.attempts, 20)))::bigint"
+_ATTEMPTED = f"""
+attempts = d.attempts + 1, queued_ms = NULL, next_try_ms = {NOW_MS_SQL} + {_BACKOFF_MS},
+last_error = CASE WHEN d.attempts > 0 THEN coalesce(d.last_error, '{NO_END}') ELSE d.last_error END
+"""
+
+_CLAIM = f"""
+INSERT INTO dredge_due AS d (repository_id, namespace_id, due_ms, attempts, next_try_ms)
+SELECT r.id, r.namespace_user_id, {NOW_MS_SQL}, 1, {NOW_MS_SQL} + {FIRST_RETRY_MS}
+FROM unnest(%(ids)s) AS w (id) JOIN repository r ON r.id = w.id ORDER BY r.id
+ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}
+RETURNING repository_id
+"""
+
+# One that was attempted before is left to its own task: what fails again stands alone.
+_CLAIM_OTHERS = f"""
+UPDATE dredge_due d SET {_ATTEMPTED}
+WHERE d.repository_id = ANY(ARRAY(
+    SELECT w.repository_id FROM dredge_due w
+    WHERE w.next_try_ms <= {NOW_MS_SQL} AND w.attempts = 0
+    ORDER BY w.next_try_ms, w.repository_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+RETURNING repository_id
+"""
+
+_IS_SETTLED = f"""
+SELECT EXISTS (SELECT FROM dredge_due d
+               WHERE d.repository_id = %(id)s AND d.next_try_ms > {NOW_MS_SQL}) AS settled
+"""
+
+
+def claim(repository_ids: Sequence[int]) -> list[int]:
+    """Count an attempt at each repository, in a transaction of its own; returns those that exist.
+
+    Call it before the work; `settle`, `release` or `record_failure` says how it ended.
+    """
+    return [row.repository_id for row in run(_CLAIM, {"ids": IntArray(sorted(set(repository_ids)))})]
+
+
+def claim_with_others(repository_id: int, *, others: int) -> list[int]:
+    """`claim` one repository, and at most `others` more that are due and that nobody attempts."""
+    with transaction():
+        claimed = claim([repository_id])
+        if claimed and others:
+            claimed += [row.repository_id for row in run(_CLAIM_OTHERS, {"limit": others})]
+    return claimed
+
+
+def is_settled(repository_id: int) -> bool:
+    """Is it known that the repository has nothing to collect now, or that somebody collects it?"""
+    return bool(run(_IS_SETTLED, {"id": repository_id})[0].settled)
+
+
+# SKIP LOCKED: somebody notes new garbage just now.  The row keeps its attempt, and its next try finds that.
+_SETTLE = f"""
+WITH mine AS MATERIALIZED (
+    SELECT d.repository_id FROM dredge_due d WHERE d.repository_id = ANY(%(ids)s) FOR UPDATE SKIP LOCKED
+), next AS MATERIALIZED (
+    SELECT m.repository_id, coalesce(
+        (SELECT t.lifetime_end_ms FROM tag t
+         WHERE t.repository_id = m.repository_id
+           AND t.lifetime_end_ms > %(now_ms)s - n.removed_tag_expiration_s * 1000
+           AND t.lifetime_end_ms < {NEVER_MS // 2}
+         ORDER BY t.lifetime_end_ms LIMIT 1) + n.removed_tag_expiration_s * 1000, {NEVER_MS}) AS due_ms
+    FROM mine m JOIN repository r ON r.id = m.repository_id JOIN "user" n ON n.id = r.namespace_user_id
+)
+UPDATE dredge_due d SET due_ms = next.due_ms, next_try_ms = next.due_ms, attempts = 0, last_error = NULL,
+    queued_ms = NULL
+FROM next WHERE d.repository_id = next.repository_id
+RETURNING 1 AS done
+"""
+
+
+def settle(repository_ids: Sequence[int], *, now_ms: int) -> None:
+    """These repositories have no garbage: forget their attempts, and note when each has some next.
+
+    In the transaction that removed the last of it, and last in it.  Never waits.  Idempotent.
+    """
+    run(_SETTLE, {"ids": IntArray(repository_ids), "now_ms": now_ms})
+
+
+_RELEASE = f"""
+UPDATE dredge_due d SET attempts = greatest(d.attempts - 1, 0), next_try_ms = {NOW_MS_SQL} + %(delay_ms)s
+WHERE d.repository_id = ANY(%(ids)s) AND d.attempts > 0
+RETURNING 1 AS done
+"""
+
+
+def release(repository_ids: Sequence[int], *, delay_ms: int = 0) -> None:
+    """The attempts at these repositories ended without an error: they are due again after `delay_ms`."""
+    if repository_ids:
+        run(_RELEASE, {"ids": IntArray(repository_ids), "delay_ms": delay_ms})
+
+
+_FAIL = f"""
+INSERT INTO dredge_due AS d (repository_id, due_ms, attempts, next_try_ms, last_error)
+VALUES (%(id)s, {NOW_MS_SQL}, 1, {NOW_MS_SQL} + {FIRST_RETRY_MS}, %(error)s)
+ON CONFLICT (repository_id) DO UPDATE
+SET last_error = excluded.last_error, attempts = greatest(d.attempts, 1),
+    next_try_ms = greatest(d.next_try_ms, excluded.next_try_ms)
+RETURNING 1 AS done
+"""
+
+
+def record_failure(repository_id: int, error: str) -> None:
+    """Note why the attempt that was claimed failed: the repository is left alone until its next try.
+
+    That is 30 seconds after the attempt began, doubled by each failure, to a day.
+    """
+    run(_FAIL, {"id": repository_id, "error": error[:500]})
+
+
+def forget_attempts_of_gone() -> int:
+    """Delete the rows of failing repositories that are marked for deletion; returns how many."""
+    return execute(
+        "DELETE FROM dredge_due d WHERE d.attempts > 0 AND NOT EXISTS"
+        f" (SELECT FROM repository r WHERE r.id = d.repository_id AND r.state <> {_MARKED})"
+    )

@@ -1,0 +1,87 @@
+"""Which due repositories to enqueue next, with a bound on what one namespace has waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import IntArray, fetch
+from model.db.prepared import run
+from model.gc.find import Due, rank
+
+_QUEUED = """
+SELECT d.namespace_id, count(*) AS n FROM dredge_due d WHERE d.queued_ms IS NOT NULL GROUP BY 1
+"""
+
+# Namespaces that have their share in the queue are stepped over: nobody waits behind their rows.
+_UNQUEUED = f"""
+SELECT d.repository_id, d.namespace_id, d.due_ms FROM dredge_due d
+WHERE d.queued_ms IS NULL AND d.next_try_ms <= {NOW_MS_SQL} AND d.namespace_id <> ALL(%(full)s)
+ORDER BY d.next_try_ms, d.repository_id LIMIT %(limit)s
+"""
+
+
+def find_waiting(*, limit: int, share: int) -> list[int]:
+    """At most `limit` due repositories that are not in the queue, as `in_share` orders them; only reads.
+
+    Costs what is found, whatever the registry holds.
+    """
+    queued = _count_queued()
+    full = [namespace_id for namespace_id, n in queued.items() if n >= share]
+    found = [Due(*row) for row in run(_UNQUEUED, {"full": IntArray(full), "limit": limit})]
+    return [due.repository_id for due in _in_share(found, queued, limit=limit, share=share)]
+
+
+def in_share(found: Sequence[Due], *, limit: int, share: int) -> list[int]:
+    """Of these repositories those to enqueue: longest waiting first, namespaces taking turns.
+
+    A namespace has at most `share` in the queue; the rest of its repositories waits in the table.
+    """
+    return [due.repository_id for due in _in_share(found, _count_queued(), limit=limit, share=share)]
+
+
+def _in_share(found: Sequence[Due], queued: dict[int, int], *, limit: int, share: int) -> list[Due]:
+    room = {namespace_id: share - n for namespace_id, n in queued.items()}
+    chosen = []
+    for due in rank(list(found), limit=limit):
+        left = room.get(due.namespace_id, share)
+        if left > 0:
+            room[due.namespace_id] = left - 1
+            chosen.append(due)
+    return chosen
+
+
+def _count_queued() -> dict[int, int]:
+    return {row.namespace_id: row.n for row in fetch(_QUEUED)}
+
+
+# One whose collection began meanwhile is not due any more, and is left alone.
+_MARK = f"""
+UPDATE dredge_due d SET queued_ms = {NOW_MS_SQL}
+WHERE d.repository_id = ANY(ARRAY(
+    SELECT w.repository_id FROM dredge_due w
+    WHERE w.repository_id = ANY(%(ids)s) AND w.next_try_ms <= {NOW_MS_SQL} FOR UPDATE SKIP LOCKED))
+RETURNING 1 AS done
+"""
+
+_FORGET = f"""
+UPDATE dredge_due d SET queued_ms = NULL
+WHERE d.repository_id = ANY(ARRAY(
+    SELECT w.repository_id FROM dredge_due w
+    WHERE w.queued_ms < {NOW_MS_SQL} - %(age_ms)s FOR UPDATE SKIP LOCKED))
+RETURNING 1 AS done
+"""
+
+
+def mark_queued(repository_ids: Sequence[int]) -> None:
+    """Note that a message for each of these repositories waits in the queue.  Idempotent."""
+    if repository_ids:
+        run(_MARK, {"ids": IntArray(repository_ids)})
+
+
+def forget_queued(*, age_ms: int) -> int:
+    """Take messages that were sent longer than `age_ms` ago for lost; returns how many there were.
+
+    Harmless where one still waits: the queue does not take another for the same repository.
+    """
+    return len(run(_FORGET, {"age_ms": age_ms}))

@@ -1,0 +1,110 @@
+"""Collect several small repositories in one transaction, and each alone where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from model.errors import DatabaseUnavailable
+from model.gc.collect import collect_batches
+from model.gc.due.attempt import claim, claim_with_others
+from worker import logs
+from worker.jobs.collect import Collected, add, collect_claimed, finish, publish_removals
+from worker.jobs.context import JobContext
+from worker.jobs.pace import Budget
+
+log = logs.logger("dredge.collect")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One repository's turn, or the error that ended it."""
+
+    repository_id: int
+    collected: Collected = field(default_factory=Collected)
+    error: Exception | None = None
+
+
+def collect_with_others(context: JobContext, repository_id: int, *, budget_s: float) -> list[Outcome]:
+    """Collect a repository, and beside it others that are due, in one turn; its own outcome comes first.
+
+    The others' own tasks then find that nothing is left to do.  Raises `DatabaseUnavailable`; every other
+    error is in the outcome of its repository.
+    """
+    claimed = claim_with_others(repository_id, others=context.settings.batch_repositories - 1)
+    if not claimed:
+        return [Outcome(repository_id)]
+    return collect_together(context, claimed, budget_s=budget_s)
+
+
+def collect_many(
+    context: JobContext, repository_ids: Sequence[int], *, budget_s: float
+) -> Iterator[list[Outcome]]:
+    """Collect these repositories, as many together as the settings say; one list for each turn."""
+    size = context.settings.batch_repositories
+    for start in range(0, len(repository_ids), size):
+        claimed = claim(repository_ids[start : start + size])
+        yield collect_together(context, claimed, budget_s=budget_s)
+
+
+def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: float) -> list[Outcome]:
+    """Collect repositories whose attempts have been counted, until none has garbage or the budget is used up.
+
+    A batch that fails is rolled back, and each of its repositories is collected alone: one that is broken
+    fails alone.  Outcomes are in the order given.
+    """
+    if len(claimed) < 2:
+        return [_alone(context, repository_id, budget_s) for repository_id in claimed]
+    budget = Budget(budget_s)
+    turns = {repository_id: Collected() for repository_id in claimed}
+    pending = list(claimed)
+    try:
+        for size in context.together_size.batches(budget):
+            for repository_id, batch in zip(
+                pending, collect_batches(pending, policy=context.policy, limit=size), strict=True
+            ):
+                turns[repository_id] = add(turns[repository_id], batch)
+                publish_removals(context, repository_id, batch)
+            pending = [repository_id for repository_id in pending if turns[repository_id].has_more]
+            if not pending:
+                break
+    except DatabaseUnavailable:
+        context.together_size.shrink()
+        raise
+    except Exception as error:  # noqa: BLE001  each repository is tried alone, and its own error is kept
+        log.info("batch.divided", repositories=len(pending), error=str(error), kind=type(error).__name__)
+        return _divided(context, turns, pending, budget_s)
+    finish(context, turns)
+    log.info(
+        "repositories.collected", repositories=len(turns), manifests=sum(t.manifests for t in turns.values())
+    )
+    return [Outcome(*turn) for turn in turns.items()]
+
+
+def collect_alone(context: JobContext, repository_id: int, *, budget_s: float) -> Outcome:
+    """Count an attempt at one repository and collect it; an error is in the outcome.
+
+    Raises `DatabaseUnavailable`.
+    """
+    claim([repository_id])
+    return _alone(context, repository_id, budget_s)
+
+
+def _divided(
+    context: JobContext, turns: dict[int, Collected], pending: Sequence[int], budget_s: float
+) -> list[Outcome]:
+    """What is left of a batch that failed, one repository after the other."""
+    finish(context, {id: turn for id, turn in turns.items() if id not in pending})
+    outcomes = {id: Outcome(id, turn) for id, turn in turns.items()}
+    for repository_id in pending:
+        outcomes[repository_id] = _alone(context, repository_id, budget_s / len(pending))
+    return list(outcomes.values())
+
+
+def _alone(context: JobContext, repository_id: int, budget_s: float) -> Outcome:
+    try:
+        return Outcome(repository_id, collect_claimed(context, repository_id, budget_s=budget_s))
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001  one repository's error must not end the turn of the others
+        return Outcome(repository_id, error=error)
