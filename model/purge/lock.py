@@ -37,7 +37,7 @@ SELECT r.id AS repository_id,
        coalesce(n.removed_tag_expiration_s, 0) * 1000 AS window_ms, {NOW_MS_SQL} AS now_ms,
        EXISTS (SELECT FROM quotarepositorysize q WHERE q.repository_id = r.id)
            OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
-       true AS has_uploads, false AS has_failed, d.queue_id, p.started_ms IS NOT NULL AS begun,
+       true AS has_uploads, d.queue_id, p.started_ms IS NOT NULL AS begun,
        {MARKED_MS} + %(grace_ms)s <= {NOW_MS_SQL} OR o.started_ms IS NOT NULL AS due
 FROM repository r JOIN deletedrepository d ON d.repository_id = r.id
 LEFT JOIN "user" n ON n.id = r.namespace_user_id
@@ -89,7 +89,7 @@ def lock_repository(repository_id: int, *, policy: Policy) -> DoomedRepository |
         return None
     if not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
         return None
-    return DoomedRepository(Scope(*row[:9]), row.queue_id, row.begun)
+    return DoomedRepository(Scope(*row[:8]), row.queue_id, row.begun)
 
 
 def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | None:

@@ -45,7 +45,6 @@ def plan_purges(*, policy: Policy) -> list[Plan]:
             now_ms=0,
             has_quota=False,
             has_uploads=False,
-            has_failed=False,
         )
         params = {"id": row.repository_id}
         manifests = fetch(_MANIFESTS, params)

@@ -33,22 +33,22 @@ def test_a_poisoned_repository_is_given_up_shown_and_collected_later(outage_serv
         outage_servers.repository_id = well
         outage_servers.delete("healthy")
         outage_servers.gone(healthy, running)
-        eventually(lambda: outage_servers.count("dredge_failure"), 30, running)
+        eventually(lambda: outage_servers.count("dredge_due", "attempts > %s", 0), 30, running)
         outage_servers.delete("later")
         outage_servers.gone(later, running)
         eventually(lambda: calm(running), 25, running)
         assert 1 <= deaths(running) <= 60, "what was enqueued before the failure was noted, five times each"
+    with connection():
+        execute("UPDATE dredge_due SET next_try_ms = 1 WHERE attempts > 0")
     shown = status(environment)
     assert [each["repository"] for each in shown["failures"]] == ["sick/app"]
     assert outage_servers.count("manifest", "digest = %s", deadly.digest) == 1
     outage_servers.environment = environment
-    with connection():
-        execute("UPDATE dredge_failure SET retry_ms = 0")
     with outage_servers.system() as running:
         outage_servers.gone(deadly, running)
         outage_servers.settle(running)
         outage_servers.pull("kept")
-    assert outage_servers.count("dredge_failure") == 0
+    assert outage_servers.count("dredge_due", "attempts > %s", 0) == 0
 
 
 def deaths(running: Process) -> int:

@@ -64,15 +64,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             f" {sums.repositories:,} repositories,"
             f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {objects:,} objects"
         )
-    for id, error in tally.failures:
-        click.echo(f"{names.get(id, f'#{id}')}: {error}", err=True)
-    if tally.failures:
-        output.fail(
-            f"{len(tally.failures):,} of {len(ids):,} repositories failed; they are tried again:"
-            " see dredge status"
-        )
-    if stops:
-        output.fail(f"{len(stops):,} of {len(ids):,} repositories were left alone: {stops[0]}")
+    _report(tally, names, len(ids))
     if blocked:
         output.fail(f"{len(blocked):,} deleted repositories or namespaces cannot be purged: {blocked[0]}")
     if failed:
@@ -94,6 +86,19 @@ class _Tally:
             tags=sum(tags for tags, _ in self.freed.values()),
             manifests=sum(manifests for _, manifests in self.freed.values()),
         )
+
+
+def _report(tally: _Tally, names: dict[int, str], asked: int) -> None:
+    """Name each repository that failed with its error; exit 1 where one did or was left alone."""
+    for id, error in tally.failures:
+        click.echo(f"{names.get(id, f'#{id}')}: {error}", err=True)
+    if tally.failures:
+        output.fail(
+            f"{len(tally.failures):,} of {asked:,} repositories failed; they are tried again:"
+            " see dredge status"
+        )
+    if tally.stops:
+        output.fail(f"{len(tally.stops):,} of {asked:,} repositories were left alone: {tally.stops[0]}")
 
 
 def _collect(context: JobContext, ids: list[int]) -> _Tally:

@@ -112,7 +112,7 @@ def test_a_hold_on_the_registry_stops_every_stage_until_it_is_lifted(world: Worl
         " VALUES ('x', 'local_us', 1, 0, 0)"
     )
     hold()
-    moved = {"dredge_cursor"}
+    moved = {"dredge_cursor", "dredge_due"}
     with world.changes() as changes:
         assert scan(context).enqueued == 0
         assert collect_repository(context, world.repository_id, budget_s=5).stopped

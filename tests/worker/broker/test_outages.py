@@ -115,7 +115,9 @@ def test_a_repository_that_kills_its_process_backs_off_and_blocks_nobody(
         registry.delete_tag("sick/poison", "deadly")
         registry.delete_tag("now/prompt", "healthy")
         gone(own, "healthy", running)
-        eventually(lambda: world.value("SELECT max(failures) FROM dredge_failure") == 1, 30, running)
+        attempts = "SELECT attempts FROM dredge_due WHERE repository_id = %s"
+        eventually(lambda: world.value(attempts, (int(poison),)) == 1, 30, running)
+        eventually(lambda: "exited prematurely: signal 9" in running.log, 30, running)
         deaths = running.log.count("exited prematurely: signal 9")
         assert deaths >= 1
         assert world.value("SELECT count(*) FROM tag WHERE name = 'deadly'") == 1
