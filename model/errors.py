@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import ClassVar
+
+
+class Verdict(Enum):
+    """What an error says about the work that met it."""
+
+    NOT_NOW = "not now"
+    NEVER = "never for this item"
+    BROKEN = "broken installation"
 
 
 class RegistryError(Exception):
@@ -21,6 +30,16 @@ class RegistryError(Exception):
 
 class DatabaseUnavailable(RegistryError):
     """The database did not answer."""
+
+    retryable = True
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database takes no writes: a standby, or a server that is read-only on purpose."""
+
+
+class StatementTimeout(RegistryError):
+    """The statement was canceled, because it took longer than its limit or an operator asked for it."""
 
     retryable = True
 
@@ -99,5 +118,9 @@ class DigestBusy(RegistryError):
     retryable = True
 
 
-class SchemaMismatch(RegistryError):
+class BrokenInstallation(RegistryError):
+    """The database refuses what Dredge needs: rights, tables or functions."""
+
+
+class SchemaMismatch(BrokenInstallation):
     """The database's tables are not those that Dredge needs."""

@@ -6,10 +6,11 @@ import random
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import TaskPredicate
 
 from model.db.connection import connection
-from model.errors import RegistryError
-from worker import logs, metrics
+from model.errors import RegistryError, Verdict
+from worker import logs, metrics, verdicts
 
 log = logs.logger("dredge.tasks")
 
@@ -23,8 +24,8 @@ class TaskBroken(RegistryError):
 class Job(Task):  # type: ignore[misc]
     """A task that holds one database connection, and is tried again where that may help.
 
-    Only an error with `retryable` is, a bounded number of times with a growing delay; so is a task
-    whose process died.  Any other error is in the result and in the log, and that is all.
+    An error that `verdicts.sort` calls *not now* is, a bounded number of times with a growing delay; so
+    is a task whose process died.  Any other error is in the result and in the log.  None ends the worker.
     """
 
     abstract = True
@@ -38,19 +39,17 @@ class Job(Task):  # type: ignore[misc]
             try:
                 with connection():
                     return self.run(*args, **kwargs)
-            except RegistryError as error:
-                if not error.retryable:
-                    raise
-                raise self.retry(exc=error, countdown=self._delay_s()) from error
-            except MemoryError as error:
-                # Celery ends the worker's main process over one.
-                raise TaskBroken("The task ran out of memory") from error
-            except Exception:
-                raise
-            except (SystemExit, KeyboardInterrupt):
+            except (SystemExit, KeyboardInterrupt, TaskPredicate):
+                raise  # The process is asked to end, or the task has decided about itself.
+            except Exception as error:
+                if verdicts.sort(error) is Verdict.NOT_NOW:
+                    raise self.retry(exc=error, countdown=self._delay_s()) from error
+                if isinstance(error, MemoryError):
+                    # Celery's main process takes a MemoryError of a child for its own, and ends.
+                    raise TaskBroken("The task ran out of memory") from None
                 raise
             except BaseException as error:
-                # A native library's panic, which would end the process and every task that it holds.
+                # Such as the panic of a native library: the pool takes it for the end of its process.
                 raise TaskBroken(f"{type(error).__name__}: {error}") from error
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:

@@ -11,22 +11,23 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import peewee
-import psycopg2.errors
+import psycopg2
 from playhouse.pool import MaxConnectionsExceeded
 
-from model.db import dsn
+from model.db import dsn, sqlstate
 from model.db.session import Database, Inherited, inherited_sql
-from model.errors import Contended, DatabaseUnavailable, SchemaMismatch
+from model.errors import (
+    BrokenInstallation,
+    Contended,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    RegistryError,
+    SchemaMismatch,
+    StatementTimeout,
+    Verdict,
+)
 
 db = peewee.DatabaseProxy()
-
-_CONTENTION = (
-    psycopg2.errors.DeadlockDetected,
-    psycopg2.errors.LockNotAvailable,
-    psycopg2.errors.SerializationFailure,
-)
-_MISSING = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
-_OUTAGE = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
 
 
 def may_prepare() -> bool:
@@ -70,44 +71,62 @@ _inherited: list[Any] = []
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors into the model's: `Contended` or `DatabaseUnavailable`."""
+    """Turn the driver's errors into the model's; one that concerns only its statement passes."""
     try:
         yield
-    except peewee.OperationalError as error:
-        cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
-        if isinstance(cause, _CONTENTION):
-            raise Contended() from error
-        raise DatabaseUnavailable(f"The database did not answer: {_first_line(error)}") from error
-    except peewee.ProgrammingError as error:
-        cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
-        if not isinstance(cause, _MISSING):
+    except MaxConnectionsExceeded as error:
+        raise DatabaseUnavailable("Every connection of the pool is in use") from error
+    except (peewee.InterfaceError, peewee.DatabaseError, psycopg2.Error) as error:
+        cause = error if isinstance(error, psycopg2.Error) else getattr(error, "orig", error.__cause__)
+        ours = _ours(getattr(cause, "pgcode", None), str(error).strip().partition("\n")[0])
+        if ours is None:
             raise
-        raise SchemaMismatch(f"{_first_line(error)}: run `dredge init`, or see `dredge check`") from error
-    except _OUTAGE as error:
-        raise DatabaseUnavailable(f"The database did not answer: {_first_line(error)}") from error
+        raise ours from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _ours(code: str | None, text: str) -> RegistryError | None:
+    """The model's error for a SQLSTATE; None where the same statement would fail again."""
+    verdict = sqlstate.sort(code)
+    if code in sqlstate.CONTENTION:
+        return Contended()
+    if code == sqlstate.CANCELED:
+        return StatementTimeout(f"The database canceled a statement: {text}")
+    if code == sqlstate.READ_ONLY:
+        return DatabaseReadOnly(f"The database takes no writes: {text}")
+    if code in sqlstate.MISSING:
+        return SchemaMismatch(f"{text}: run `dredge init`, or see `dredge check`")
+    if verdict is Verdict.BROKEN:
+        return BrokenInstallation(f"The database refuses: {text}; see `dredge check`")
+    if verdict is Verdict.NOT_NOW:
+        return DatabaseUnavailable(f"The database did not answer: {text}")
+    return None
 
 
 @contextmanager
 def connection() -> Iterator[None]:
     """Hold one pooled connection for the block; nested blocks share it.
 
-    One that the server has ended meanwhile is replaced, unless a transaction was lost with it.
+    One that the server has ended meanwhile is replaced, unless a transaction was lost with it; so is
+    one to a server that takes no writes: after a failover the next may reach the new primary.
     """
-    with translated():
-        if _is_dead():
-            db.close()
-        if not db.is_closed():
-            yield
-            return
-        db.connect()
-        try:
-            yield
-        finally:
-            db.close()
+    try:
+        with translated():
+            if _is_dead():
+                db.close()
+            if not db.is_closed():
+                yield
+                return
+            db.connect()
+            try:
+                yield
+            finally:
+                db.close()
+    except DatabaseReadOnly:
+        if not db.in_transaction():
+            db.close_idle()
+            if not db.is_closed():
+                db.connection().close()
+        raise
 
 
 def _is_dead() -> bool:
@@ -119,7 +138,7 @@ def _is_dead() -> bool:
 def transaction() -> Iterator[None]:
     """One READ COMMITTED transaction; a nested one joins it as a savepoint.
 
-    Raises `Contended` (try again) or `DatabaseUnavailable`; every other error rolls back and passes.
+    Raises what `translated` says; every other error rolls back and passes.
     """
     with connection(), db.atomic():
         yield
