@@ -15,6 +15,7 @@ from model.db import dsn, schema
 from model.db import lookup_rows as lookups
 from model.errors import RegistryError
 from model.events import trigger as triggers
+from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
 from worker.broker.connection import connect
 from worker.cli import output
@@ -99,6 +100,9 @@ def _locations(settings: Settings) -> Iterator[Finding]:
         if name not in settings.storage:
             problem = f"Blobs lie at {name}, which DREDGE_STORAGE does not name: their objects stay for ever"
             yield Finding("storage", name, problem)
+    for found in find_suspended():
+        problem = f"{found.location} is suspended, nothing is erased there: {found.problem}"
+        yield Finding("storage", found.location, problem)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
