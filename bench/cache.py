@@ -51,7 +51,7 @@ _MANIFEST = {
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Everything on one embedded Valkey; `manifests` bounds the collection that is invalidated."""
+    """Return everything on one embedded Valkey; `manifests` bounds the collection that is invalidated."""
     with EmbeddedServers(postgres=False) as servers:
         url = servers.cache_url
         yield from _hits(url, options.seconds)
@@ -139,7 +139,7 @@ class _RoundTrips:
 
 
 def _collection(url: str, manifests: int) -> Iterator[Figure]:
-    """Everything of a collection's manifests is cached, and then forgotten."""
+    """Return everything of a collection's manifests is cached, and then forgotten."""
     cache = open_cache(url)
     digests = [f"sha256:{number:064x}" for number in range(manifests)]
     blobs = [f"sha256:{number:064x}" for number in range(10**6, 10**6 + manifests * _BLOBS_PER_MANIFEST)]

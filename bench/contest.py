@@ -29,7 +29,7 @@ class Run:
         rss_mb: float,
         rss_growth_mb: float = 0.0,
     ) -> Run:
-        """What was counted, between two looks at the tables."""
+        """Return what was counted, between two looks at the tables."""
         return cls(
             seconds=count.seconds,
             before=before,

@@ -88,6 +88,6 @@ def _cpu_s(backend: Path) -> float:
 
 
 def row_counts() -> dict[str, int]:
-    """How many rows each collected table holds."""
+    """Return how many rows each collected table holds."""
     selects = " UNION ALL ".join(f"SELECT '{name}' AS name, count(*) AS rows FROM {name}" for name in TABLES)
     return {row.name: row.rows for row in fetch(selects)}

@@ -52,7 +52,7 @@ class Wide:
 
     @property
     def namespaces(self) -> int:
-        """How many own them: as many as a registry of that size has."""
+        """Return how many own them: as many as a registry of that size has."""
         return max(len(WINDOWS_S), int(self.repositories**0.7))
 
     def load(self) -> None:

@@ -59,13 +59,13 @@ def is_in_use(digest: str) -> bool:
 
 
 def read_age_ms() -> int | None:
-    """How old the list is; None where none was ever loaded.  Only reads."""
+    """Return how old the list is; None where none was ever loaded.  Only reads."""
     row = fetch_one(_AGE)
     return None if row is None else int(row.age_ms)
 
 
 def count_in_use() -> int:
-    """How many digests are in use, by the last list.  Only reads."""
+    """Return how many digests are in use, by the last list.  Only reads."""
     row = fetch_one(_AGE)
     return 0 if row is None else int(row.digests)
 

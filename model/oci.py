@@ -50,7 +50,7 @@ class Document:
 
     @property
     def is_index(self) -> bool:
-        """Whether it lists manifests instead of blobs."""
+        """Return whether it lists manifests instead of blobs."""
         return self.media_type in INDEXES
 
     @property
@@ -61,7 +61,7 @@ class Document:
 
     @property
     def has_image_config(self) -> bool:
-        """Whether its config is an image's, which may hold labels."""
+        """Return whether its config is an image's, which may hold labels."""
         return self.config is not None and self.config.media_type in (OCI_CONFIG, DOCKER_CONFIG)
 
     @property

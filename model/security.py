@@ -69,7 +69,7 @@ def _state(index_status: int) -> str:
 
 
 def _json(text: str) -> Any:
-    """What the scanner wrote, decoded; as text where it is not JSON."""
+    """Return what the scanner wrote, decoded; as text where it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:

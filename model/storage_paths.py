@@ -51,7 +51,7 @@ CASE WHEN {BY_CHECKSUM_SQL}
 
 
 def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:
-    """Where a blob's object lies below its location's root.
+    """Return where a blob's object lies below its location's root.
 
     A checksum that is not one makes no path: such a row has no object that a digest could name, and
     nothing but the path of its own uuid, as old rows have.
@@ -71,7 +71,7 @@ def digest_of(path: str) -> str | None:
 
 
 def trash_path(tombstone_id: int, path: str) -> str:
-    """Where the object of a tombstone is set aside.  The name keeps the path: see `set_aside_from`."""
+    """Return where the object of a tombstone is set aside.  The name keeps the path: see `set_aside_from`."""
     name = path.replace("$", "$0").replace("/", "$1")
     suffix = f"-{name}" if len(name) <= _NAME_LIMIT else ""
     return f"{TRASH_FOLDER}/{tombstone_id // _PER_FOLDER}/{tombstone_id}{suffix}"

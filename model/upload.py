@@ -33,12 +33,12 @@ class Upload:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Where its chunks lie, in order."""
+        """Return where its chunks lie, in order."""
         return tuple(chunk_path(self.uuid, number) for number in range(self.chunks))
 
 
 def chunk_path(upload_uuid: str, number: int) -> str:
-    """Where a chunk lies: known from the row before it is written, so that none can be lost."""
+    """Return where a chunk lies: known from the row before it is written, so that none can be lost."""
     return f"uploads/{upload_uuid}-{number}"
 
 

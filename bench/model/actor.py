@@ -37,7 +37,7 @@ class Session:
 
     @property
     def open(self) -> bool:
-        """Is a transaction open?"""
+        """Return whether a transaction is open."""
         return self._running is not None
 
     def rollback(self) -> None:

@@ -97,7 +97,7 @@ Running = Generator[list[Transaction], None, Any]
 
 
 def fits(row: Row, where: Where, upto: Where = _ANYTHING) -> bool:
-    """Does the row satisfy the conditions?"""
+    """Return whether the row satisfies the conditions."""
     for column, wanted in where.items():
         if row[column] != wanted and not (wanted.__class__ is tuple and row[column] in wanted):
             return False

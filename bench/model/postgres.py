@@ -87,13 +87,13 @@ class Server:
                 self._do(sql, values)
 
     def rows(self, table: str) -> list[Row]:
-        """What is committed, in id order."""
+        """Return what is committed, in id order."""
         names = ["id", *COLUMNS[table]]
         found = self._do(f"SELECT {', '.join(map(_name, names))} FROM {_name(table)} ORDER BY id")
         return [dict(zip(names, row, strict=True)) for row in found]
 
     def waits(self, pid: int) -> bool:
-        """Does this backend wait for a lock?"""
+        """Return whether this backend waits for a lock."""
         return bool(self._do("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,))[0][0])
 
     def session(self) -> PostgresSession:

@@ -123,7 +123,7 @@ class Run:
         return False
 
     def _wake(self) -> None:
-        """Those who wait are served in the order in which they came."""
+        """Return those who wait are served in the order in which they came."""
         again = bool(self.waiting)
         while again:
             again = False

@@ -53,14 +53,14 @@ def _check(world: World, database: Database, when: str, *, resting: bool) -> Non
         linked = {row["blob"] for row in database.rows("manifestblob")}
         held = linked | {row["blob"] for row in database.rows("marker")}
         if leaked := [digest for number, digest in blobs.items() if number not in held]:
-            raise Broken(f"{when}: {leaked} is a blob without a trace")
+            raise Broken(f"{when}: {leaked} is an orphaned blob")
         pointed = {row["manifest"] for row in database.rows("tag")}
         if orphans := [row["id"] for row in database.rows("manifest") if row["id"] not in pointed]:
             raise Broken(f"{when}: manifests {orphans} have no tag and no trace")
 
 
 def _come_to_rest(world: World, database: Database, rules: Rules) -> None:
-    """Everything mounted, nobody else about: the collector until nothing is left to do."""
+    """Return everything mounted, nobody else about: the collector until nothing is left to do."""
     world.mounted, world.redis = True, {}
     calm = Rules(quarantine=rules.quarantine, look_by_store=rules.look_by_store)
     for turn in range(4):

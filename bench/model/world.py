@@ -56,7 +56,7 @@ class World:
         return self.last_id
 
     def may_pass(self, moment: int) -> bool:
-        """Is nothing under way that is sure to have ended before that moment?"""
+        """Return whether nothing is under way that must have ended before that moment."""
         return all(moment <= limit for limit in self.holds.values())
 
     def pass_to(self, moment: int) -> None:
@@ -115,7 +115,7 @@ def send(request: Request, *, atomic: bool) -> Operation:
 
 
 def answer(request: Request, *, lossy: bool) -> Operation:
-    """Whether the object was there, or None where the answer is not waited for any longer."""
+    """Return whether the object was there, or None where the answer is not waited for any longer."""
 
     def told(world: World) -> bool | None:
         return (request.existed if world.mounted else False) if request.landed else None
@@ -163,7 +163,7 @@ def purge(trash: str) -> Operation:
 
 
 def stored() -> Operation:
-    """What a listing shows."""
+    """Return what a listing shows."""
     return Do(lambda world: sorted(world.objects) if world.mounted else [])
 
 

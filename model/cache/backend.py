@@ -56,7 +56,7 @@ class CacheConfig:
     wait_s: float = 0.25
 
     def ttl_ms(self, kind: str) -> int:
-        """How long a value of `kind` lives; 0: it is not stored."""
+        """Return how long a value of `kind` lives; 0: it is not stored."""
         return int(self.ttls.get(kind, DEFAULT_TTL_S.get(kind, 0)) * 1000)
 
 

@@ -168,7 +168,7 @@ class RedisBackend:
         self._breaker.fail()
 
     def _deliver(self, client: Any, wanted: Mapping[str, int]) -> None:
-        """Everything in a few pipelines; a replica has applied it too when this returns."""
+        """Return everything in a few pipelines; a replica has applied it too when this returns."""
         doomed = [self._prefix + name for name, keep_ms in wanted.items() if not keep_ms]
         clustered = type(client) is redis.RedisCluster
         # In a cluster the names of one command must live on one node.

@@ -99,7 +99,7 @@ def of_namespace(
     now_ms: int,
     policy: Policy,
 ) -> Facts:
-    """What becomes due in a namespace until two hours from now, after what was approved; only reads.
+    """Return what becomes due in a namespace until two hours from now, after what was approved; only reads.
 
     `known_window_ms` is its recovery window at the last check.  Manifests are only counted where
     enough are due, or the window was shortened.
@@ -128,7 +128,7 @@ def of_namespace(
 
 
 def of_registry(limits: Limits, *, approved_ms: int, now_ms: int, policy: Policy) -> Facts:
-    """What becomes due anywhere from an hour ago until two hours from now, after what was approved."""
+    """Return what becomes due anywhere from an hour ago until two hours from now, after what was approved."""
     rows = fetch(
         _REGISTRY,
         {

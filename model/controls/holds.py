@@ -50,7 +50,7 @@ class Hold:
     until_ms: int | None
 
     def covers(self, *, namespace_id: int, repository_id: int) -> bool:
-        """Does it stop this repository of this namespace?"""
+        """Return whether it stops this repository of this namespace."""
         return (self.namespace_id, self.repository_id) in (
             (EVERY, EVERY),
             (namespace_id, EVERY),

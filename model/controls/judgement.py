@@ -24,7 +24,7 @@ class Limits:
     manifests: int = 1_000
 
     def exceeded(self, due: int, of: int) -> bool:
-        """Is it more than the share, and no small number?"""
+        """Return whether it is more than the share, and no small number."""
         return due >= self.manifests and due * 100 > self.share * of
 
 
@@ -75,5 +75,5 @@ def judge(facts: Facts, limits: Limits) -> str:
 
 
 def valid_for_ms(took_ms: int) -> int:
-    """How long a check that took so long is valid."""
+    """Return how long a check that took so long is valid."""
     return min(MOST_VALID_MS, max(LEAST_VALID_MS, 100 * took_ms))

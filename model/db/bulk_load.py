@@ -84,7 +84,7 @@ def find_empty_layer(digest: str) -> int | None:
 
 
 def has_namespace_like(prefix: str) -> bool:
-    """Is a namespace there whose name starts with `prefix`?"""
+    """Return whether a namespace's name starts with `prefix`."""
     return bool(fetch('SELECT FROM "user" WHERE starts_with(username, %s) LIMIT 1', (prefix,)))
 
 

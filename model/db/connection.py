@@ -130,7 +130,7 @@ def connection() -> Iterator[None]:
 
 
 def _is_dead() -> bool:
-    """Is this thread's connection open for us and closed by the server?  Nobody else would notice."""
+    """Return whether the server closed this thread's connection while it is open for us."""
     return not db.is_closed() and not db.in_transaction() and bool(db.connection().closed)
 
 

@@ -83,7 +83,7 @@ def prune_published(*, before_ms: int, limit: int) -> int:
 
 
 def count_unpublished() -> int:
-    """How many rows wait for the relay."""
+    """Return how many rows wait for the relay."""
     return int(fetch_one("SELECT count(*) AS n FROM dredge_event WHERE published_ms IS NULL").n)
 
 

@@ -111,7 +111,7 @@ def remove_triggers() -> bool:
 
 
 def triggers_installed() -> bool:
-    """Is the trigger on the table of tags?"""
+    """Return whether the trigger is on the table of tags."""
     row = fetch_one(
         "SELECT count(*) AS n FROM pg_trigger WHERE tgname = %s AND tgrelid = to_regclass('tag')"
         " AND NOT tgisinternal",

@@ -63,7 +63,7 @@ def stream_expected(location: str) -> Iterator[Expected]:
 
 
 def still_needed(blob_ids: Sequence[int], location: str) -> dict[int, int | None]:
-    """Which of the blobs are still needed at the location now, with their sizes."""
+    """Return which of the blobs are still needed at the location now, with their sizes."""
     rows = fetch(
         "SELECT b.id, b.image_size FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id"
         " JOIN imagestoragelocation l ON l.id = p.location_id"

@@ -115,7 +115,7 @@ class Tag:
 def _follows_subject(
     manifests: dict[int, object], subjects: dict[int, int], tag: Tag, policy: Policy, at_ms: int
 ) -> bool:
-    """Does the manifest live by its subject, so that its hidden tag does not count?"""
+    """Return whether the manifest lives by its subject, so that its hidden tag does not count."""
     manifest = manifests[tag.manifest_id]
     if getattr(manifest, "subject", None) is None:
         return False

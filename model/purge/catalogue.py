@@ -66,7 +66,7 @@ class Steps:
 
 
 def has_rows(step: Step, root_id: int) -> bool:
-    """Does any row of the step lead to this one?"""
+    """Return whether any row of the step leads to this one."""
     return bool(fetch_one(step.exists, {"root": root_id}).found)
 
 

@@ -105,7 +105,7 @@ def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | No
 
 
 def _is_held(policy: Policy, namespace_id: int, repository_id: int = 0) -> bool:
-    """Does an operator hold it?  Asked in each batch, so that a hold stops the purge within one."""
+    """Return whether an operator holds it.  Asked in each batch: a hold stops the purge within one."""
     if policy.ignores_holds:
         return False
     return bool(find_holds({repository_id: namespace_id}))

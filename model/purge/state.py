@@ -36,7 +36,7 @@ ON CONFLICT (kind, subject_id) DO UPDATE SET failures = p.failures + 1, last_err
 
 
 def has_begun(kind: Kind, subject_id: int) -> bool:
-    """Has anything of it been purged?  Then it cannot be restored.
+    """Return whether anything of it has been purged.  Then it cannot be restored.
 
     Ask it while the row itself is locked: a purge begins under the same lock.
     """

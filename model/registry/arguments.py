@@ -72,7 +72,7 @@ def checked_time(value: object, *, after_ms: int | None = None) -> int | None:
 
 
 def checked_position(value: object) -> tuple[int, int]:
-    """Where a page of the history begins: a start in milliseconds, and an id."""
+    """Return where a page of the history begins: a start in milliseconds, and an id."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise BadInput("A page of the history begins at the `next` of the one before", got=_shown(value))
     start_ms = checked_time(value[0])
@@ -82,7 +82,7 @@ def checked_position(value: object) -> tuple[int, int]:
 
 
 def checked_limit(value: object) -> int:
-    """How many things a page may hold."""
+    """Return how many things a page may hold."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PAGE:
         raise BadInput(f"A page holds 1 to {MAX_PAGE} entries", got=_shown(value))
     return value

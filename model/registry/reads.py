@@ -99,7 +99,7 @@ def catalogue(username: str | None = None, *, start_id: int = 0, limit: int = 10
 
 @connection()
 def security_status(repository: RepositoryRef, digest: str) -> SecurityStatus | None:
-    """How far the security scanner got with this repository's manifest."""
+    """Return how far the security scanner got with this repository's manifest."""
     checked_digest(digest)
     return security.find_status(find_repository(repository).id, digest)
 

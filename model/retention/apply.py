@@ -45,7 +45,7 @@ class EndedBatch:
 def judge_repository(
     repository_id: int, *, policy: Policy, retention: RetentionPolicy, ahead_ms: int = 0
 ) -> Judged:
-    """What the rules would end now, or `ahead_ms` from now; only reads.
+    """Return what the rules would end now, or `ahead_ms` from now; only reads.
 
     Memory grows with the repository's alive tags.  Raises `NoSuchRepository`.
     """
@@ -92,7 +92,7 @@ def end_chosen(
 
 
 def _spared_live(judged: Judged, moment_ms: int) -> bool:
-    """Are all the tags alive on which the judgement rests?"""
+    """Return whether all the tags are alive on which the judgement rests."""
     spared = judged.verdict.spared
     if not spared:
         return True

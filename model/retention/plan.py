@@ -83,12 +83,12 @@ class RetentionPlan:
 
     @property
     def tags(self) -> int:
-        """How many tags end by a rule; signatures that go with their image are not among them."""
+        """Return how many tags end by a rule; signatures that go with their image are not among them."""
         return sum(len(each.tags) for each in self.by_rule)
 
 
 def plan_retention(repository_id: int, *, policy: Policy, retention: RetentionPolicy) -> RetentionPlan:
-    """What the rules would end now, by the judgement of the real run; writes nothing.
+    """Return what the rules would end now, by the judgement of the real run; writes nothing.
 
     The manifests and blobs are those that nothing else uses: they go once the recovery window of the tags
     has closed.  Memory grows with the repository's alive tags.
@@ -109,7 +109,7 @@ def plan_retention(repository_id: int, *, policy: Policy, retention: RetentionPo
 
 
 def freed(dead: Iterable[int]) -> tuple[int, int]:
-    """How many blobs, and of how many bytes, only these manifests refer to; only reads."""
+    """Return how many blobs, and of how many bytes, only these manifests refer to; only reads."""
     row = fetch_one(_FREED, {"dead": IntArray(dead)})
     return row.blobs, row.bytes
 

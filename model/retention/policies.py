@@ -93,7 +93,7 @@ def _valid(texts: Iterator[tuple[str, str]], problems: list[str]) -> Iterator[Qu
 
 
 def is_database_regex(pattern: str) -> bool:
-    """Does PostgreSQL accept the regular expression?  Only reads."""
+    """Return whether PostgreSQL accepts the regular expression.  Only reads."""
     try:
         with transaction():
             fetch("SELECT '' ~ %s AS matches", (pattern,))

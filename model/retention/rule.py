@@ -57,7 +57,7 @@ class Rule:
     newest_version: int | None = None
 
     def covers(self, path: str) -> bool:
-        """Is `namespace/repository` one of its repositories?"""
+        """Return whether `namespace/repository` is one of its repositories."""
         return any(fnmatchcase(path, pattern) for pattern in self.repositories)
 
     def selects(self, tag: TagFacts, *, now_ms: int) -> bool:
@@ -89,7 +89,7 @@ class Verdict:
 def judge(
     tags: Sequence[TagFacts], *, in_turn: Sequence[Rule], together: Sequence[Rule], now_ms: int
 ) -> Verdict:
-    """Which tags end, and by which rule.
+    """Return which tags end, and by which rule.
 
     Rules `in_turn` (Quay's policies) each see what those before them have left.  Rules `together` all see the
     same tags, and a tag that any of them keeps is ended by none, in whatever order they are written.  No

@@ -14,7 +14,7 @@ _OF_NAMES = ending_after("a.repository_id = %(repository_id)s AND a.name = ANY(%
 
 
 def is_cosign(name: str) -> bool:
-    """Is this the name of a signature, an attestation or a bill of materials?"""
+    """Return whether this names a signature, an attestation or a bill of materials."""
     return _NAME.fullmatch(name) is not None
 
 

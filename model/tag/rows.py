@@ -48,7 +48,7 @@ class Tag:
     immutable: bool
 
     def alive(self, now_ms: int) -> bool:
-        """Does the name point at the manifest at `now_ms`?"""
+        """Return whether the name points at the manifest at `now_ms`."""
         return self.end_ms is None or self.end_ms > now_ms
 
 

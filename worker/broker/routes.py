@@ -71,7 +71,7 @@ def kombu_url(url: str) -> str:
 
 
 def transport_options(key_prefix: str, *, visibility_timeout_s: float = 600) -> dict[str, Any]:
-    """How kombu speaks to Redis: prefixed keys, timeouts, and prompt redelivery.
+    """Return how kombu speaks to Redis: prefixed keys, timeouts, and prompt redelivery.
 
     A message that a dead worker held comes back after `visibility_timeout_s`; one that a slow
     worker still holds comes back as well, so no task may last nearly as long.

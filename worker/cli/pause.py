@@ -44,5 +44,5 @@ def command(target: str | None, reason: str, until: str | None, as_json: bool) -
 
 
 def author() -> str:
-    """Who runs this command, for those who see what it set."""
+    """Return who runs this command, for those who see what it set."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

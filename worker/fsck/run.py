@@ -27,7 +27,7 @@ class Report:
 
     @property
     def violations(self) -> tuple[Finding, ...]:
-        """What must never be seen, and was."""
+        """Return what must never be seen, and was."""
         return tuple(f for f in self.findings if f.kind == "violation" and f.count)
 
     @property

@@ -51,7 +51,7 @@ class JobContext:
 
     @cached_property
     def collect_size(self) -> BatchSize:
-        """How many manifests a transaction of a collection takes, as this process has learned."""
+        """Return how many manifests a transaction of a collection takes, as this process has learned."""
         settings = self.settings
         return BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms)
 

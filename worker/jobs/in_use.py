@@ -95,7 +95,7 @@ def read_pods(url: str, *, token: str, authority: str | None = None) -> Iterator
 
 
 def _of_pod(pod: dict[str, Any]) -> Iterator[str]:
-    """What its containers run, and what their specification names by digest, before they run."""
+    """Return what its containers run, and what their specification names by digest, before they run."""
     for part, keys in (("status", _STATUSES), ("spec", _CONTAINERS)):
         for key in keys:
             for container in pod.get(part, {}).get(key) or ():

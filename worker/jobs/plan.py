@@ -44,7 +44,7 @@ def plan_each(repository_ids: list[int], policy: Policy) -> Iterator[Plan]:
 
 
 def total(plans: list[Plan]) -> Total:
-    """What they sum up to; blobs that several share are counted once."""
+    """Return what they sum up to; blobs that several share are counted once."""
     blobs, bytes = plan_blobs(plans)
     return Total(
         repositories=sum(bool(plan.tags or plan.digests) for plan in plans),

@@ -30,7 +30,7 @@ LEASE_MS = 60_000
 
 
 def choose_quarantine_s(context: JobContext, store: Store) -> int:
-    """How long objects of a store stay in the trash; 0 where they are erased at once.
+    """Return how long objects of a store stay in the trash; 0 where they are erased at once.
 
     By itself: a day where it costs little, and where others than Dredge write.
     """

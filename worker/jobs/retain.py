@@ -40,7 +40,7 @@ class Retained:
 
 
 def retention_policy(settings: Settings) -> RetentionPolicy:
-    """What the settings say, and the rules of their file as it is now.  Raises `BadPolicyFile`."""
+    """Return what the settings say, and the rules of their file as it is now.  Raises `BadPolicyFile`."""
     return RetentionPolicy(
         autoprune=settings.autoprune,
         default=settings.autoprune_default,
@@ -129,7 +129,7 @@ def _record(judged: Judged, problems: str) -> None:
 
 
 def _forget(context: JobContext, judged: Judged, digests: list[str]) -> None:
-    """Drop what ended from the cache; the events do it again if Redis is away now."""
+    """Drop what ended from the cache; the events do it again if Redis is unavailable now."""
     where = judged.repository
     keys = invalidation.after_tag_change(where.namespace, where.name, where.id, digests)
     context.cache.invalidate(*keys)

@@ -1,4 +1,4 @@
-"""Sweep for garbage without a trace: slice after slice, resumable, seen twice before anything happens."""
+"""Sweep for orphans: slice after slice, resumable, in two passes before anything happens."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: 
             if folder.unknown and not trusted:
                 trusted = _recognised(store, location)
             if not dry_run:
-                confirmed = _condemn(context, location, FOLDERS[number], folder)
+                confirmed = _confirm(context, location, FOLDERS[number], folder)
                 move_cursor(cursor, (number + 1) % len(FOLDERS))
             swept = swept.plus(folder.looked, len(folder.unknown), 0 if dry_run else confirmed)
     except StoreUnavailable as error:
@@ -153,7 +153,7 @@ def _pages(store: Store, folder: str) -> Iterator[list[ObjectInfo]]:
         yield page
 
 
-def _condemn(context: JobContext, location: str, name: str, folder: Folder) -> int:
+def _confirm(context: JobContext, location: str, name: str, folder: Folder) -> int:
     return mark_unknown_objects(
         location,
         name,

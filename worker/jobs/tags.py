@@ -63,7 +63,7 @@ def full_name(namespace: object, repository: object) -> str:
 
 
 def described(tag: Tag) -> dict[str, Any]:
-    """What a caller may want to know of a tag, in the words of the events."""
+    """Return what a caller may want to know of a tag, in the words of the events."""
     return {
         "repository_id": tag.repository_id,
         "tag": tag.name,

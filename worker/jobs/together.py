@@ -93,7 +93,7 @@ def collect_alone(context: JobContext, repository_id: int, *, budget_s: float) -
 def _divided(
     context: JobContext, turns: dict[int, Collected], pending: Sequence[int], budget_s: float
 ) -> list[Outcome]:
-    """What is left of a batch that failed, one repository after the other."""
+    """Return what is left of a batch that failed, one repository after the other."""
     finish(context, {id: turn for id, turn in turns.items() if id not in pending})
     outcomes = {id: Outcome(id, turn) for id, turn in turns.items()}
     for repository_id in pending:

@@ -105,7 +105,7 @@ class QuayLocks:
             for lock in self._locks.values() if error is None else ():
                 with suppress(redis_lock.NotAcquired):
                     lock.release()
-        except (redis.RedisError, OSError) as unheard:
-            log.warning("quay_lock.release_failed", error=str(unheard))
+        except (redis.RedisError, OSError) as failed:
+            log.warning("quay_lock.release_failed", error=str(failed))
         finally:
             self._held.close()

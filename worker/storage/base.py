@@ -202,7 +202,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
 
 
 def valid_path(path: str) -> bool:
-    """Whether `path` can name an object: relative, of plain segments."""
+    """Return whether `path` can name an object: relative, of plain segments."""
     return len(path) <= _PATH_LIMIT and _PATH.fullmatch(path) is not None
 
 

@@ -49,7 +49,7 @@ class Layout:
 
 
 def blob_file(root: Path, digest: str) -> Path:
-    """Where a layout keeps a blob."""
+    """Return where a layout keeps a blob."""
     algorithm, _, value = digests.checked(digest).partition(":")
     return root / "blobs" / algorithm / value
 

@@ -84,7 +84,7 @@ def import_layout(
 
 
 def stale_after_import(layout: Layout, name: RepositoryName) -> list[CacheKey]:
-    """What caches may hold that an import of the layout has made wrong; only reads."""
+    """Return what caches may hold that an import of the layout has made wrong; only reads."""
     with connection():
         repository = repositories.by_name(name.namespace, name.name)
     if repository is None:

@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
-    """What collecting this repository to its end would remove now; None where it may not be collected.
+    """Return what collecting this repository to its end would remove now; None where it may not be collected.
 
     Takes no lock and writes nothing.  Memory grows with what would go.
     """
@@ -83,7 +83,7 @@ def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
 
 
 def plan_blobs(plans: Sequence[Plan]) -> tuple[int, int]:
-    """How many blobs, and of how many bytes, nothing would refer to after these plans; only reads.
+    """Return how many blobs, and of how many bytes, nothing would refer to after these plans; only reads.
 
     Counts a blob once however many of the repositories share it, and those that are candidates already.
     """

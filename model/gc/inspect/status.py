@@ -125,17 +125,17 @@ class Step:
 
 
 def read_waiting() -> Waiting:
-    """What waits now."""
+    """Return what waits now."""
     return Waiting(*fetch_one(_WAITING))
 
 
 def read_freed(*, since_ms: int, limit: int) -> list[Freed]:
-    """What was freed since then, most bytes first, by namespace."""
+    """Return what was freed since then, most bytes first, by namespace."""
     return [Freed(*row) for row in fetch(_FREED, (since_ms, limit))]
 
 
 def read_totals(*, since_ms: int) -> Totals:
-    """What was freed since then, in all."""
+    """Return what was freed since then, in all."""
     return Totals(*fetch_one(_TOTALS, (since_ms,)))
 
 

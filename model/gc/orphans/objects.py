@@ -14,7 +14,7 @@ LOCKS = 100
 
 
 def find_unknown(paths: Sequence[str], location: str) -> list[str]:
-    """Those of the paths that no blob row, upload or tombstone speaks of; only reads."""
+    """Return those of the paths that no blob row, upload or tombstone refers to; only reads."""
     known = find_known(paths, location) if paths else set()
     return [path for path in paths if path not in known]
 
@@ -25,7 +25,7 @@ def mark_unknown_objects(
     """Note the unknown (path, size) of one whole folder; those seen long enough ago get tombstones; how many.
 
     Transactions of at most a hundred confirmed objects; a crash between them leaves the rest noted
-    or due to be noted again.  A second run condemns none before the delay is over.
+    or due to be noted again.  A second run confirms none before the delay is over.
     """
     sizes = dict(unknown)
     with transaction():
@@ -81,7 +81,7 @@ def find_some_objects(location: str, *, limit: int) -> list[str]:
 
 
 def find_known(paths: Sequence[str], location: str) -> set[str]:
-    """Which of the paths a blob row placed at the location, an upload or a tombstone speaks of, now.
+    """Return the paths that a blob row placed at the location, an upload or a tombstone refers to now.
 
     A row without any placement is a download in progress and may be of any location.
     """
@@ -121,7 +121,7 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
 
 
 def find_marked(paths: Sequence[str], kind: str) -> set[str]:
-    """Which of the paths a sweep has seen already."""
+    """Return which of the paths a sweep has seen already."""
     rows = fetch("SELECT key FROM dredge_orphan WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
     return {row.key for row in rows}
 

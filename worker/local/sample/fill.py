@@ -182,7 +182,7 @@ class _Filler:
         self._progress(self._made)
 
     def _names(self) -> int:
-        """How many visible tags the next unit gets."""
+        """Return how many visible tags the next unit gets."""
         if self._shape.tags is None:
             return 2 if self._dice.chance(0.3) else 1
         due = self._shape.tags * self._made / self._shape.manifests - self._tags.made

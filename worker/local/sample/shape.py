@@ -44,7 +44,7 @@ class Shape:
 
     @property
     def prefix(self) -> str:
-        """What the names of this sample's namespaces start with."""
+        """Return what the names of this sample's namespaces start with."""
         return f"sample{self.seed}-"
 
 

@@ -105,7 +105,7 @@ class Server:
             ) from error
 
     def hint(self) -> str:
-        """What may help where it does not start."""
+        """Return what may help where it does not start."""
         return ""
 
     def _start(self) -> None:

@@ -171,5 +171,5 @@ def _as_nobody() -> list[str]:
 
 
 def _has_statistics(binaries: Path) -> bool:
-    """Does this PostgreSQL bring the library pg_stat_statements?"""
+    """Return whether this PostgreSQL has the library pg_stat_statements."""
     return any(binaries.parent.glob("lib/**/pg_stat_statements.*"))
