@@ -60,6 +60,11 @@ class Document:
         return {part.digest: part for part in parts if part is not None and not part.remote}
 
     @property
+    def remote(self) -> frozenset[str]:
+        """Layers that lie elsewhere too (`urls`): they need not be in the repository."""
+        return frozenset(layer.digest for layer in self.layers if layer.remote) - frozenset(self.blobs)
+
+    @property
     def has_image_config(self) -> bool:
         """Return whether its config is an image's, which may hold labels."""
         return self.config is not None and self.config.media_type in (OCI_CONFIG, DOCKER_CONFIG)

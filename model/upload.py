@@ -1,7 +1,12 @@
-"""Resumable uploads: a row says how far one has come, its chunks lie under `uploads/`."""
+"""Resumable uploads: a row says how far one has come and names its chunks, which lie under `uploads/`.
+
+The names are in `storage_metadata`, as a Quay's are on object stores; a file system's upload of a Quay is
+one file, named after the row.
+"""
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -11,35 +16,54 @@ from model.db.fragments import AT
 from model.db.tables.repository import RepositoryState
 from model.errors import Contended, NoSuchRepository, NoSuchUpload
 
-# Says that the chunks are named by `chunk_path`: a Quay's uploads keep theirs elsewhere.
-METADATA = '{"chunks": "numbered"}'
+# Ours are named before they are written, so that none can be lost: numbers below `chunk_count`.
+_NUMBERED = "numbered"
+METADATA = json.dumps({_NUMBERED: True, "chunks": []})
+
+# A chunk as the metadata names it.  No other folder, and no folder in it: whoever erases goes by it.
+NAMED_SQL = """regexp_matches(u.storage_metadata, '"(uploads/[0-9A-Za-z][0-9A-Za-z._-]*)"', 'g')"""
+
+# The paths of all chunks of upload `u`, noted or not.
+PATHS_SQL = f"""
+SELECT 'uploads/' || u.uuid || '-' || n AS path FROM generate_series(0, u.chunk_count) n
+WHERE strpos(u.storage_metadata, '"{_NUMBERED}"') > 0
+UNION SELECT m[1] FROM {NAMED_SQL} AS m
+UNION SELECT 'uploads/' || u.uuid WHERE strpos(coalesce(u.storage_metadata, ''), '"chunks"') = 0
+"""
 
 _COLUMNS = (
     "u.id, u.uuid, u.repository_id, (SELECT l.name FROM imagestoragelocation l WHERE l.id = u.location_id)"
-    " AS location, u.byte_count AS size, u.chunk_count AS chunks"
+    " AS location, u.byte_count AS size, u.storage_metadata AS metadata"
 )
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload as of one statement: `size` bytes in `chunks` chunks so far."""
+    """An upload as of one statement: `size` bytes so far, and what its row says of them."""
 
     id: int
     uuid: str
     repository_id: int
     location: str
     size: int
-    chunks: int
+    metadata: str
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Return where its chunks lie, in order."""
-        return tuple(chunk_path(self.uuid, number) for number in range(self.chunks))
+        return tuple(path for path, _, _ in json.loads(self.metadata)["chunks"])
 
 
-def chunk_path(upload_uuid: str, number: int) -> str:
-    """Return where a chunk lies: known from the row before it is written, so that none can be lost."""
-    return f"uploads/{upload_uuid}-{number}"
+def reserve_chunk(upload: Upload) -> str:
+    """Reserve a path that is this request's alone, for one chunk; raises `NoSuchUpload`."""
+    row = fetch_one(
+        "UPDATE blobupload SET chunk_count = chunk_count + 1 WHERE id = %s"
+        " RETURNING chunk_count - 1 AS number",
+        (upload.id,),
+    )
+    if row is None:
+        raise NoSuchUpload(upload=upload.uuid)
+    return f"uploads/{upload.uuid}-{row.number}"
 
 
 def begin_upload(repository_id: int, *, location: str, now_ms: int) -> Upload:
@@ -74,21 +98,23 @@ def find_upload(repository_id: int, upload_uuid: str) -> Upload:
     )
 
 
-def note_chunk(upload: Upload, size: int) -> Upload:
-    """The next chunk, of `size` bytes, is in place.
+def note_chunk(upload: Upload, path: str, size: int) -> Upload:
+    """The chunk at `path`, of `size` bytes, follows what the upload had when it was looked up.
 
     Raises `NoSuchUpload` where the upload was cancelled or collected meanwhile, and `Contended` where
     another request added to it: ask how far it is, and go on from there.
     """
+    noted = json.loads(upload.metadata)
+    noted["chunks"].append([path, upload.size, size])
     with transaction():
-        row = fetch_one("SELECT chunk_count FROM blobupload WHERE id = %s FOR UPDATE", (upload.id,))
-        if row is not None and row.chunk_count != upload.chunks:
+        row = fetch_one("SELECT storage_metadata FROM blobupload WHERE id = %s FOR UPDATE", (upload.id,))
+        if row is not None and row.storage_metadata != upload.metadata:
             raise Contended("Another request added to this upload", upload=upload.uuid)
         return _found(
             fetch_one(
-                "UPDATE blobupload u SET byte_count = byte_count + %s, chunk_count = chunk_count + 1"
+                "UPDATE blobupload u SET byte_count = byte_count + %s, storage_metadata = %s"
                 f" WHERE u.id = %s RETURNING {_COLUMNS}",
-                (size, upload.id),
+                (size, json.dumps(noted), upload.id),
             ),
             upload.uuid,
         )
@@ -99,18 +125,21 @@ def end_upload(upload: Upload, *, now_ms: int) -> None:
 
     One transaction, so that a crash leaves either the row or the order to erase.  Again: nothing.
     """
-    execute(
-        "WITH gone AS (DELETE FROM blobupload WHERE id = %(id)s RETURNING uuid, location_id, chunk_count)"
-        " INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)"
-        # One more than were noted: the next may have been written.
-        " SELECT 'uploads/' || g.uuid || '-' || n, l.name, 0, %(now)s, %(now)s"
-        " FROM gone g JOIN imagestoragelocation l ON l.id = g.location_id,"
-        " generate_series(0, g.chunk_count) n",
-        {"id": upload.id, "now": now_ms},
-    )
+    execute(_END, {"id": upload.id, "now": now_ms})
+
+
+_END = f"""
+WITH u AS (
+    DELETE FROM blobupload WHERE id = %(id)s RETURNING uuid, location_id, chunk_count, storage_metadata
+)
+INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)
+SELECT p.path, l.name, 0, %(now)s, %(now)s
+FROM u JOIN imagestoragelocation l ON l.id = u.location_id CROSS JOIN LATERAL ({PATHS_SQL}) p
+"""
 
 
 def _found(row: Any, upload_uuid: str) -> Upload:
-    if row is None:
+    # A Quay's upload is that Quay's to go on with, and an upload of an older version begins again.
+    if row is None or f'"{_NUMBERED}": true' not in (row.metadata or ""):
         raise NoSuchUpload(upload=upload_uuid)
     return Upload(*row)

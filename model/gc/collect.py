@@ -153,25 +153,27 @@ def _batch(
     )
 
 
-# FOR SHARE, and shortly before the commit: somebody who lengthens a window either
-# committed before, is seen here, and this batch is rolled back; or waits the instant until it has committed.
-# In the order of the rows: two batches cannot wait for each other.
+# The owner is the one at the commit.  FOR SHARE, and shortly before it: somebody who lengthens
+# a window either committed before, is seen here, and this batch is rolled back; or waits the instant until
+# it has committed.  FOR KEY SHARE does the same to somebody who moves or renames a repository, and stops
+# nobody else.  In the order of the rows: two batches cannot wait for each other.
 _CLOSE = f"""
 WITH {events.MADE}, noted AS ({history.COLLECTED})
-SELECT n.id, n.removed_tag_expiration_s * 1000 AS window_ms, {events.WAKE} AS woken
-FROM "user" n WHERE n.id = ANY(%(namespaces)s) ORDER BY n.id FOR SHARE
+SELECT r.id, r.name AS repository, n.id AS namespace_id, n.username AS namespace,
+       n.removed_tag_expiration_s * 1000 AS window_ms, {events.WAKE} AS woken
+FROM repository r JOIN "user" n ON n.id = r.namespace_user_id
+WHERE r.id = ANY(%(collected)s) ORDER BY n.id, r.id FOR KEY SHARE OF r FOR SHARE OF n
 """
 
 
 def _close(scopes: Sequence[Scope], batches: Sequence[Batch]) -> None:
-    """History and events, in the batch's own transaction, if the recovery windows are still the same."""
+    """History and events, in the batch's own transaction, if owners, names and windows are still the same."""
     made = [
         event for scope, batch in zip(scopes, batches, strict=True) for event in _new_events(scope, batch)
     ]
     rows = run(
         _CLOSE,
         {
-            "namespaces": IntArray({scope.namespace_id for scope in scopes}),
             **events.parameters(made, now_ms=scopes[0].now_ms),
             "collected": IntArray(scope.repository_id for scope in scopes),
             "removed_tags": IntArray(batch.tags for batch in batches),
@@ -179,10 +181,15 @@ def _close(scopes: Sequence[Scope], batches: Sequence[Batch]) -> None:
             "removed_rows": IntArray(batch.rows for batch in batches),
         },
     )
-    windows_ms = {row.id: row.window_ms for row in rows}
+    owners = {row.id: row for row in rows}
     for scope in scopes:
-        window_ms = windows_ms.get(scope.namespace_id)
-        if window_ms is None or window_ms > scope.window_ms:
+        now = owners.get(scope.repository_id)
+        names = (scope.repository, scope.namespace_id, scope.namespace)
+        if now is None or (now.repository, now.namespace_id, now.namespace) != names:
+            raise Contended(
+                "The repository was moved or renamed while a batch ran", repository=scope.full_name
+            )
+        if now.window_ms > scope.window_ms:
             raise Contended(
                 "The recovery window was lengthened while a batch ran.", repository=scope.full_name
             )

@@ -44,8 +44,11 @@ _READ = f"""
 SELECT {_FACTS} FROM repository r JOIN "user" n ON n.id = r.namespace_user_id WHERE r.id = %(id)s
 """
 
+# A batch holds the manifests that it removes: for a row that somebody else holds (a user who logs in, a
+# quota) it waits this long, is rolled back, and tries again later.
 _LOCK = f"""
-SELECT {_FACTS}, pg_try_advisory_xact_lock(hashtext('dredge.collect'), r.id) AS locked
+SELECT {_FACTS}, (SELECT set_config('lock_timeout', '1s', true)) AS waits_at_most,
+       pg_try_advisory_xact_lock(hashtext('dredge.collect'), r.id) AS locked
 FROM unnest(%(ids)s) AS wanted (id) JOIN repository r ON r.id = wanted.id
 JOIN "user" n ON n.id = r.namespace_user_id
 """

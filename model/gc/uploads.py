@@ -9,9 +9,9 @@ from model.db.connection import IntArray
 from model.db.prepared import run_one
 from model.gc.repository_lock import Scope
 from model.policy import Policy
-from model.upload import METADATA
+from model.upload import PATHS_SQL
 
-_UPLOADS = """
+_UPLOADS = f"""
 WITH expired AS MATERIALIZED (
     SELECT u.* FROM unnest(%(repositories)s) AS s (id) CROSS JOIN LATERAL (
         SELECT u.id, u.repository_id, u.blob_id FROM uploadedblob u
@@ -37,14 +37,9 @@ WITH expired AS MATERIALIZED (
     DELETE FROM blobupload b WHERE b.id = ANY(ARRAY(SELECT id FROM stale)) RETURNING b.repository_id
 ), tombstones AS (
     INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)
-    SELECT 'uploads/' || s.uuid || n.suffix, l.name, s.byte_count / n.parts, %(now_ms)s, %(now_ms)s
-    FROM stale s JOIN imagestoragelocation l ON l.id = s.location_id
-    -- Ours lie in numbered chunks, and one more than was noted may have been written.
-    CROSS JOIN LATERAL (
-        SELECT '' AS suffix, 1 AS parts WHERE s.storage_metadata IS DISTINCT FROM %(numbered)s
-        UNION ALL SELECT '-' || c, s.chunk_count + 1 FROM generate_series(0, s.chunk_count) c
-        WHERE s.storage_metadata = %(numbered)s
-    ) n
+    SELECT p.path, l.name, u.byte_count / count(*) OVER (PARTITION BY u.id), %(now_ms)s, %(now_ms)s
+    FROM stale u JOIN imagestoragelocation l ON l.id = u.location_id
+    CROSS JOIN LATERAL ({PATHS_SQL}) p
 )
 SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) AS uploads,
        (SELECT json_agg(c) FROM (
@@ -86,7 +81,6 @@ def purge_expired_uploads(
             "repositories": IntArray(scope.repository_id for scope in scopes),
             "now_ms": scopes[0].now_ms,
             "upload_ttl_ms": policy.upload_ttl_ms,
-            "numbered": METADATA,
             "limit": limit,
         },
     )

@@ -15,14 +15,15 @@ def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]
     """The rows of the manifest's blobs, locked in id order before they are linked.
 
     A row that the review holds is waited for: it is gone then (`NoSuchBlob`), or stays; one that
-    is locked here is skipped by the review.
+    is locked here is skipped by the review.  A layer with `urls` is among them where it was pushed
+    nevertheless, as clients without a way to those do; a Quay never links it, and loses it.
     """
     wanted = document.blobs
     rows = fetch(
         "SELECT b.id, b.content_checksum AS digest, b.image_size AS size FROM imagestorage b"
         f" WHERE b.content_checksum = ANY(%(digests)s) AND {PLACED}"
         f" AND {REFERRED} ORDER BY b.id FOR KEY SHARE OF b",
-        {"digests": list(wanted), "repository": repository_id, "at": now_ms},
+        {"digests": [*wanted, *document.remote], "repository": repository_id, "at": now_ms},
     )
     found = {row.digest: row for row in reversed(rows)}
     for digest, descriptor in wanted.items():

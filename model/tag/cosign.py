@@ -8,20 +8,23 @@ from model.db.prepared import run_one
 from model.tag.rows import Tag, ending_after, tags
 
 SUFFIXES = ("sig", "att", "sbom")
-PATTERN = "^sha256-[a-f0-9]{64}[.](sig|att|sbom)$"
+# Without a suffix it is the tag of referrers that clients use where a registry does not list them:
+# https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema
+PATTERN = "^(sha256-[a-f0-9]{64}([.](sig|att|sbom))?|sha512-[a-f0-9]{64})$"
 _NAME = re.compile(PATTERN)
 _OF_NAMES = ending_after("a.repository_id = %(repository_id)s AND a.name = ANY(%(names)s)", "%(now_ms)s")
 
 
 def is_cosign(name: str) -> bool:
-    """Return whether this names a signature, an attestation or a bill of materials."""
+    """Return whether this names a signature, an attestation, a bill of materials or a referrers list."""
     return _NAME.fullmatch(name) is not None
 
 
 def sibling_names(digest: str) -> tuple[str, ...]:
-    """The names that Cosign gives to what belongs to `digest`; none for other algorithms."""
+    """The names that Cosign, and clients without the referrers API, give to what belongs to `digest`."""
     algorithm, _, value = digest.partition(":")
-    return tuple(f"sha256-{value}.{suffix}" for suffix in SUFFIXES) if algorithm == "sha256" else ()
+    signed = tuple(f"sha256-{value}.{suffix}" for suffix in SUFFIXES) if algorithm == "sha256" else ()
+    return (f"{algorithm}-{value[:64]}", *signed)
 
 
 def find_orphaned_siblings(subject: Tag, *, now_ms: int, keep_immutable: bool) -> tuple[Tag, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Sequence
 
 from tests.support.rows import Row, Rows, timestamp
 
@@ -28,18 +30,24 @@ class Extras(Rows):
         return Row(self.insert("uploadedblob", repository_id=where, blob_id=int(blob), **columns))
 
     def upload(
-        self, *, repository: int | None = None, created_ms: int | None = None, location: str = "local_us"
+        self,
+        *,
+        repository: int | None = None,
+        created_ms: int | None = None,
+        location: str = "local_us",
+        chunks: Sequence[str] = (),
     ) -> Row:
-        """An upload in progress."""
+        """An upload in progress, as a Quay writes it; with `chunks` as on an object store."""
         key = str(uuid.uuid4())
+        named = {"chunks": [[path, 10 * n, 10] for n, path in enumerate(chunks)]} if chunks else {}
         id = self.insert(
             "blobupload",
             repository_id=self.repository_id if repository is None else int(repository),
             uuid=key,
-            byte_count=0,
-            chunk_count=0,
+            byte_count=10 * len(chunks),
+            chunk_count=len(chunks),
             location_id=self.lookup("imagestoragelocation", location),
-            storage_metadata="{}",
+            storage_metadata=json.dumps(named),
             created=timestamp(self.now_ms if created_ms is None else created_ms),
         )
         return Row(id, uuid=key)

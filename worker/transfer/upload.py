@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from model import digest as digests
 from model.blob import Push
 from model.db.clock import now_ms
-from model.errors import NoSuchUpload
+from model.errors import Contended, NoSuchUpload
 from model.policy import Policy
-from model.upload import Upload, chunk_path, end_upload, note_chunk
+from model.upload import Upload, end_upload, note_chunk, reserve_chunk
 from worker.storage.base import NoSuchObject, Stores
 from worker.transfer.push import store_blob
 
@@ -17,14 +17,15 @@ from worker.transfer.push import store_blob
 def append(stores: Stores, upload: Upload, chunks: Iterable[bytes]) -> Upload:
     """Store the bytes as the upload's next chunk, then note it; the upload as it is after that.
 
-    A crash in between leaves a chunk that the next one replaces.  Raises what `note_chunk` raises.
+    A crash in between leaves a chunk that goes with the upload.  Of two requests at once one is accepted,
+    and the other raises `Contended`: each has a path of its own.  Raises what `note_chunk` raises.
     """
-    store, path = stores[upload.location], chunk_path(upload.uuid, upload.chunks)
+    store, path = stores[upload.location], reserve_chunk(upload)
     size = store.write(path, chunks)
     try:
-        return note_chunk(upload, size)
-    except NoSuchUpload:
-        # Safe: the row is gone, its uuid never comes again, and nobody else can name this chunk.
+        return note_chunk(upload, path, size)
+    except (NoSuchUpload, Contended):
+        # Safe: the path was reserved for this request, and nothing names it.
         store.erase([path])
         raise
 

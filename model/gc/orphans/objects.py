@@ -8,6 +8,7 @@ from model.db.connection import execute, fetch, transaction
 from model.db.fragments import MAY_BE_SAME_STORE
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.storage_paths import MALFORMED_SQL, digest_of, object_path
+from model.upload import NAMED_SQL
 
 KIND = "object"
 LOCKS = 100
@@ -102,6 +103,8 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
         " AND b.cas_path AND b.content_checksum = ANY(%(digests)s)"
         f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} AND b.uuid = ANY(%(uuids)s)"
         " UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)"
+        f" UNION ALL SELECT 'path', m[1] FROM blobupload u CROSS JOIN {NAMED_SQL} AS m"
+        " WHERE cardinality(%(uploads)s) > 0 AND m[1] = ANY(%(paths)s)"
         " UNION ALL SELECT 'path', t.path FROM dredge_tombstone t"
         " WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)",
         {

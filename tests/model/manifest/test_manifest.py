@@ -142,6 +142,14 @@ def test_a_remote_layer_need_not_be_there(world: World, now: int) -> None:
     assert len(fetch("SELECT id FROM manifestblob WHERE manifest_id = %s", (made.manifest_id,))) == 1
 
 
+def test_a_remote_layer_that_was_pushed_is_linked_and_so_kept(world: World, now: int) -> None:
+    pushed = held(world)
+    remote = descriptor(pushed, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip")
+    made = create(world, image(held(world), layers=[remote | {"urls": ["https://example.com/x"]}]), now)
+    linked = fetch("SELECT blob_id FROM manifestblob WHERE manifest_id = %s", (made.manifest_id,))
+    assert int(pushed) in [row.blob_id for row in linked] and len(linked) == 2
+
+
 def test_an_index_links_its_children(world: World, now: int) -> None:
     one, two = image(held(world)), image(held(world))
     made = [create(world, content, now).manifest_id for content in (one, two)]

@@ -29,7 +29,7 @@ def test_a_deleted_tag_ends_now_and_says_until_when_it_can_be_restored(world: Wo
         deleted = registry.delete_tag(world.repository_id, "v1")
     assert deleted is not None and deleted.id == tag and deleted.end_ms is not None
     assert changes.changed == {"tag": {tag: {"lifetime_end_ms": (None, deleted.end_ms)}}}
-    assert set(changes.added) == {"dredge_event"} and not changes.removed
+    assert set(changes.added) == {"dredge_due", "dredge_event"} and not changes.removed
     assert abs(deleted.end_ms - world.now_ms) < 60_000
     (row,) = changes.added["dredge_event"].values()
     assert row["type"] == "registry.tag.deleted" and row["subject"] == "acme/app:v1"
@@ -91,6 +91,7 @@ def test_the_cosign_siblings_end_with_the_last_tag_of_their_subject(world: World
     image = world.manifest()
     tag = world.tag("v1", manifest=image)
     siblings = [world.tag(cosign(image, suffix)) for suffix in ("sig", "att", "sbom")]
+    siblings.append(world.tag("sha256-" + image.digest.removeprefix("sha256:")))  # a list of its referrers
     world.tag(cosign(image) + "x")
     world.tag(cosign(world.manifest()))
     told = world.notified(siblings[0])
