@@ -9,7 +9,8 @@ from model.db.connection import fetch, fetch_one
 from model.gc.due.attempt import NO_END
 
 _WAITING = """
-SELECT (SELECT count(*) FROM dredge_manifest_candidate) AS manifest_candidates,
+SELECT (SELECT count(*) FROM dredge_due WHERE attempts > 0) AS attempted_repositories,
+       (SELECT count(*) FROM dredge_manifest_candidate) AS manifest_candidates,
        (SELECT count(*) FROM dredge_blob_candidate) AS blob_candidates,
        (SELECT count(*) FROM dredge_report_debt) AS report_debts,
        (SELECT count(*) FROM dredge_event WHERE published_ms IS NULL) AS unpublished_events,
@@ -62,6 +63,7 @@ ORDER BY c.id DESC LIMIT %(limit)s
 class Waiting:
     """Rows that wait for a stage; times in milliseconds since the epoch, None where nothing waits."""
 
+    attempted_repositories: int
     manifest_candidates: int
     blob_candidates: int
     report_debts: int

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
 
-from tests.worker.broker.poisoned import collect_repository
+from tests.worker.broker.poisoned import before_each_batch
 from worker import application
-from worker.jobs import collect
+
+__all__ = ["application"]
 
 
 class Panic(BaseException):
     """As a native library raises it: nobody catches it by its base class."""
 
 
-def collect_or_end(context: Any, repository_id: int, *, budget_s: float) -> Any:
-    if repository_id == int(os.environ["FATAL"]):
+def end(repository_ids: Sequence[int]) -> None:
+    if int(os.environ["FATAL"]) in repository_ids:
         raise {"MemoryError": MemoryError, "Panic": Panic}[os.environ["FATAL_KIND"]]("no more")
-    return collect_repository(context, repository_id, budget_s=budget_s)
 
 
-collect.collect_repository = collect_or_end
-application.tasks["worker.tasks.garbage_collect_repo"].default_retry_delay = 0.1
+before_each_batch(end)

@@ -17,7 +17,7 @@ from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import RegistryError
 from model.fsck.reachability import find_living_tags
-from model.gc.inspect.status import Totals, read_failures, read_waiting
+from model.gc.inspect.status import Totals, read_waiting
 from worker.fsck.run import Report, check_registry
 from worker.jobs.context import JobContext
 from worker.jobs.plan import all_due
@@ -127,12 +127,12 @@ class Demo:
 
 
 def _backlog(context: JobContext) -> int:
-    """How much is left: repositories with garbage or a failure, and rows that wait for a later stage."""
+    """How much is left: repositories with garbage or an unfinished attempt, and rows for later stages."""
     with connection():
         waiting = read_waiting()
         return (
             len(all_due(context.policy))
-            + len(read_failures(limit=100))
+            + waiting.attempted_repositories
             + waiting.manifest_candidates
             + waiting.blob_candidates
             + waiting.tombstones
