@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 from celery import Celery, Task
@@ -11,6 +12,7 @@ from celery.exceptions import TaskPredicate
 from model.db.connection import connection
 from model.errors import RegistryError, Verdict
 from worker import logs, metrics, verdicts
+from worker.broker import routes
 
 log = logs.logger("dredge.tasks")
 
@@ -35,6 +37,8 @@ class Job(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run once; called by the worker."""
+        if (queued_ms := self.request.get("queued_ms")) is not None:
+            metrics.waited(routes.QUEUE_OF[self.name], time.time() - queued_ms / 1000)
         with metrics.task(self.name):
             try:
                 with connection():

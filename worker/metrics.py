@@ -11,17 +11,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from celery.exceptions import Retry
 
 from model.errors import RegistryError
-from worker import logs
 
-log = logs.logger("dredge.metrics")
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 OUTCOMES = ("done", "refused", "retried", "failed")
-FREED = ("tags", "manifests", "blobs", "objects", "bytes")
+FREED = ("tags", "manifests", "blobs", "objects", "bytes", "repositories", "namespaces")
+# Names that dashboards of Quay use, and which of `FREED` they count.
+QUAY_TABLES = {"tags": "tag", "manifests": "manifest", "blobs": "imagestorage"}
+STAGES = ("collect", "review", "erase")
 SECONDS = (0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0)
 
 
@@ -40,6 +43,23 @@ class Recorded:
         )
         self.freed = Counter("dredge_freed", "What was removed.", ["what"], registry=here)
         self.events = Counter("dredge_events_published", "Events published.", registry=here)
+        self.queue_wait = Histogram(
+            "dredge_queue_wait_seconds",
+            "Wait in a queue.",
+            ["queue"],
+            buckets=SECONDS,
+            registry=here,
+        )
+        self.batch_seconds = Histogram(
+            "dredge_batch_seconds", "How long batches took.", ["stage"], buckets=SECONDS, registry=here
+        )
+        self.quay = {
+            "objects": Counter("quay_gc_storage_blobs_deleted", "Objects erased.", registry=here),
+            "repositories": Counter("quay_gc_repos_purged", "Repositories purged.", registry=here),
+            "namespaces": Counter("quay_gc_namespaces_purged", "Namespaces purged.", registry=here),
+        }
+        self.quay_rows = Counter("quay_gc_table_rows_deleted", "Rows deleted.", ["table"], registry=here)
+        self.quay_iterations = Counter("quay_gc_iterations", "Collections of a repository.", registry=here)
         kinds = ["kind", "outcome"]
         self.cache = Counter("dredge_cache", "What the cache did.", kinds, registry=here)
         self.cache_seconds = Counter("dredge_cache_seconds", "How long it took.", kinds, registry=here)
@@ -47,43 +67,32 @@ class Recorded:
 
 _recorded: Recorded | None = None
 _directory = ""
-_server: Any = None
 
 
-def prepare(port: int) -> None:
+def prepare() -> None:
     """In a worker's main process, before its pool is forked: where all of them will write."""
     global _recorded, _directory
-    if port and _recorded is None:
+    if _recorded is None:
         _directory = tempfile.mkdtemp(prefix="dredge-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = _directory
         _recorded = Recorded()
 
 
-def serve(port: int) -> None:
-    """Answer scrapes on `port`, in the main process only.  A port that is taken is logged, no more."""
-    global _server
-    if not port or _recorded is None:
-        return
-    from prometheus_client import CollectorRegistry, start_http_server
+def registry() -> CollectorRegistry:
+    """The sum over the pool's processes, for a scrape; call it in the main process, after `prepare`."""
+    from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=_directory)  # type: ignore[no-untyped-call]
-    try:
-        _server, _ = start_http_server(port, registry=registry)
-    except OSError as error:
-        log.warning("metrics.not_served", port=port, error=str(error))
+    summed = CollectorRegistry()
+    MultiProcessCollector(summed, path=_directory)  # type: ignore[no-untyped-call]
+    return summed
 
 
 def stop() -> None:
-    """Give back the port and remove the files; again does nothing."""
-    global _server, _recorded, _directory
-    server, _server = _server, None
+    """Remove the files.  Idempotent."""
+    global _recorded, _directory
     directory, _directory = _directory, ""
     _recorded = None
-    if server is not None:
-        server.shutdown()
-        server.server_close()
     if directory:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -114,6 +123,33 @@ def freed(**amounts: int) -> None:
     if _recorded is not None:
         for what, amount in amounts.items():
             _recorded.freed.labels(what).inc(amount)
+            if what in QUAY_TABLES:
+                _recorded.quay_rows.labels(QUAY_TABLES[what]).inc(amount)
+            elif what in _recorded.quay:
+                _recorded.quay[what].inc(amount)
+
+
+def iterated() -> None:
+    """Count one turn of a repository's collection."""
+    if _recorded is not None:
+        _recorded.quay_iterations.inc()
+
+
+def waited(queue: str, seconds: float) -> None:
+    """Record how long a message was in its queue."""
+    if _recorded is not None:
+        _recorded.queue_wait.labels(queue).observe(max(0.0, seconds))
+
+
+@contextmanager
+def batch(stage: str) -> Iterator[None]:
+    """Record how long one batch of a stage (one of `STAGES`) takes."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        if _recorded is not None:
+            _recorded.batch_seconds.labels(stage).observe(time.monotonic() - started)
 
 
 def published(events: int) -> None:

@@ -187,6 +187,7 @@ class Settings:
 
     key_prefix: str = setting("dredge:", text, "prefix of this system's keys in the broker's Redis")
     metrics_port: int = setting(0, number(0, 65_535), "port of the Prometheus endpoint of a worker; 0: none")
+    metrics_host: str = setting("127.0.0.1", text, "address that the Prometheus endpoint listens on")
     log_format: str = setting("text", one_of("text", "json"), "`text` for people, `json` for machines")
     log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "minimum log level")
 

@@ -57,6 +57,7 @@ def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
     outcomes = collect_with_others(box, repository_id, budget_s=box.settings.task_budget_s)
     for outcome in outcomes:
         metrics.freed(tags=outcome.collected.tags, manifests=outcome.collected.manifests)
+        metrics.iterated()
     mine = outcomes[0]
     if mine.error is not None:
         raise mine.error

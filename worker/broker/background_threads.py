@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -25,6 +25,7 @@ from worker.events.react import react
 from worker.events.relay import relay, republish_after_flush
 from worker.jobs.context import JobContext
 from worker.jobs.due import enqueue_due
+from worker.registry_state import registry_state
 from worker.wiring import context
 
 log = logs.logger("dredge.background")
@@ -54,8 +55,13 @@ class BackgroundThreads:
         self._listener = Listener()
         self._threads = [
             threading.Thread(target=self._forever, args=(body,), name=f"dredge-{name}", daemon=True)
-            for name, body in (("relay", self._relay), ("consumer", self._consume), ("due", self._due))
+            for name, body in self._bodies()
         ]
+
+    def _bodies(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        yield from (("relay", self._relay), ("consumer", self._consume), ("due", self._due))
+        if self._box.settings.metrics_port:
+            yield "state", lambda: registry_state(self._box.policy).run(self._stop)
 
     def start(self) -> None:
         """Start the threads; they connect when they can."""

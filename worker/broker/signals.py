@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Any
 
@@ -16,7 +17,9 @@ from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import kombu_patch as reconnecting
 from worker.broker import routes
-from worker.settings import Settings
+from worker.health import HealthServer, find_outages
+from worker.registry_state import registry_state
+from worker.settings import Settings, SettingsError
 
 log = logs.logger("dredge.worker")
 
@@ -37,18 +40,39 @@ def _log(**_: Any) -> None:
     logs.configure(Settings.from_env(os.environ))
 
 
+_health: HealthServer | None = None
+
+
 def _starting(**_: Any) -> None:
-    """In the main process, before the pool is forked."""
-    metrics.prepare(Settings.from_env(os.environ).metrics_port)
+    """In the main process, before the pool is forked: a port that is taken ends the worker here."""
+    global _health
+    settings = Settings.from_env(os.environ)
+    if not settings.metrics_port:
+        return
+    metrics.prepare()
+    _health = HealthServer(lambda: find_outages(settings))
+    try:
+        _health.bind(settings.metrics_host, settings.metrics_port)
+    except SettingsError as error:
+        # Celery only logs an exception of a signal's handler, and the worker would run unseen.
+        metrics.stop()
+        # The log is configured later.
+        sys.stderr.write(f"dredge: {error}\n")
+        raise SystemExit(2) from error
 
 
 def _ready(**_: Any) -> None:
     """In the main process, when the pool is there."""
-    metrics.serve(Settings.from_env(os.environ).metrics_port)
+    if _health is not None:
+        registry = metrics.registry()
+        registry.register(registry_state(wiring.context(application).policy))
+        _health.serve(registry)
 
 
 def _stopped(**_: Any) -> None:
     """In the main process, at its end."""
+    if _health is not None:
+        _health.close()
     metrics.stop()
 
 

@@ -10,7 +10,7 @@ from model.errors import Contended, RegistryError
 from model.gc.collect import Batch, collect_batch
 from model.gc.due.attempt import claim, record_failure, release
 from model.gc.tags import BEGINNING_MS
-from worker import logs
+from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
@@ -100,10 +100,12 @@ def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collect
 def _attempt(context: JobContext, repository_id: int, size: int, from_ms: int) -> Batch:
     for _ in range(ATTEMPTS - 1):
         try:
-            return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
+            with metrics.batch("collect"):
+                return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
         except Contended:
             log.info("batch.contended", repository_id=repository_id)
-    return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
+    with metrics.batch("collect"):
+        return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
 
 
 def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> None:

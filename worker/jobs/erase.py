@@ -15,7 +15,7 @@ from model.gc.tombstones import (
     settle_tombstones,
 )
 from model.storage_paths import trash_path
-from worker import logs
+from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.erase_outcome import Cleared, Outcome, Place, fail_unconfigured, settle
@@ -63,7 +63,8 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
             log.warning("erasing.stopped", reason=stopped)
             return total + Cleared(stopped=stopped)
         started = time.monotonic()
-        cleared = _erase_batch(place, limit, settings.quay_redis_url)
+        with metrics.batch("erase"):
+            cleared = _erase_batch(place, limit, settings.quay_redis_url)
         _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
         total += cleared
         if cleared.claimed < limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.gc.review import review_batch
-from worker import logs
+from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
@@ -33,7 +33,8 @@ def review(context: JobContext, *, budget_s: float) -> Retired:
     total = Retired()
     last_id = 0
     for size in context.review_size.batches(Budget(budget_s)):
-        batch = review_batch(policy=context.policy, limit=size, after_id=last_id)
+        with metrics.batch("review"):
+            batch = review_batch(policy=context.policy, limit=size, after_id=last_id)
         last_id = batch.last_id
         total = Retired(
             candidates=total.candidates + batch.candidates,

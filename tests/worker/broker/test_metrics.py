@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
 from tests.support.world import World
-from tests.worker.broker.running import ROOT, eventually, worker
+from tests.worker.broker.running import celery, eventually, worker
 from worker import metrics
 from worker.client import Client
 
@@ -20,25 +21,30 @@ def scrape(port: int) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def test_without_a_port_nothing_is_recorded() -> None:
-    metrics.prepare(0)
-    metrics.serve(0)
-    with metrics.task("x"):
+    with metrics.task("x"), metrics.batch("collect"):
         metrics.freed(tags=1)
         metrics.published(1)
+        metrics.iterated()
+        metrics.waited("dredge.collect", 1.0)
     metrics.stop()
 
 
-def test_every_metric_is_in_the_documentation() -> None:
-    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-    for name in (
-        "dredge_tasks_total",
-        "dredge_task_seconds",
-        "dredge_freed_total",
-        "dredge_events_published_total",
-    ):
-        assert f"`{name}" in page
-    assert all(f"`{word}`" in page for word in (*metrics.OUTCOMES, *metrics.FREED))
+def test_a_taken_port_ends_the_worker_with_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = {**environment, "DREDGE_METRICS_PORT": str(taken.getsockname()[1])}
+        with celery(told, tmp_path, "worker", "-c", "1") as running:
+            assert running.process.wait(30) == 2
+    assert "dredge: DREDGE_METRICS_PORT: " in running.log and "a port of its own" in running.log
+    assert "Traceback" not in running.log
 
 
 @pytest.mark.slow
@@ -59,6 +65,12 @@ def test_a_worker_counts_what_its_children_did_and_leaves_no_file(
         done = 'dredge_tasks_total{outcome="done",task="worker.tasks.garbage_collect_repo"}'
         eventually(lambda: scrape(port).get(done) == 1, 10, running)
         seen = scrape(port)
+        assert seen['quay_gc_table_rows_deleted_total{table="tag"}'] == 3
+        assert seen["quay_gc_iterations_total"] == 1
+        assert any(name.startswith("dredge_build_info{") for name in seen)
+        eventually(lambda: "dredge_due_repositories" in scrape(port), 20, running)
+        assert get(port, "/healthz") == (200, "alive\n") and get(port, "/readyz") == (200, "ready\n")
+        assert [get(port, path)[0] for path in ("/", "/metrics/x", "/../etc/passwd")] == [404, 404, 404]
         assert seen['dredge_tasks_total{outcome="refused",task="worker.tasks.garbage_collect_repo"}'] == 1
         assert seen['dredge_freed_total{what="tags"}'] == 3
         eventually(lambda: scrape(port).get("dredge_events_published_total", 0) >= 4, 10, running)

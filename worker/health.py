@@ -1,0 +1,106 @@
+"""The worker's HTTP port: `/metrics`, `/healthz` and `/readyz`, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from model.db.connection import connection, execute
+from model.errors import RegistryError
+from worker.broker.connection import OUTAGE, connect
+from worker.settings import Settings, SettingsError
+
+TEXT = "text/plain; charset=utf-8"
+Answer = tuple[int, str, bytes]
+
+
+class Server(ThreadingHTTPServer):
+    """One thread for each request; none keeps the process alive."""
+
+    daemon_threads = True
+    # Two workers must not share a port: the second one fails.
+    allow_reuse_port = False
+
+
+class HealthServer:
+    """Answers on one port: `bind`, `serve` from a thread of its own, `close`."""
+
+    def __init__(self, find_outages: Callable[[], list[str]]) -> None:
+        """`find_outages` says in words what does not answer; an empty list where all does."""
+        self._registry = CollectorRegistry()
+        self._find_outages = find_outages
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def bind(self, host: str, port: int) -> None:
+        """Take the port; raises `SettingsError` where it is taken: another worker needs another port."""
+        answer = self.answer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, kind, body = answer(self.path.partition("?")[0])
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Scrapes are not worth a line."""
+
+        try:
+            self._server = Server((host, port), Handler)
+        except OSError as error:
+            raise SettingsError(
+                [f"DREDGE_METRICS_PORT: {host}:{port}: {error.strerror}; give each worker a port of its own"]
+            ) from error
+
+    def serve(self, registry: CollectorRegistry) -> None:
+        """Answer from now on, with these metrics."""
+        self._registry = registry
+        if self._server is not None:
+            self._thread = threading.Thread(
+                target=self._server.serve_forever, name="dredge-health", daemon=True
+            )
+            self._thread.start()
+
+    def answer(self, path: str) -> Answer:
+        """Status, content type and body of a GET."""
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+        if path == "/healthz":
+            return 200, TEXT, b"alive\n"
+        if path == "/readyz":
+            problems = self._find_outages()
+            return 503 if problems else 200, TEXT, "".join(f"{p}\n" for p in problems or ["ready"]).encode()
+        return 404, TEXT, b"/metrics, /healthz and /readyz are here\n"
+
+    def close(self) -> None:
+        """Give back the port.  Idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            if self._thread is not None:
+                server.shutdown()
+            server.server_close()
+
+
+def find_outages(settings: Settings) -> list[str]:
+    """What a worker needs and does not answer: the database, the broker; in words, without secrets."""
+    problems = []
+    try:
+        with connection():
+            execute("SELECT 1")
+    except RegistryError:
+        problems.append("the database does not answer")
+    client = connect(settings.broker_url)
+    try:
+        client.ping()
+    except OUTAGE:
+        problems.append("the broker does not answer")
+    finally:
+        client.close()
+    return problems

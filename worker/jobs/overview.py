@@ -1,0 +1,82 @@
+"""How the collection stands, gathered once for the command line, the metrics and the status page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.controls.breaker import OpenBreaker, list_open
+from model.controls.holds import Hold, list_holds
+from model.db.clock import now_ms
+from model.gc.find import rank
+from model.gc.inspect.status import (
+    Failing,
+    Freed,
+    Totals,
+    Waiting,
+    read_failures,
+    read_freed,
+    read_totals,
+    read_waiting,
+)
+from model.policy import HOUR_MS, Policy
+from worker.jobs.find import find_due
+
+# Repositories with garbage are counted among so many only.
+LOOK = 5_000
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What waits, what stops, what fails and what was done, at one moment; times in milliseconds.
+
+    `repositories_due` are those found among the first `repositories_looked_at`; `last_hour` is what was
+    really done, and the rate that the time left follows from.
+    """
+
+    now_ms: int
+    repositories_due: int
+    repositories_looked_at: int
+    whole_registry: bool
+    oldest_overdue_ms: int
+    waiting: Waiting
+    last_hour: Totals
+    holds: list[Hold]
+    breakers: list[OpenBreaker]
+    freed: list[Freed]
+    failures: list[Failing]
+
+    @property
+    def collect_left_ms(self) -> int | None:
+        """When the repositories that are due are collected, at the rate of the last hour."""
+        return _left_ms(self.repositories_due, self.last_hour.repositories)
+
+    @property
+    def erase_left_ms(self) -> int | None:
+        """When the objects that wait are erased, at the rate of the last hour."""
+        return _left_ms(self.waiting.tombstones, self.last_hour.objects)
+
+
+def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
+    """Gather it; only reads.  `freed` and `failures` are the worst 20 of the last `hours`."""
+    moment = now_ms()
+    found, position, looked = find_due(policy, after=0, slice=LOOK, limit=LOOK)
+    due = rank(found, limit=LOOK)
+    return Overview(
+        now_ms=moment,
+        repositories_due=len(due),
+        repositories_looked_at=looked,
+        whole_registry=not position,
+        oldest_overdue_ms=max((moment - each.due_ms for each in due), default=0),
+        waiting=read_waiting(),
+        last_hour=read_totals(since_ms=moment - HOUR_MS),
+        holds=list_holds(),
+        breakers=list_open(),
+        freed=read_freed(since_ms=moment - hours * HOUR_MS, limit=SHOWN),
+        failures=read_failures(limit=SHOWN),
+    )
+
+
+def _left_ms(waiting: int, done_in_an_hour: int) -> int | None:
+    """None where nothing was done: then nobody knows."""
+    return None if not done_in_an_hour else waiting * HOUR_MS // done_in_an_hour
