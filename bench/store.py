@@ -47,7 +47,8 @@ class Nowhere:
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         return iter(())
 
-    def check(self) -> None: ...
+    def check(self) -> Sequence[str]:
+        return ()
 
 
 def nowhere() -> Stores:

@@ -63,6 +63,9 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+_STORES = ("file", "s3", "gs", "az")
+
+
 def locations(raw: str) -> dict[str, str]:
     """`name=url,name=url`, or one bare path or URL for the location `local_us`."""
     found: dict[str, str] = {}
@@ -70,8 +73,8 @@ def locations(raw: str) -> dict[str, str]:
         name, separator, url = part.partition("=")
         if not separator or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
             name, url = "local_us", part
-        if "://" in url and urlsplit(url).scheme not in ("file", "s3"):
-            raise ValueError(f"location {name} must be a path, file:///path or s3://bucket/prefix")
+        if "://" in url and urlsplit(url).scheme not in _STORES:
+            raise ValueError(f"location {name} must be a path or a URL of {', '.join(_STORES)}")
         if name in found:
             raise ValueError(f"location {name} is given twice")
         found[name] = url

@@ -102,5 +102,6 @@ class MemoryStore:
             if path > start_after and (not prefix or path.startswith(prefix.rstrip("/") + "/")):
                 yield ObjectInfo(path, len(found[path]), 0)
 
-    def check(self) -> None:
+    def check(self) -> Sequence[str]:
         """Always there."""
+        return ()

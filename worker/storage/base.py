@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from model.errors import BadInput, RegistryError
+from worker.storage.bucket_url import SCHEMES, parse_bucket_url
 
 # A segment never starts with a dot: `..` and a store's own hidden files cannot be named.
 _PATH = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_.+=:$-]*(?:/[A-Za-z0-9_$][A-Za-z0-9_.+=:$-]*)*")
@@ -96,8 +97,12 @@ class Store(Protocol):
     """
 
     late_delete_ms: int
-    address: str
-    quarantine_is_cheap: bool
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def quarantine_is_cheap(self) -> bool: ...
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         """Delete objects; one result per path, in order.  Never raises for one key.
@@ -150,8 +155,11 @@ class Store(Protocol):
         listed only where `prefix` lies in it, the identity never.
         """
 
-    def check(self) -> None:
-        """Raise `StoreUnavailable`, with what to do, unless objects can be written, read and erased."""
+    def check(self) -> Sequence[str]:
+        """Notes for the operator; raises `StoreUnavailable`, with what to do, unless everything works.
+
+        Objects are written, read, listed, set aside, put back and purged; nothing is left of them.
+        """
 
 
 class Stores(Mapping[str, Store]):
@@ -189,16 +197,13 @@ def prepare_stores(locations: Mapping[str, str]) -> None:
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
-    """The driver for `/path`, `file:///path[?fsync=off]` or `s3://bucket/prefix[?endpoint=…&region=…]`."""
-    if "://" not in url:
-        return _local(url, {}, create)
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    if parts.scheme == "file":
-        return _local(unquote(parts.path), options, create)
-    if parts.scheme == "s3":
-        return _s3(parts, options)
-    raise BadInput("A storage URL starts with file:// or s3://", url=url)
+    """The driver for a path, `file://`, `s3://`, `gs://` or `az://`; raises `BadInput`."""
+    scheme = urlsplit(url).scheme if "://" in url else "file"
+    if scheme == "file":
+        return _local(url, create)
+    if scheme not in SCHEMES:
+        raise BadInput(f"A storage URL is a path or starts with file, {', '.join(SCHEMES)}", scheme=scheme)
+    return _bucket(url)
 
 
 def valid_path(path: str) -> bool:
@@ -213,14 +218,21 @@ def checked(path: str) -> str:
     return path
 
 
-def _local(root: str, options: Mapping[str, str], create: bool) -> Store:
+def _local(url: str, create: bool) -> Store:
     from worker.storage.local import LocalStore
 
+    parts = urlsplit(url) if "://" in url else None
+    options = dict(parse_qsl(parts.query)) if parts else {}
     synced = options.get("fsync", "on") not in ("off", "0", "false", "no")
-    return LocalStore(root, fsync=synced, create=create)
+    return LocalStore(unquote(parts.path) if parts else url, fsync=synced, create=create)
 
 
-def _s3(parts: SplitResult, options: Mapping[str, str]) -> Store:
-    from worker.storage.s3 import open_s3
+def _bucket(url: str) -> Store:
+    parsed = parse_bucket_url(url)
+    if parsed.scheme == "s3":
+        from worker.storage.s3 import S3Store
 
-    return open_s3(parts.netloc, parts.path.strip("/"), options)
+        return S3Store(parsed)
+    from worker.storage.native import NativeStore
+
+    return NativeStore(parsed)

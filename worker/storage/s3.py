@@ -5,20 +5,15 @@ from __future__ import annotations
 import builtins
 import math
 import tempfile
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import S3Store as Bucket
+from boto3.s3.transfer import TransferConfig
 
-from model.errors import BadInput
 from model.storage_paths import IDENTITY_PATH, TRASH_FOLDER
+from worker.storage.answers import Problem, attempt, raised
 from worker.storage.base import (
-    NOT_SENT,
     Erased,
     NoSuchObject,
     ObjectInfo,
@@ -26,114 +21,59 @@ from worker.storage.base import (
     StoreUnavailable,
     Trash,
     checked,
-    clock_s,
 )
-from worker.storage.s3_erase import Eraser, explain
+from worker.storage.bucket_url import BucketURL
+from worker.storage.probe import probe
+from worker.storage.s3_client import S3Client, classify
+from worker.storage.s3_erase import Doomed, Eraser
+from worker.storage.s3_trash import TrashBin
 
 _PART = 8 << 20
-_OPTIONS = ("endpoint", "region", "timeout", "virtual_host")
-
-
-def open_s3(bucket: str, prefix: str, options: Mapping[str, str]) -> S3Store:
-    """A store for `s3://bucket/prefix?endpoint=…&region=…&timeout=30&virtual_host=on`.
-
-    Credentials and anything else come from the AWS_* variables or the machine's role.
-    """
-    unknown = set(options) - set(_OPTIONS)
-    if unknown or not bucket:
-        what = f"A storage URL is s3://bucket/prefix with {', '.join(_OPTIONS)}"
-        raise BadInput(what, wrong=sorted(unknown))
-    timeout = _seconds(options.get("timeout", "30"))
-
-    def connect(**more: Any) -> Bucket:
-        config: dict[str, Any] = {key: options[key] for key in ("endpoint", "region") if key in options}
-        return Bucket(
-            bucket,
-            prefix=prefix or None,
-            virtual_hosted_style_request=options.get("virtual_host", "off") in ("on", "1", "true", "yes"),
-            client_options={
-                "allow_http": True,
-                "timeout": timedelta(seconds=timeout),
-                "connect_timeout": timedelta(seconds=min(timeout, 5)),
-            },
-            **config,
-            **more,
-        )
-
-    return S3Store(
-        f"s3://{bucket}/{prefix}".rstrip("/"),
-        connect(retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=3 * timeout)}),
-        # A delete is never repeated blindly: whether to is decided from its row, where pushes can see it.
-        Eraser(
-            connect(retry_config={"max_retries": 0}),
-            connect(retry_config={"max_retries": 0}, disable_bulk_delete=True),
-            prefix,
-        ),
-        # What a server has accepted it may finish after we gave up waiting.
-        late_delete_ms=int(2000 * timeout),
-    )
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise BadInput("The storage URL's timeout must be seconds", timeout=text) from None
+_CHUNK = 1 << 20
+_PAGE = 1_000
+# Answers to a conditional write that lost against another one.
+_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict")
+_NO_CONDITIONS = ("NotImplemented", "InvalidArgument", "InvalidRequest", "501")
 
 
 class S3Store:
     """One bucket, or a prefix of it."""
 
-    quarantine_is_cheap = False
+    def __init__(self, url: BucketURL) -> None:
+        self.name = str(url)
+        # What a server has accepted it may finish after we gave up waiting; a delete is sent once.
+        self.late_delete_ms = int(2000 * url.timeout_s)
+        self._client = S3Client(url)
+        self._eraser = Eraser(self._client)
+        self._trash = TrashBin(self._client, self._eraser)
 
-    def __init__(self, name: str, bucket: Bucket, eraser: Eraser, *, late_delete_ms: int) -> None:
-        self.name = self.address = name
-        self.late_delete_ms = late_delete_ms
-        self._bucket = bucket
-        self._eraser = eraser
+    @property
+    def address(self) -> str:
+        """Server, bucket and prefix."""
+        return str(self._asked("", lambda: self._client.address))
+
+    @property
+    def quarantine_is_cheap(self) -> bool:
+        """True where the bucket keeps versions: a delete only hides then.  Asks the bucket once."""
+        return self._trash.keeps_versions
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> builtins.list[Erased]:
         """Bulk deletes, 1,000 objects a request, in parallel; S3 does not tell which existed."""
-        if clock_s() >= until_s:
-            return [Erased(path, None, NOT_SENT, sent=False) for path in paths]
-        return self._eraser.erase(paths)
+        return self._eraser.erase([Doomed(path) for path in paths], until_s=until_s)
 
     def set_aside(
         self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf
     ) -> builtins.list[SetAside]:
-        """Copy, then delete."""
-        return [self._set_aside_one(path, trash, until_s) for path, trash in moves]
-
-    def _set_aside_one(self, path: str, trash: str, until_s: float) -> SetAside:
-        try:
-            if self.size(path) is None:
-                return SetAside(path, False)
-            if clock_s() >= until_s:
-                return SetAside(path, None, error=NOT_SENT, sent=False)
-            self._copy(path, trash)
-        except (StoreUnavailable, NoSuchObject, BadInput) as error:
-            return SetAside(path, None, error=str(error))
-        (erased,) = self.erase([path], until_s=until_s)
-        return SetAside(path, True, error=erased.error, unknown=erased.unknown, sent=erased.sent)
-
-    def _copy(self, source: str, target: str) -> None:
-        with self._translated(source):
-            obstore.copy(self._bucket, source, target)
+        """Hide the version where the bucket keeps versions, else copy and delete."""
+        return self._trash.set_aside(moves, until_s)
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Copy the object back where its path is free, then delete the trash."""
-        if self.size(path) is None:
-            if self.size(trash) is None:
-                return False
-            self._copy(trash, path)
-        (erased,) = self.erase([trash])
-        if erased.error:
-            raise StoreUnavailable(f"{self.name}: {erased.error}")
-        return True
+        """Copy back where the path is free, then purge."""
+        return self._trash.put_back(checked(path), checked(trash), version)
 
     def purge(self, trash: Sequence[Trash]) -> builtins.list[Erased]:
-        """Delete the copies in the trash."""
-        return self.erase([each.trash for each in trash])
+        """Delete versions and copies by names that no live object has."""
+        return self._trash.purge(trash)
 
     def read_identity(self) -> str | None:
         """One GET request."""
@@ -143,94 +83,101 @@ class S3Store:
             return None
 
     def write_identity(self, identity: str) -> str:
-        """Write the object unless there is one."""
+        """Write it on the condition that there is none; without conditions, look before and after."""
         if (found := self.read_identity()) is not None:
             return found
-        self.write(IDENTITY_PATH, [identity.encode()])
-        return self.read_identity() or identity
+        put = partial(self._client.ask.put_object, **self._client.key(IDENTITY_PATH), Body=identity.encode())
+        answer = attempt(partial(put, IfNoneMatch="*"), classify)
+        if isinstance(answer, Problem) and answer.code in _NO_CONDITIONS:
+            answer = attempt(put, classify)
+        if isinstance(answer, Problem) and answer.code not in (*_TAKEN, "412", "409"):
+            raise raised(answer, self.name, IDENTITY_PATH)
+        found = self.read_identity()
+        if found is None:
+            raise StoreUnavailable(f"{self.name}: {IDENTITY_PATH} was written and is not there")
+        return found
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Spool to a local temporary file first: nothing is sent before `chunks` ended well."""
-        checked(path)
+        named = self._client.key(checked(path))
         with tempfile.SpooledTemporaryFile(max_size=_PART) as spool:
             written = 0
             for chunk in chunks:
                 written += spool.write(chunk)
             spool.seek(0)
-            with self._translated(path):
-                # A large object goes up in parts and appears when the last one is in.
-                if written <= _PART:
-                    obstore.put(self._bucket, path, spool.read(), use_multipart=False)
-                else:
-                    obstore.put(self._bucket, path, spool, chunk_size=_PART, max_concurrency=4)
+            # A large object goes up in parts and appears when the last one is in.
+            if written <= _PART:
+                self._asked(path, lambda: self._client.ask.put_object(**named, Body=spool.read()))
+            else:
+                config = TransferConfig(multipart_chunksize=_PART, max_concurrency=4)
+                self._asked(path, lambda: self._client.ask.upload_fileobj(spool, **named, Config=config))
         return written
 
     def read(self, path: str) -> Iterator[bytes]:
         """Ask at once, then stream."""
-        with self._translated(path):
-            stream = obstore.get(self._bucket, checked(path)).stream(min_chunk_size=1 << 20)
+        named = self._client.key(checked(path))
+        body = self._asked(path, lambda: self._client.ask.get_object(**named))["Body"]
 
         def chunks() -> Iterator[bytes]:
-            with self._translated(path):
-                for chunk in stream:
-                    yield bytes(chunk)
+            with body:
+                while chunk := self._asked(path, lambda: body.read(_CHUNK)):
+                    yield chunk
 
         return chunks()
 
     def size(self, path: str) -> int | None:
-        """One HEAD request."""
-        try:
-            with self._translated(path):
-                return int(obstore.head(self._bucket, checked(path))["size"])
-        except NoSuchObject:
-            return None
+        """One HEAD request; two more where there is no such object."""
+        checked(path)
+        found = self._asked(path, lambda: self._client.head(path))
+        return None if found is None else int(found["ContentLength"])
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """List page by page, in the order of S3.
 
-        The library ends quietly where a page says that it is truncated but names no next one.  So
-        the end is believed only after a listing from the last object on came back empty.
+        Stores have been seen to end a listing too early.  So the end is believed only after a listing
+        from the last object on came back empty.
         """
-        folder = checked(prefix.rstrip("/")) if prefix else None
+        folder = f"{checked(prefix.rstrip('/'))}/" if prefix else ""
         hidden = (IDENTITY_PATH,) if prefix else (IDENTITY_PATH, f"{TRASH_FOLDER}/")
-        last, seen = start_after, True
-        while seen:
-            seen = False
-            for found in self._pages(folder, last):
+        last = start_after
+        while page := self._page(folder, last):
+            for found in page:
                 if found.path <= last:
                     raise StoreUnavailable("The listing is out of order", store=self.name, path=found.path)
-                last, seen = found.path, True
+                last = found.path
                 if not found.path.startswith(hidden):
                     yield found
 
-    def _pages(self, folder: str | None, offset: str) -> Iterator[ObjectInfo]:
-        with self._translated(folder or ""):
-            for page in obstore.list(self._bucket, folder, offset=offset or None, chunk_size=1000):
-                for item in page:
-                    modified_ms = int(item["last_modified"].timestamp() * 1000)
-                    yield ObjectInfo(item["path"], item["size"], modified_ms)
+    def _page(self, folder: str, after: str) -> builtins.list[ObjectInfo]:
+        key = self._client.key(folder)
+        more: dict[str, Any] = {"StartAfter": self._client.prefix + after} if after else {}
+        answer = self._asked(
+            "",
+            lambda: self._client.ask.list_objects_v2(
+                Bucket=key["Bucket"], Prefix=key["Key"], MaxKeys=_PAGE, **more
+            ),
+        )
+        return [
+            ObjectInfo(
+                item["Key"].removeprefix(self._client.prefix),
+                item["Size"],
+                int(item["LastModified"].timestamp() * 1000),
+            )
+            for item in answer.get("Contents", ())
+        ]
 
-    def check(self) -> None:
-        """Write, list, read back and erase one small object."""
-        probe = f"uploads/check-{uuid.uuid4().hex}"
-        self.write(probe, [b"dredge"])
-        try:
-            if b"".join(self.read(probe)) != b"dredge":
-                raise StoreUnavailable("An object does not read back as written", store=self.name)
-            with self._translated(""):
-                next(iter(obstore.list(self._bucket, "uploads", chunk_size=1)), None)
-        finally:
-            result = self.erase([probe])[0]
-        if result.error:
-            raise StoreUnavailable(f"{self.name}: {result.error}")
+    def check(self) -> builtins.list[str]:
+        """Try each kind of request; tell how the store deletes and whether it keeps versions."""
+        probe(self, self.name)
+        notes = []
+        if self._eraser.singly:
+            notes.append("the store refuses bulk deletes, objects are deleted one at a time")
+        if self._trash.keeps_versions:
+            notes.append("the bucket keeps versions, a delete hides an object until it is purged")
+        return notes
 
-    @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                raise StoreUnavailable(f"{self.name}: there is no such bucket: create it") from error
-            raise NoSuchObject(path=path) from error
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"{self.name}: {explain(error)[0]}") from error
+    def _asked(self, path: str, call: Callable[[], Any]) -> Any:
+        found = attempt(call, classify)
+        if isinstance(found, Problem):
+            raise raised(found, self.name, path)
+        return found

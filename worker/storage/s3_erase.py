@@ -1,134 +1,187 @@
-"""Deleting in bulk from S3, with a result per key although the library gives one per request."""
+"""Deleting from S3: in bulk where the store can, one at a time where it cannot, with a result per key."""
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import S3Store as Bucket
-
-from worker.storage.base import Erased, valid_path
+from worker.logs import logger
+from worker.storage.answers import TOO_LATE, Known, Problem, attempt
+from worker.storage.base import Erased, clock_s, valid_path
+from worker.storage.one_by_one import PARALLEL, one_by_one, spread
 from worker.storage.rate import Pace
+from worker.storage.s3_client import S3Client, classify, error_of_key, sending_until
 
 BULK = 1_000
-_PARALLEL = 8
-# So many keys of one request may be refused before the rest is deleted one by one.
-_REFUSALS = 8
+# After an unclear answer to a bulk delete, keys are deleted one at a time for so long.
+_SINGLY_S = 600.0
+# Errors of a key that speak of the bulk delete itself.
+_ABOUT_BULK = ("", "NotImplemented", "MethodNotAllowed", "MalformedXML", "InvalidRequest")
+_NO_PATH = "not the path of an object"
 
-_REFUSED = re.compile(r'DeleteFailed \{\s*path: "(?P<path>[^"]*)",\s*code: "(?P<code>[^"]*)"')
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
-# Where the library looks for a machine's role when no credentials are set.
-_METADATA_SERVICE = re.compile(r"://169\.254\.|://\[fd00:ec2|://sts\.")
-_BUSY = ("SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests")
-_ADVICE = {
-    "401": "check the AWS credentials",
-    "403": "check the AWS credentials and the bucket's policy",
-    "404": "there is no such bucket: create it",
-    "429": "it asks for fewer requests",
-    "503": "it asks for fewer requests",
-}
+log = logger("storage")
 
 
-def explain(error: BaseException) -> tuple[str, str]:
-    """One line for people and a kind for the program: answered, busy, unsent or unknown."""
-    text = str(error)
-    line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    if _METADATA_SERVICE.search(line):
-        return "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "unsent"
-    status, code = _STATUS.search(text), _CODE.search(text)
-    if status:
-        number = status.group(1)
-        reason = f"the object store answered {number}{' ' + code.group(1) if code else ''}"
-        message = f"{reason} ({_ADVICE[number]})" if number in _ADVICE else reason
-        if number in ("429", "503") or (code and code.group(1) in _BUSY):
-            return message, "busy"
-        # A gateway that gave up does not know what became of the request behind it.
-        return message, "unknown" if number.startswith("5") and number != "501" else "answered"
-    if "kind: Connect" in text:
-        return f"the object store cannot be reached ({_where(line)})", "unsent"
-    if "kind: Timeout" in text:
-        return f"the object store did not answer in time ({_where(line)})", "unknown"
-    if isinstance(error, PermissionError):
-        return line[:300], "answered"
-    return line[:300], "unknown"
+class Doomed(NamedTuple):
+    """An object to delete, or one version of it."""
 
-
-def _where(line: str) -> str:
-    found = re.search(r"https?://[^/\s]+", line)
-    return found.group(0) if found else line[:200]
+    path: str
+    version: str = ""
 
 
 class Eraser:
     """Deletes objects in parallel requests of 1,000, at a pace that the store accepts."""
 
-    def __init__(self, bulk: Bucket, single: Bucket, prefix: str, pace: Pace | None = None) -> None:
-        self._bulk, self._single = bulk, single
-        self._prefix = f"{prefix}/" if prefix else ""
+    def __init__(self, client: S3Client, pace: Pace | None = None) -> None:
+        self._client = client
         self.pace = pace or Pace()
+        self._singly_until_s = -math.inf
 
-    def erase(self, paths: Sequence[str]) -> list[Erased]:
-        """One result per path, in order."""
-        wanted = [path for path in dict.fromkeys(paths) if valid_path(path)]
+    @property
+    def singly(self) -> bool:
+        """Whether the store takes no bulk deletes, as far as is known."""
+        return self._singly_until_s == math.inf
+
+    def erase(self, doomed: Sequence[Doomed], *, until_s: float = math.inf) -> list[Erased]:
+        """One result for each, in order."""
+        wanted = [each for each in dict.fromkeys(doomed) if valid_path(each.path)]
         chunks = [wanted[n : n + BULK] for n in range(0, len(wanted), BULK)]
         if len(chunks) <= 1:
-            results = [result for chunk in chunks for result in self._erase_chunk(chunk)]
+            parts = [self._erase_chunk(chunk, until_s) for chunk in chunks]
         else:
-            with ThreadPoolExecutor(min(_PARALLEL, len(chunks))) as pool:
-                results = [result for part in pool.map(self._erase_chunk, chunks) for result in part]
-        by_path = {result.path: result for result in results}
-        invalid = "not the path of an object"
-        return [by_path.get(path) or Erased(path, None, invalid) for path in paths]
+            with ThreadPoolExecutor(min(PARALLEL, len(chunks))) as pool:
+                parts = list(pool.map(lambda chunk: self._erase_chunk(chunk, until_s), chunks))
+        results = {key: result for part in parts for key, result in part.items()}
+        return [results.get(each) or Erased(each.path, None, _NO_PATH) for each in doomed]
 
-    def _erase_chunk(self, chunk: Sequence[str]) -> list[Erased]:
-        """One request; the keys it refuses are set aside, one at a time, and the rest is asked again.
+    def _erase_chunk(self, chunk: Sequence[Doomed], until_s: float) -> dict[Doomed, Erased]:
+        """One bulk request; what it leaves open is asked again key by key."""
+        if len(chunk) == 1 or clock_s() < self._singly_until_s:
+            return self._singly(chunk, until_s)
+        answer = self._bulk(chunk, until_s)
+        if not isinstance(answer, Problem):
+            return self._read_answer(chunk, answer, until_s)
+        if answer.known is Known.UNCLEAR:
+            # Nothing more is sent for these keys now, as this request may still be carried out.  Later they
+            # go singly: a store may stumble over bulk deletes, or over one of the keys.
+            self._singly_until_s = max(self._singly_until_s, clock_s() + _SINGLY_S)
+        elif answer.known in (Known.REFUSED, Known.GONE) and not answer.everywhere:
+            results = self._singly(chunk, until_s)
+            if any(result.error is None for result in results.values()):
+                self._remember_no_bulk(answer)
+            return results
+        return {each: self._failed(each, answer) for each in chunk}
 
-        Asking again is safe: the rows of these keys are held by the caller, and a key that is gone
-        is no error.
-        """
-        rest = list(chunk)
-        results: list[Erased] = []
-        for _ in range(_REFUSALS):
-            if not rest:
-                return results
-            try:
-                self.pace.wait(len(rest))
-                obstore.delete(self._bulk, rest)
-            except (BaseError, OSError) as error:
-                refused = _REFUSED.search(str(error))
-                path = refused.group("path").removeprefix(self._prefix) if refused else None
-                if refused and path in rest:
-                    rest.remove(path)
-                    results.append(self._refused(path, refused.group("code")))
-                    continue
-                if refused or "status code: 501" in str(error) or "status code: 405" in str(error):
-                    break
-                return results + [self._failed(path, error) for path in rest]
+    def _remember_no_bulk(self, answer: Problem) -> None:
+        if not self.singly:
+            self._singly_until_s = math.inf
+            log.warning("storage.no_bulk_delete", store=str(self._client.url), answer=answer.message)
+
+    def _bulk(self, chunk: Sequence[Doomed], until_s: float) -> dict[str, Any] | Problem:
+        objects = [self._named(each) for each in chunk]
+
+        def send() -> dict[str, Any]:
+            with sending_until(until_s):
+                found: dict[str, Any] = self._client.once.delete_objects(
+                    Bucket=self._client.url.bucket, Delete={"Objects": objects}
+                )
+            return found
+
+        if clock_s() >= until_s:
+            return TOO_LATE
+        self.pace.wait(len(chunk))
+        return attempt(send, classify)
+
+    def _named(self, each: Doomed) -> dict[str, str]:
+        key = self._client.prefix + each.path
+        return {"Key": key, "VersionId": each.version} if each.version else {"Key": key}
+
+    def _read_answer(
+        self, chunk: Sequence[Doomed], answer: dict[str, Any], until_s: float
+    ) -> dict[Doomed, Erased]:
+        """Errors that name a key are that key's; a key that is not named is looked for."""
+        results: dict[Doomed, Erased] = {}
+        again: list[Doomed] = []
+        keys = _Keys(chunk, self._client.prefix)
+        for item in answer.get("Deleted") or ():
+            for each in keys.named(item):
+                results[each] = Erased(each.path, None)
+        for item in answer.get("Errors") or ():
+            problem = error_of_key(str(item.get("Code") or ""))
+            for each in keys.named(item):
+                results[each] = self._failed(each, problem)
+                if problem.known is Known.REFUSED and problem.code in _ABOUT_BULK:
+                    again.append(each)
+        if not answer.get("Errors"):
             self.pace.faster()
-            return results + [Erased(path, None) for path in rest]
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            return results + list(pool.map(self._erase_one, rest))
+        unnamed = [each for each in chunk if each not in results]
+        if not self._are_gone(unnamed):
+            again += unnamed
+        else:
+            results.update({each: Erased(each.path, None) for each in unnamed})
+        return results | self._singly(again, until_s)
 
-    def _erase_one(self, path: str) -> Erased:
-        try:
-            self.pace.wait(1)
-            obstore.delete(self._single, path)
-        except FileNotFoundError:
-            return Erased(path, False)
-        except (BaseError, OSError) as error:
-            return self._failed(path, error)
-        return Erased(path, None)
+    def _are_gone(self, unnamed: Sequence[Doomed]) -> bool:
+        """Whether a few of the keys that an answer does not name are gone; then it is taken to be brief.
 
-    def _refused(self, path: str, code: str) -> Erased:
-        if code in _BUSY:
+        Some stores name only errors, or nothing at all.
+        """
+        return all(attempt(partial(self._client.head, *each), classify) is None for each in spread(unnamed))
+
+    def _singly(self, chunk: Sequence[Doomed], until_s: float) -> dict[Doomed, Erased]:
+        """Key by key in parallel, after a few have shown that the store answers at all."""
+        found = one_by_one(chunk, lambda each: self._erase_one(each, until_s))
+        return {
+            each: self._failed(each, problem) if problem else Erased(each.path, None)
+            for each, problem in found.items()
+        }
+
+    def _erase_one(self, each: Doomed, until_s: float) -> Problem | None:
+        def send() -> None:
+            with sending_until(until_s):
+                self._client.once.delete_object(Bucket=self._client.url.bucket, **self._named(each))
+
+        if clock_s() >= until_s:
+            return TOO_LATE
+        self.pace.wait(1)
+        found = attempt(send, classify)
+        if isinstance(found, Problem) and found.known is Known.GONE:
+            return None
+        if found is None:
+            self.pace.faster()
+        return found
+
+    def _failed(self, each: Doomed, problem: Problem) -> Erased:
+        if problem.known is Known.GONE:
+            return Erased(each.path, False)
+        if problem.known is Known.BUSY:
             self.pace.slower()
-        return Erased(path, None, f"the object store answered {code}", unknown=code == "InternalError")
+        sent = problem.known is not Known.LATE
+        return Erased(each.path, None, problem.message, unknown=problem.unknown, sent=sent)
 
-    def _failed(self, path: str, error: BaseException) -> Erased:
-        message, kind = explain(error)
-        if kind == "busy":
-            self.pace.slower()
-        return Erased(path, None, message, unknown=kind == "unknown")
+
+class _Keys:
+    """Finds the objects of a request by the names in its answer.
+
+    Stores have been seen to answer with keys that are percent-encoded, lack the prefix or begin with a slash.
+    """
+
+    def __init__(self, chunk: Sequence[Doomed], prefix: str) -> None:
+        self._prefix = prefix
+        self._by_path: dict[str, list[Doomed]] = {}
+        for each in chunk:
+            self._by_path.setdefault(each.path, []).append(each)
+
+    def named(self, item: dict[str, Any]) -> list[Doomed]:
+        """The objects that one entry of the answer is about; none where its key is unknown."""
+        key = str(item.get("Key") or "")
+        for name in (key, unquote(key), unquote(key).lstrip("/")):
+            found = self._by_path.get(name.removeprefix(self._prefix))
+            if found:
+                version = str(item.get("VersionId") or "")
+                return [each for each in found if each.version == version] or found
+        return []

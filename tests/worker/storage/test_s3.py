@@ -123,6 +123,8 @@ def test_silence_means_that_nobody_knows(store: S3Store, unruly: Unruly) -> None
 
 def test_a_server_error_means_that_nobody_knows(store: S3Store, unruly: Unruly) -> None:
     unruly.answer = lambda method, path, _body: (504, b"") if is_bulk(method, path) else None
+    assert [result.unknown for result in store.erase(["a/b", "a/c"])] == [True, True]
+    unruly.answer = lambda method, path, _body: (504, b"") if method == "DELETE" else None
     assert [result.unknown for result in store.erase(["a/b"])] == [True]
 
 

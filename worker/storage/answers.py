@@ -1,0 +1,91 @@
+"""What went wrong with a request to an object store, sorted by what is known about it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from worker.storage.base import NOT_SENT, NoSuchObject, StoreUnavailable
+
+T = TypeVar("T")
+
+
+class Known(Enum):
+    """What is known about a request that did not succeed."""
+
+    GONE = "there is no such object"
+    REFUSED = "the store answered no"
+    BUSY = "the store answered that it is too busy; nothing was done"
+    UNSENT = "the store was never reached"
+    LATE = "its time was over before it was sent"
+    UNCLEAR = "nobody knows whether it was or still will be carried out"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a request did not succeed: one line for people, and what is known.
+
+    `everywhere`: any other object of this store would get the same answer.
+    """
+
+    known: Known
+    message: str
+    code: str = ""
+    everywhere: bool = False
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the request may still be carried out."""
+        return self.known is Known.UNCLEAR
+
+
+TOO_LATE = Problem(Known.LATE, NOT_SENT, everywhere=True)
+ADVICE = {
+    "400": "check the endpoint, region and credentials",
+    "401": "check the credentials",
+    "403": "check the credentials and the bucket's policy",
+    "404": "there is no such bucket: create it",
+    "429": "it asks for fewer requests",
+    "503": "it asks for fewer requests",
+}
+
+
+class TooLate(Exception):
+    """The time of a request was over when it was to be sent."""
+
+
+def answered(status: int, code: str) -> str:
+    """One line about an answer."""
+    named = f" {code}" if code and code != str(status) else ""
+    advice = f" ({ADVICE[str(status)]})" if str(status) in ADVICE else ""
+    return f"the object store answered {status}{named}{advice}"
+
+
+def attempt(call: Callable[[], T], classify: Callable[[BaseException], Problem]) -> T | Problem:
+    """The call's result, or what is known about its failure.
+
+    Everything is caught, a panic of a native library too, which is no `Exception`: an odd answer about one
+    object must not reach those that are asked about others.  Only what ends the process passes.
+    """
+    try:
+        return call()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 (see above)
+        return classify(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The error's kind and the start of its text."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    kind = type(error).__name__
+    return f"{kind}: {text[:250]}" if text else kind
+
+
+def raised(problem: Problem, store: str, path: str) -> StoreUnavailable | NoSuchObject:
+    """The error that a caller of the store sees."""
+    if problem.known is Known.GONE:
+        return NoSuchObject(path=path)
+    return StoreUnavailable(f"{store}: {problem.message}")

@@ -1,0 +1,49 @@
+"""Trying a store out: every kind of request that a collection sends to it."""
+
+from __future__ import annotations
+
+import uuid
+
+from model.storage_paths import TRASH_FOLDER
+from worker.storage.base import Store, StoreUnavailable, Trash
+
+_CONTENT = b"dredge"
+
+
+def probe(store: Store, name: str) -> None:
+    """Write, read, list, set aside, put back and purge two small objects; nothing is left of them.
+
+    Raises `StoreUnavailable` with what the store answered.
+    """
+    label = uuid.uuid4().hex
+    moves = [(f"uploads/check-{label}-{n}", f"{TRASH_FOLDER}/check/{label}-{n}") for n in range(2)]
+    hidden = [Trash(*move) for move in moves]
+    try:
+        for path, _ in moves:
+            store.write(path, [_CONTENT])
+        if b"".join(store.read(moves[0][0])) != _CONTENT:
+            raise StoreUnavailable(f"{name}: an object does not read back as written")
+        if moves[0][0] not in [found.path for found in store.list("uploads", moves[0][0][:-1])][:2]:
+            raise StoreUnavailable(f"{name}: a listing does not show an object that was written")
+        hidden = _set_aside(store, name, moves)
+        if not store.put_back(*hidden[0]):
+            raise StoreUnavailable(f"{name}: an object that was set aside cannot be put back")
+        hidden[0] = _set_aside(store, name, moves[:1])[0]
+        _raise_first(name, [result.error for result in store.purge(hidden)])
+        _raise_first(name, [result.error for result in store.erase([path for path, _ in moves])])
+    except BaseException:
+        store.erase([path for path, _ in moves])
+        store.purge(hidden)
+        raise
+
+
+def _set_aside(store: Store, name: str, moves: list[tuple[str, str]]) -> list[Trash]:
+    results = store.set_aside(moves)
+    _raise_first(name, [result.error for result in results])
+    return [Trash(path, trash, result.version) for (path, trash), result in zip(moves, results, strict=True)]
+
+
+def _raise_first(name: str, errors: list[str | None]) -> None:
+    for error in errors:
+        if error:
+            raise StoreUnavailable(error if error.startswith(name) else f"{name}: {error}")

@@ -1,0 +1,210 @@
+"""The client of S3: where it connects to, as whom, and what it never does by itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+from botocore.session import Session
+
+from worker.storage.answers import TOO_LATE, Known, Problem, TooLate, answered, first_line
+from worker.storage.base import clock_s
+from worker.storage.bucket_url import BucketURL, normalised_host
+from worker.storage.one_by_one import PARALLEL
+
+_BUSY = ("SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests", "Throttling")
+_GONE = ("NoSuchKey", "NoSuchVersion")
+# Refusals that are about the bucket or the credentials, whichever object was asked for.
+_EVERYWHERE = (
+    *("NoSuchBucket", "InvalidBucketName", "AllAccessDisabled", "PermanentRedirect", "AccountProblem"),
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"),
+)
+_SET_BOTH = "one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is missing, set both or neither"
+_SET_SOME = "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_send_until: ContextVar[float] = ContextVar("send_until", default=math.inf)
+
+
+class S3Client:
+    """The two clients of one location, made at the first use.
+
+    `ask` repeats a request that failed; `once` never does: whether a delete is repeated is decided from its
+    row, where pushes can see it.
+    """
+
+    def __init__(self, url: BucketURL) -> None:
+        self.url = url
+        self.prefix = f"{url.prefix}/" if url.prefix else ""
+
+    def key(self, path: str) -> dict[str, str]:
+        """The arguments that name an object."""
+        return {"Bucket": self.url.bucket, "Key": self.prefix + path}
+
+    def head(self, path: str, version: str = "") -> dict[str, Any] | None:
+        """What the store says about an object; None where there is none.
+
+        A store answers 404 also for a bucket that is missing, and tells why only where there is a body: then
+        a GET is sent.  Raises what the client raises.
+        """
+        named = self.key(path) | ({"VersionId": version} if version else {})
+        try:
+            found: dict[str, Any] = self.ask.head_object(**named)
+            return found
+        except boto.ClientError as error:
+            if _status(error) not in (404, 405):  # 405: the version is a delete marker
+                raise
+        try:
+            self.ask.get_object(**named, Range="bytes=0-0")["Body"].close()
+        except boto.ClientError as error:
+            if classify(error).known is Known.GONE:
+                return None
+            raise
+        again: dict[str, Any] = self.ask.head_object(**named)
+        return again
+
+    @cached_property
+    def ask(self) -> Any:
+        """For requests that may be repeated."""
+        return self._connect(attempts=3)
+
+    @cached_property
+    def once(self) -> Any:
+        """For deletes: one attempt, and none after its time."""
+        client = self._connect(attempts=1)
+        client.meta.events.register("before-send.s3", _refuse_late)
+        client.meta.events.register("before-sign.s3.DeleteObjects", _use_md5)
+        return client
+
+    @cached_property
+    def address(self) -> str:
+        """Where the bucket is; the same for each of Amazon's endpoints, where a bucket's name is unique."""
+        host = normalised_host(str(self.ask.meta.endpoint_url))
+        for cloud in ("amazonaws.com", "amazonaws.com.cn"):
+            if host.endswith(f".{cloud}"):
+                host = cloud
+        return f"s3://{host}/{self.url.bucket}/{self.url.prefix}".rstrip("/")
+
+    @cached_property
+    def _session(self) -> Any:
+        file, profile = self.url.credentials_file, self.url.options.get("profile")
+        core = Session(profile=profile or ("default" if file else None))
+        # Amazon's other tools read AWS_REGION, its Python client only the second one.
+        core.session_var_map["region"] = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
+        if file:
+            core.set_config_variable("credentials_file", file)
+            # The environment's variables and the machine's role belong to other locations.
+            resolver = core.get_component("credential_provider")
+            resolver.providers = [p for p in resolver.providers if p.METHOD == "shared-credentials-file"]
+        return boto3.session.Session(botocore_session=core)
+
+    def _connect(self, *, attempts: int) -> Any:
+        url = self.url
+        virtual = url.flag("virtual_host")
+        style = "auto" if virtual is None and not url.endpoint else "virtual" if virtual else "path"
+        return self._session.client(
+            "s3",
+            endpoint_url=url.endpoint,
+            region_name=url.options.get("region") or self._session.region_name or "us-east-1",
+            config=Config(
+                connect_timeout=min(url.timeout_s, 5),
+                read_timeout=url.timeout_s,
+                max_pool_connections=PARALLEL * PARALLEL,
+                retries={"total_max_attempts": attempts, "mode": "standard"},
+                s3={"addressing_style": style},
+                # Other stores do not know the checksums that Amazon added later.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+
+@contextmanager
+def sending_until(until_s: float) -> Iterator[None]:
+    """Let this thread's `once` client send nothing from that time of `clock_s` on."""
+    token = _send_until.set(until_s)
+    try:
+        yield
+    finally:
+        _send_until.reset(token)
+
+
+def _refuse_late(**_request: object) -> None:
+    """The last look at the clock: the request is signed, and its bytes are sent next."""
+    if clock_s() >= _send_until.get():
+        raise TooLate
+
+
+def _use_md5(request: Any, **_more: object) -> None:
+    """Give a bulk delete the checksum that every store knows, instead of the newer one."""
+    newer = ("x-amz-checksum", "x-amz-sdk-checksum")
+    for name in [name for name in request.headers if name.lower().startswith(newer)]:
+        del request.headers[name]
+    digest = hashlib.md5(request.data, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def classify(error: BaseException) -> Problem:
+    """What is known about a request to S3 that raised this."""
+    if isinstance(error, TooLate):
+        return TOO_LATE
+    if isinstance(error, boto.ClientError):
+        return _refusal(error)
+    if isinstance(error, boto.PartialCredentialsError):
+        return Problem(Known.UNSENT, _SET_BOTH, everywhere=True)
+    if isinstance(error, boto.NoCredentialsError):
+        return Problem(Known.UNSENT, _SET_SOME, everywhere=True)
+    if isinstance(error, boto.ReadTimeoutError):
+        return Problem(Known.UNCLEAR, f"the object store did not answer in time ({_host(error)})")
+    if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)):
+        return Problem(Known.UNSENT, f"the object store cannot be reached ({_host(error)})", everywhere=True)
+    if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        message = f"the certificate of {_host(error)} is not trusted: name its CA's file in AWS_CA_BUNDLE"
+        return Problem(Known.UNSENT, message, everywhere=True)
+    if isinstance(error, boto.BotoCoreError) and not _was_sent(error):
+        return Problem(Known.UNSENT, first_line(error), everywhere=True)
+    return Problem(Known.UNCLEAR, first_line(error))
+
+
+def _was_sent(error: boto.BotoCoreError) -> bool:
+    return isinstance(error, (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError))
+
+
+def _host(error: BaseException) -> str:
+    facts = getattr(error, "kwargs", {})
+    return normalised_host(str(facts.get("endpoint_url", ""))).partition("/")[0] or type(error).__name__
+
+
+def error_of_key(code: str) -> Problem:
+    """What a bulk delete's answer says about one of its keys."""
+    message = f"the object store answered {code or 'an error without a code'}"
+    if code in _GONE:
+        return Problem(Known.GONE, message, code)
+    if code in _BUSY:
+        return Problem(Known.BUSY, message, code)
+    return Problem(Known.UNCLEAR if code == "InternalError" else Known.REFUSED, message, code)
+
+
+def _status(error: boto.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _refusal(error: boto.ClientError) -> Problem:
+    status = _status(error)
+    code = str(error.response.get("Error", {}).get("Code") or "")
+    message = answered(status, code)
+    if code in _GONE:
+        return Problem(Known.GONE, message, code)
+    if status == 429 or code in _BUSY:
+        return Problem(Known.BUSY, message, code, everywhere=True)
+    # A gateway that gave up does not know what became of the request behind it.
+    if status >= 500 and status != 501:
+        return Problem(Known.UNCLEAR, message, code)
+    return Problem(Known.REFUSED, message, code, everywhere=code in _EVERYWHERE)

@@ -1,0 +1,164 @@
+"""Setting objects of a bucket aside: a hidden version where it keeps versions, else a copy in the trash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from boto3.s3.transfer import TransferConfig
+
+from worker.storage.answers import Problem, attempt, raised
+from worker.storage.base import Erased, SetAside, StoreUnavailable, Trash, valid_path
+from worker.storage.one_by_one import PARALLEL
+from worker.storage.s3_client import S3Client, classify
+from worker.storage.s3_erase import Doomed, Eraser
+
+# S3 copies at most 5 GB in one request; smaller parts answer before a request's timeout.
+COPY_PART = 1 << 30
+_NULL = "null"
+_NO_PATH = "not the path of an object"
+_STILL_LIVE = "this version is the live object"
+
+
+def _joined(result: SetAside, erased: Erased | None) -> SetAside:
+    if erased is None:
+        return result
+    return result._replace(error=erased.error, unknown=erased.unknown, sent=erased.sent)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What is left to do for one move: the delete, or nothing where `result` is known already."""
+
+    doomed: Doomed | None
+    result: SetAside
+
+
+class TrashBin:
+    """Hides, puts back and purges the objects of one bucket."""
+
+    def __init__(self, client: S3Client, eraser: Eraser) -> None:
+        self._client, self._eraser = client, eraser
+        self._transfer = TransferConfig(multipart_threshold=COPY_PART, multipart_chunksize=COPY_PART)
+
+    @cached_property
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps the versions of its objects.  False where it does not tell."""
+        found = attempt(
+            lambda: self._client.ask.get_bucket_versioning(Bucket=self._client.url.bucket), classify
+        )
+        return not isinstance(found, Problem) and found.get("Status") == "Enabled"
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], until_s: float) -> list[SetAside]:
+        """Copy what has to be copied, in parallel, then delete in bulk; one result for each move, in order.
+
+        A copy that took too long is found, and not repeated, by the next call.  Only the delete is bound to
+        `until_s`: a late copy hurts nothing.
+        """
+        if not moves:
+            return []
+        with ThreadPoolExecutor(min(PARALLEL, len(moves))) as pool:
+            ready = list(pool.map(lambda move: self._prepare(*move), moves))
+        doomed = [each.doomed for each in ready if each.doomed]
+        erased: dict[Doomed | None, Erased] = dict(
+            zip(doomed, self._eraser.erase(doomed, until_s=until_s), strict=True)
+        )
+        return [_joined(each.result, erased.get(each.doomed)) for each in ready]
+
+    def _prepare(self, path: str, trash: str) -> _Ready:
+        """Look at one object, and copy it unless its own version is what will be hidden."""
+        if not (valid_path(path) and valid_path(trash)):
+            return _Ready(None, SetAside(path, None, error=_NO_PATH))
+        found = attempt(partial(self._look_and_copy, path, trash), classify)
+        if isinstance(found, Problem):
+            return _Ready(None, SetAside(path, None, error=found.message))
+        return found
+
+    def _look_and_copy(self, path: str, trash: str) -> _Ready:
+        head = self._client.head(path)
+        if head is None:
+            hidden = self._hidden_version(path)
+            in_trash = bool(hidden) or self._client.head(trash) is not None
+            return _Ready(None, SetAside(path, in_trash, version=hidden))
+        version = str(head.get("VersionId") or "")
+        if version not in ("", _NULL):
+            # A delete without a version only hides: this version stays until a purge names it.
+            return _Ready(Doomed(path), SetAside(path, True, version=version))
+        copied = self._client.head(trash)
+        if copied is None or copied["ContentLength"] != head["ContentLength"]:
+            self._copy(path, trash)
+        # The null version is from a time when the bucket kept none.  Named, its delete can hit no other.
+        return _Ready(Doomed(path, version), SetAside(path, True))
+
+    def _hidden_version(self, path: str) -> str:
+        """The version below a delete marker, where an earlier call has hidden the object; else empty."""
+        if not self.keeps_versions:
+            return ""
+        key = self._client.key(path)
+        found = self._client.ask.list_object_versions(Bucket=key["Bucket"], Prefix=key["Key"], MaxKeys=100)
+        versions = [each for each in found.get("Versions", ()) if each["Key"] == key["Key"]]
+        return str(versions[0]["VersionId"]) if versions else ""
+
+    def _copy(self, source: str, target: str, version: str = "") -> None:
+        origin = self._client.key(source) | ({"VersionId": version} if version else {})
+        self._client.ask.copy(origin, **self._client.key(target), Config=self._transfer)
+
+    def put_back(self, path: str, trash: str, version: str) -> bool:
+        """Copy the hidden object to its path where that is free, then remove what was hidden.
+
+        The copy is a new version: a late purge of the hidden one does no harm.
+        """
+        live = self._asked(path, partial(self._client.head, path))
+        if live is not None and version and live.get("VersionId") == version:
+            return True
+        if live is None:
+            source = (path, version) if version else (trash, "")
+            if self._asked(path, partial(self._client.head, *source)) is None:
+                # Somebody else may have put it back between the two looks.
+                return self._asked(path, partial(self._client.head, path)) is not None
+            self._asked(path, partial(self._copy, source[0], path, source[1]))
+        (purged,) = self.purge([Trash(path, trash, version)])
+        if purged.error:
+            raise StoreUnavailable(f"{self._client.url}: {purged.error}")
+        return True
+
+    def purge(self, trash: Sequence[Trash]) -> list[Erased]:
+        """Delete hidden versions by their name, and copies in the trash; one result each, in order.
+
+        A version is deleted only while it is not the live one.  A copy has a name that no live object has.
+        """
+        if not trash:
+            return []
+        with ThreadPoolExecutor(min(PARALLEL, len(trash))) as pool:
+            doomed = list(pool.map(self._doomed, trash))
+        wanted = [each for each in doomed if isinstance(each, Doomed)]
+        erased = dict(zip(wanted, self._eraser.erase(wanted, until_s=math.inf), strict=True))
+        return [
+            Erased(was.trash, None, each) if isinstance(each, str) else erased[each]._replace(path=was.trash)
+            for was, each in zip(trash, doomed, strict=True)
+        ]
+
+    def _doomed(self, trash: Trash) -> Doomed | str:
+        """What a purge deletes, or why it does not."""
+        path = trash.path if trash.version else trash.trash
+        if not valid_path(path):
+            return _NO_PATH
+        if not trash.version and not self.keeps_versions:
+            return Doomed(path)
+        found = attempt(partial(self._client.head, path), classify)
+        if isinstance(found, Problem):
+            return found.message
+        live = str((found or {}).get("VersionId") or "")
+        if not trash.version:
+            return Doomed(path, live)
+        return _STILL_LIVE if live == trash.version else Doomed(path, trash.version)
+
+    def _asked(self, path: str, call: Any) -> Any:
+        found = attempt(call, classify)
+        if isinstance(found, Problem):
+            raise raised(found, str(self._client.url), path)
+        return found
