@@ -57,7 +57,9 @@ class Settings:
     )
     cache_replica_url: str = setting("", _CACHE, "Redis to read cache entries from, if another", secret=True)
     storage: dict[str, str] = setting(
-        dict, locations, "locations: `name=url,…` with a path, file:///path, s3://, gs:// or az://bucket/prefix"
+        dict,
+        locations,
+        "locations: `name=url,…` with a path, file:///path, s3://, gs:// or az://bucket/prefix",
     )
     upload_location: str = setting("local_us", text, "location where new blobs are written")
 
