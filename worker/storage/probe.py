@@ -39,6 +39,9 @@ def probe(store: Store, name: str) -> None:
 
 def _set_aside(store: Store, name: str, moves: list[tuple[str, str]]) -> list[Trash]:
     results = store.set_aside(moves)
+    if any(result.unknown for result in results):
+        # As an eraser does after an unclear answer: the store may only stumble over bulk deletes.
+        results = store.set_aside(moves)
     _raise_first(name, [result.error for result in results])
     return [Trash(path, trash, result.version) for (path, trash), result in zip(moves, results, strict=True)]
 

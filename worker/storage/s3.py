@@ -171,7 +171,7 @@ class S3Store:
         probe(self, self.name)
         notes = []
         if self._eraser.singly:
-            notes.append("the store refuses bulk deletes, objects are deleted one at a time")
+            notes.append("bulk deletes fail, objects are deleted one at a time")
         if self._trash.keeps_versions:
             notes.append("the bucket keeps versions, a delete hides an object until it is purged")
         return notes

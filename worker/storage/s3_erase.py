@@ -43,8 +43,8 @@ class Eraser:
 
     @property
     def singly(self) -> bool:
-        """Whether the store takes no bulk deletes, as far as is known."""
-        return self._singly_until_s == math.inf
+        """Whether bulk deletes failed, so that objects are deleted one at a time for now."""
+        return clock_s() < self._singly_until_s
 
     def erase(self, doomed: Sequence[Doomed], *, until_s: float = math.inf) -> list[Erased]:
         """One result for each, in order."""
@@ -60,7 +60,7 @@ class Eraser:
 
     def _erase_chunk(self, chunk: Sequence[Doomed], until_s: float) -> dict[Doomed, Erased]:
         """One bulk request; what it leaves open is asked again key by key."""
-        if len(chunk) == 1 or clock_s() < self._singly_until_s:
+        if len(chunk) == 1 or self.singly:
             return self._singly(chunk, until_s)
         answer = self._bulk(chunk, until_s)
         if not isinstance(answer, Problem):
@@ -77,7 +77,7 @@ class Eraser:
         return {each: self._failed(each, answer) for each in chunk}
 
     def _remember_no_bulk(self, answer: Problem) -> None:
-        if not self.singly:
+        if self._singly_until_s != math.inf:
             self._singly_until_s = math.inf
             log.warning("storage.no_bulk_delete", store=str(self._client.url), answer=answer.message)
 

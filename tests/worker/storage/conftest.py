@@ -31,7 +31,7 @@ def bucket_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"bucket-{uuid.uuid4().hex}"
     request = urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")
     urllib.request.urlopen(request).close()
-    return f"s3://{bucket}/registry/blobs?endpoint={s3_endpoint}&region=us-east-1&timeout=5"
+    return f"s3://{bucket}/registry/blobs?endpoint={s3_endpoint}&region=us-east-1&timeout=30"
 
 
 @pytest.fixture(params=["local", "s3"])

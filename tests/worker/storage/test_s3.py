@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +21,14 @@ def unruly(s3_endpoint: str) -> Iterator[Unruly]:
 
 @pytest.fixture
 def store(unruly: Unruly, bucket_url: str, s3_endpoint: str) -> S3Store:
-    made = open_store(bucket_url.replace(s3_endpoint, unruly.url).replace("timeout=5", "timeout=1"))
+    made = open_store(bucket_url.replace(s3_endpoint, unruly.url))
     assert isinstance(made, S3Store)
     return made
+
+
+@pytest.fixture
+def impatient(unruly: Unruly, bucket_url: str, s3_endpoint: str) -> Store:
+    return open_store(bucket_url.replace(s3_endpoint, unruly.url).replace("timeout=30", "timeout=1"))
 
 
 def filled(store: Store, count: int) -> list[str]:
@@ -111,14 +115,12 @@ def test_case_54_a_slow_down_is_an_error_and_lowers_the_rate(store: S3Store, unr
     assert store._eraser.pace.rate > fast / 2
 
 
-def test_silence_means_that_nobody_knows(store: S3Store, unruly: Unruly) -> None:
+def test_silence_means_that_nobody_knows(store: S3Store, impatient: Store, unruly: Unruly) -> None:
     paths = filled(store, 3)
     unruly.answer = lambda method, path, _body: HANG if is_bulk(method, path) else None
-    began = time.monotonic()
-    results = store.erase(paths)
+    results = impatient.erase(paths)
     assert all(result.unknown and "in time" in str(result.error) for result in results)
-    assert time.monotonic() - began < 4
-    assert store.late_delete_ms >= 2000
+    assert impatient.late_delete_ms >= 2000
 
 
 def test_a_server_error_means_that_nobody_knows(store: S3Store, unruly: Unruly) -> None:
