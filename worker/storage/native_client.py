@@ -75,10 +75,13 @@ def _google(url: BucketURL) -> dict[str, str]:
     config = {"base_url": url.endpoint} if url.endpoint else {}
     if url.credentials_file:
         try:
-            user = json.loads(_content(url)).get("type") == "authorized_user"
-        except (ValueError, AttributeError):
+            found = dict(json.loads(_content(url)))
+        except (ValueError, TypeError):
             raise StoreUnavailable(f"{url}: {url.credentials_file} is no JSON key file of Google") from None
+        user = found.get("type") == "authorized_user"
         config["application_credentials" if user else "service_account"] = url.credentials_file
+        if "gcs_base_url" in found:
+            config.setdefault("base_url", str(found["gcs_base_url"]))
     return config
 
 

@@ -19,7 +19,7 @@ from worker.storage.s3_client import S3Client, classify, error_of_key, sending_u
 BULK = 1_000
 # After an unclear answer to a bulk delete, keys are deleted one at a time for so long.
 _SINGLY_S = 600.0
-# Errors of a key that speak of the bulk delete itself.
+# Errors of a key that are about the bulk delete itself.
 _ABOUT_BULK = ("", "NotImplemented", "MethodNotAllowed", "MalformedXML", "InvalidRequest")
 _NO_PATH = "not the path of an object"
 
