@@ -59,7 +59,7 @@ class Settings:
     storage: dict[str, str] = setting(
         dict,
         locations,
-        "locations: `name=url,…` with a path, file:///path, s3://, gs:// or az://bucket/prefix",
+        "locations: `name=url,…` with a path, file:///path or s3://bucket/prefix",
     )
     upload_location: str = setting("local_us", text, "location where new blobs are written")
 

@@ -1,7 +1,6 @@
 """Google Cloud Storage and Azure Blob Storage through `obstore`: opening, and what its errors mean.
 
-The library gives its errors as texts.  Those that are read here are checked by tests, and `setup.cfg` bounds
-its version.
+The library gives its errors as texts: `setup.cfg` bounds its version.
 """
 
 from __future__ import annotations
