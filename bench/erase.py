@@ -24,6 +24,7 @@ from model.db.connection import execute
 from model.errors import RegistryError
 from worker.jobs.to_the_end import erase_to_the_end
 from worker.local.servers.base import free_port
+from worker.settings import Settings
 from worker.storage.base import Store, Stores, open_store
 
 NAME = "erase"
@@ -69,15 +70,21 @@ def _local(directory: Path, paths: list[str]) -> Iterator[Figure]:
     yield Figure(NAME, "local store against os.unlink", rate / plain, "times")
 
     _write_files(directory / "tombstones", paths)
-    seconds = _with_tombstones(open_store(f"file://{directory}/tombstones", create=True), paths)
-    if any(p for p in (directory / "tombstones").rglob("*") if p.is_file()):
-        raise NotErased("tombstones were settled and their objects are there")
+    store = open_store(f"file://{directory}/tombstones", create=True)
+    seconds = _with_tombstones(store, paths, quarantine_s=0)
     yield Figure(NAME, "local store with tombstones", len(paths) / seconds, "objects/s")
 
+    _write_files(directory / "quarantine", paths)
+    store = open_store(f"file://{directory}/quarantine", create=True)
+    aside = _with_tombstones(store, paths, quarantine_s=86_400)
+    yield Figure(NAME, "local store into quarantine", len(paths) / aside, "objects/s")
+    yield Figure(NAME, "into quarantine against erasing at once", seconds / aside, "times", "above 0.5")
 
-def _with_tombstones(store: Store, paths: list[str]) -> float:
-    """The eraser's whole work: claim, look again, erase, settle, history, event."""
-    tools = replace(context(), stores=Stores({"local_us": store}, "local_us"))
+
+def _with_tombstones(store: Store, paths: list[str], *, quarantine_s: int) -> float:
+    """The eraser's whole work: claim, look again, erase or set aside, settle, history, event."""
+    settings = Settings(quarantine_s=quarantine_s)
+    tools = replace(context(), stores=Stores({"local_us": store}, "local_us"), settings=settings)
     with Lab() as lab, lab.clone(None) as url, configured(url):
         execute(
             "INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)"
@@ -87,7 +94,10 @@ def _with_tombstones(store: Store, paths: list[str]) -> float:
         started = time.perf_counter()
         for _ in erase_to_the_end(tools):
             pass
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+    if next(iter(store.list()), None):
+        raise NotErased("tombstones were settled and their objects are there")
+    return seconds
 
 
 def _write_files(root: Path, paths: list[str]) -> None:
