@@ -104,7 +104,7 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
         f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} AND b.uuid = ANY(%(uuids)s)"
         " UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)"
         f" UNION ALL SELECT 'path', m[1] FROM blobupload u CROSS JOIN {NAMED_SQL} AS m"
-        " WHERE cardinality(%(uploads)s) > 0 AND m[1] = ANY(%(paths)s)"
+        " WHERE cardinality(%(uploads)s::text[]) > 0 AND m[1] = ANY(%(paths)s)"
         " UNION ALL SELECT 'path', t.path FROM dredge_tombstone t"
         " WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)",
         {

@@ -318,6 +318,7 @@ def test_paths_are_the_same_in_sql_and_in_python(world: World) -> None:
         assert paths.digest_of(path) is None or paths.object_path(paths.digest_of(path), True, "") == path
         assert find_known([path, "sha256/no/such"], LOCATION) == {path}
         assert find_known([path], "elsewhere") == set()
+        assert find_known([], LOCATION) == set()
 
 
 def test_the_command_says_what_is_wrong_and_exits_1(
