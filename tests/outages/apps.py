@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from worker.storage.local import LocalStore
 _erase = LocalStore.erase
 
 
-def _slowly(store: LocalStore, paths: Sequence[str]) -> list[Erased]:
+def _slowly(store: LocalStore, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
     Path(os.environ["ERASE_FLAG"]).touch()
     time.sleep(float(os.environ["ERASE_S"]))
     erased = _erase(store, paths)
