@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "namespace delete": ("dredge namespace delete acme",),
     "namespace list": ("dredge namespace list --deleted",),
     "namespace restore": ("dredge namespace restore acme",),
-    "status": ("dredge status", "dredge status --json --hours 168"),
+    "status": ("dredge status", "dredge status --json --hours 168", "dredge status --watch"),
     "explain": ("dredge explain acme/app@sha256:DIGEST",),
     "tag": ("dredge tag list acme/app", "dredge tag restore acme/app:v1"),
     "tag list": ("dredge tag list acme/app --json",),

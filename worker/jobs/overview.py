@@ -31,10 +31,11 @@ class Overview:
     """What waits, what stops, what fails and what was done, at one moment; times in milliseconds.
 
     `repositories_due` are those found among the first `repositories_looked_at`; `last_hour` is what was
-    really done, and the rate that the time left follows from.
+    really done, and the rate that the time left follows from.  `freed` is of the last `hours`.
     """
 
     now_ms: int
+    hours: int
     repositories_due: int
     repositories_looked_at: int
     whole_registry: bool
@@ -64,6 +65,7 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
     due = rank(found, limit=LOOK)
     return Overview(
         now_ms=moment,
+        hours=hours,
         repositories_due=len(due),
         repositories_looked_at=looked,
         whole_registry=not position,

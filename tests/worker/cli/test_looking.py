@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import pytest
+
 from model.gc.due.attempt import claim, record_failure
-from model.policy import HOUR_MS
+from model.policy import HOUR_MS, Policy
 from tests.support.world import World, digest_of
 from tests.worker.cli.conftest import Dredge, Garbage
+from worker.cli.status import SECTIONS
+from worker.jobs.overview import read_overview
 
 
 def test_status_tells_the_backlog_and_what_was_freed(world: World, dredge: Dredge, garbage: Garbage) -> None:
@@ -50,6 +54,44 @@ def test_status_names_failures_with_their_next_try(world: World, dredge: Dredge,
     assert [(row["repository"], row["failures"]) for row in failures] == [("acme/app", 2), ("#424242", 1)]
     assert failures[0]["last_error"] == "the odd manifest" and failures[0]["retry_ms"] > world.now_ms
     assert garbage.objects() == 1
+
+
+def test_status_says_how_long_the_backlog_takes_at_the_rate_of_the_last_hour(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    world.insert(
+        "dredge_tombstone", path="x", location="l", size=1, created_ms=1, due_ms=world.now_ms + HOUR_MS
+    )
+    (before,) = dredge("status", "--json").lines
+    assert before["erase_left_ms"] is None and "\tunknown" in dredge("status").out
+    finished = {"started_ms": 1, "finished_ms": world.now_ms - 1000}
+    world.insert("dredge_collection", stage="erase", objects=4, **finished)
+    (after,) = dredge("status", "--json").lines
+    assert after["last_hour"]["objects"] == 4 and after["erase_left_ms"] == HOUR_MS // 4
+    assert "about 15m 0s" in dredge("status").out and garbage.objects() == 1
+
+
+def test_status_can_be_watched_until_ctrl_c(
+    world: World, dredge: Dredge, garbage: Garbage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        garbage.image(f"v{len(slept)}", repository=world.repository(f"r{len(slept)}"), dead_for_ms=1)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.cli.status.time.sleep", sleep)
+    said = dredge("status", "--watch", "--json")
+    assert said.code == 0 and [line["repositories_due"] for line in said.lines] == [0, 1, 2]
+    assert slept == [2, 2, 2]
+
+
+def test_no_two_sections_of_the_status_say_the_same(world: World) -> None:
+    overview = read_overview(Policy())
+    keys = [key for read in SECTIONS for key in read(overview).facts]
+    assert len(keys) == len(set(keys))
 
 
 def test_history_lists_the_steps_newest_first(world: World, dredge: Dredge, garbage: Garbage) -> None:

@@ -1,0 +1,1 @@
+"""What `dredge status` is made of: one module for each section."""

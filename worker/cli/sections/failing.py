@@ -1,0 +1,31 @@
+"""Repositories whose collection fails, with the reason and the next try."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from worker.cli import tables
+from worker.cli.sections.section import Section, Table
+from worker.jobs.overview import Overview
+
+
+def read(overview: Overview) -> Section:
+    """Return the repositories that fail, worst first."""
+    return Section(
+        facts={"failures": [asdict(each) for each in overview.failures]},
+        tables=(
+            Table(
+                ("repository", "failures", "next try", "error"),
+                [
+                    (f.repository, f.failures, until(f.retry_ms - overview.now_ms), f.last_error)
+                    for f in overview.failures
+                ],
+                title="Failing",
+            ),
+        ),
+    )
+
+
+def until(wait_ms: int) -> str:
+    """Return when the next try is, in words."""
+    return f"in {tables.human_ms(wait_ms)}" if wait_ms > 0 else "with the next scan"
