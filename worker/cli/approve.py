@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from model.controls.breaker import approve, list_open
-from worker.cli import output, targets
+from worker.cli import output
 from worker.cli.pause import author
+from worker.jobs.targets import find_target
 
 
 @click.command(name="approve")
@@ -22,7 +23,7 @@ def command(namespace: str | None, as_json: bool) -> None:
     if namespace is not None and "/" in namespace:
         raise click.UsageError("give a namespace, not a repository")
     with output.connected(output.settings()):
-        found = targets.find(namespace)
+        found = find_target(namespace)
         closed = approve(found.namespace_id, author=author())
         others = [breaker.namespace for breaker in list_open()]
     still = f"; open: {', '.join(others)}" if others else ""

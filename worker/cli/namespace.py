@@ -7,11 +7,10 @@ from dataclasses import asdict
 import click
 
 from model import registry
-from model.cache import invalidation
 from model.names import parse_namespace
 from worker import wiring
 from worker.cli import deletions, output, tables
-from worker.settings import Settings
+from worker.jobs import deletions as jobs
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -36,8 +35,7 @@ def delete(namespace: str, yes: bool, as_json: bool) -> None:
         if not yes:
             question = f"{name} {deletions.restorable_for(settings)}. Delete it and all its repositories?"
             click.confirm(question, abort=True, err=True)
-        deleted = registry.delete_namespace(name, policy=settings.policy)
-        _forget(settings, name)
+        deleted = jobs.delete_namespace(wiring.in_process(settings), name)
     deletions.say(as_json, asdict(deleted), f"deleted {name}; to undo it: dredge namespace restore {name}")
 
 
@@ -53,8 +51,7 @@ def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
     """
     settings = output.settings()
     with output.connected(settings):
-        restored = registry.restore_namespace(namespace, new_name=new_name)
-        _forget(settings, new_name or namespace)
+        restored = jobs.restore_namespace(wiring.in_process(settings), namespace, new_name=new_name)
     text = f"restored {new_name or namespace}; what Quay removed at the deletion did not come back"
     deletions.say(as_json, asdict(restored), text)
 
@@ -74,8 +71,3 @@ def list_(deleted: bool, limit: int, as_json: bool) -> None:
     else:
         columns = ("namespace", "deleted", "restorable until", "error")
         tables.table(columns, [(each.name, *deletions.row(each, settings)) for each in found])
-
-
-def _forget(settings: Settings, name: str) -> None:
-    """Drop what the change made wrong from the cache; the workers do it again for its event."""
-    wiring.in_process(settings).cache.invalidate(*invalidation.after_namespace_change(name))

@@ -9,8 +9,9 @@ import click
 
 from model.controls.holds import set_hold
 from model.db.clock import now_ms
-from worker.cli import output, targets
+from worker.cli import output
 from worker.cli.times import parse_until_ms, when
+from worker.jobs.targets import find_target
 
 
 @click.command(name="pause")
@@ -29,7 +30,7 @@ def command(target: str | None, reason: str, until: str | None, as_json: bool) -
         until_ms = None if until is None else parse_until_ms(until, now_ms=moment)
         if until_ms is not None and until_ms <= moment:
             raise click.UsageError(f"--until {until} has passed")
-        found = targets.find(target)
+        found = find_target(target)
         set_hold(
             namespace_id=found.namespace_id,
             repository_id=found.repository_id,

@@ -5,30 +5,20 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import click
 
 from model.repository import Repository
 from model.retention.find import find_ids
-from model.retention.plan import RetentionPlan, freed, plan_retention
+from model.retention.plan import RetentionPlan, plan_retention
 from worker.cli import output, tables
+from worker.jobs.plan_policy import Sums, sum_up
 from worker.jobs.retain import retention_policy
 from worker.settings import Settings
 
 COLUMNS = ("repository", "rule", "tags", "manifests", "blobs", "bytes")
 SLICE = 5_000
-
-
-@dataclass(frozen=True)
-class Sums:
-    """The last line of the plan; blobs that several repositories share are counted once."""
-
-    repositories: int
-    tags: int
-    manifests: int
-    blobs: int
-    bytes: int
 
 
 def show(settings: Settings, file: str, repositories: list[Repository], form: str) -> None:
@@ -40,15 +30,8 @@ def show(settings: Settings, file: str, repositories: list[Repository], form: st
         for repository_id in ids:
             plans.append(plan_retention(repository_id, policy=settings.policy, retention=retention))
             advance(1)
-    blobs, bytes = freed(id for plan in plans for id in plan.manifest_ids)
+    sums = sum_up(plans)
     plans = [plan for plan in plans if plan.by_rule or plan.problems]
-    sums = Sums(
-        repositories=sum(bool(plan.by_rule) for plan in plans),
-        tags=sum(plan.tags for plan in plans),
-        manifests=sum(len(plan.manifest_ids) for plan in plans),
-        blobs=blobs,
-        bytes=bytes,
-    )
     {"json": _as_json, "csv": _as_csv, "table": _as_table}[form](plans, sums)
     for plan in plans:
         for problem in plan.problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 
@@ -11,12 +10,11 @@ from click.shell_completion import CompletionItem
 
 from model import repository
 from model.db import connection as database
-from model.errors import NoSuchRepository, RegistryError
-from model.names import RepositoryName, parse_repository
+from model.errors import RegistryError
+from worker.jobs.targets import find_named
 from worker.settings import Settings, SettingsError
 
 _COMPLETIONS = 50
-_NEAR = 1_000
 
 
 class RepositoryType(click.ParamType[str]):
@@ -44,23 +42,9 @@ REPOSITORY = RepositoryType()
 
 def find(names: Sequence[str]) -> list[repository.Repository]:
     """Return the repositories of these names; the first wrong one raises `BadInput` or `NoSuchRepository`."""
-    return [_one(name) for name in names]
+    return [find_named(name) for name in names]
 
 
 def names_of(ids: Sequence[int]) -> dict[int, str]:
     """`namespace/name` of each repository that exists, by id."""
     return {id: found.path for id, found in repository.by_ids(ids).items()}
-
-
-def _one(name: str) -> repository.Repository:
-    parsed = parse_repository(name)
-    found = repository.by_name(parsed.namespace, parsed.name)
-    if found is None:
-        raise NoSuchRepository(f"There is no repository {parsed}: {_advice(parsed)}")
-    return found
-
-
-def _advice(wanted: RepositoryName) -> str:
-    near = repository.names_like(f"{wanted.namespace}/", limit=_NEAR)
-    close = difflib.get_close_matches(str(wanted), near, n=2)
-    return f"did you mean {' or '.join(close)}?" if close else "check the spelling, or see dredge scan"

@@ -7,12 +7,11 @@ from dataclasses import asdict
 import click
 
 from model import registry
-from model.cache import invalidation
 from model.names import parse_namespace, parse_repository
 from model.registry.deletions import LOST_WITH_REPOSITORY
 from worker import wiring
 from worker.cli import deletions, output, repositories, tables
-from worker.settings import Settings
+from worker.jobs import deletions as jobs
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -38,8 +37,7 @@ def delete(repository: str, yes: bool, as_json: bool) -> None:
                 abort=True,
                 err=True,
             )
-        deleted = registry.delete_repository(path, policy=settings.policy)
-        _forget(settings, path, deleted.id)
+        deleted = jobs.delete_repository(wiring.in_process(settings), path)
     deletions.say(as_json, asdict(deleted), f"deleted {path}; to undo it: dredge repository restore {path}")
 
 
@@ -55,9 +53,8 @@ def restore(repository: str, name: str | None, as_json: bool) -> None:
     settings = output.settings()
     parsed = parse_repository(repository)
     with output.connected(settings):
-        restored = registry.restore_repository(str(parsed), name=name)
+        restored = jobs.restore_repository(wiring.in_process(settings), str(parsed), name=name)
         path = f"{parsed.namespace}/{name or parsed.name}"
-        _forget(settings, path, restored.id)
     deletions.say(as_json, asdict(restored), f"restored {path}; {LOST_WITH_REPOSITORY} did not come back")
 
 
@@ -79,10 +76,3 @@ def list_(namespace: str | None, deleted: bool, limit: int, as_json: bool) -> No
         columns = ("repository", "deleted", "restorable until", "error")
         rows = [(each.path, *deletions.row(each, settings)) for each in found]
         tables.table(columns, rows)
-
-
-def _forget(settings: Settings, path: str, repository_id: int) -> None:
-    """Drop what the change made wrong from the cache; the workers do it again for its event."""
-    namespace, name = parse_repository(path)
-    keys = invalidation.after_repository_change(namespace, name, repository_id)
-    wiring.in_process(settings).cache.invalidate(*keys)

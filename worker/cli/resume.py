@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from model.controls.holds import lift_hold, list_holds
-from worker.cli import output, targets
+from worker.cli import output
+from worker.jobs.targets import find_target
 
 
 @click.command(name="resume")
@@ -17,7 +18,7 @@ def command(target: str | None, as_json: bool) -> None:
     Lifts the hold that was set for exactly this target; `dredge status` lists all holds.
     """
     with output.connected(output.settings()):
-        found = targets.find(target)
+        found = find_target(target)
         lifted = lift_hold(namespace_id=found.namespace_id, repository_id=found.repository_id)
         others = [hold.target for hold in list_holds()]
     if not lifted:

@@ -1,4 +1,4 @@
-"""Tables and amounts for people; plain lines for a pipe."""
+"""Tables for people; plain lines for a pipe."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.cli.output import console
+from worker.human import human_bytes as human_bytes
+from worker.human import human_ms as human_ms
 
 _DIGEST = re.compile(r"\b(sha\d{3}:[0-9a-f]{12})[0-9a-f]{52,}")
 # Blanks that the table puts between two columns.
@@ -54,25 +56,3 @@ def _text(value: object, *, grouped: bool = False) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if grouped and isinstance(value, int) else str(value)
-
-
-def human_bytes(n: float) -> str:
-    """1536 as `1.5 KiB`."""
-    if abs(n) < 1024:
-        return f"{int(n)} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        n /= 1024
-        if abs(n) < 1024:
-            return f"{n:.1f} {unit}"
-    return f"{n / 1024:.1f} PiB"
-
-
-def human_ms(milliseconds: float) -> str:
-    """90000 as `1m 30s`."""
-    seconds = int(milliseconds // 1000)
-    if seconds < 60:
-        return f"{milliseconds / 1000:.1f}s"
-    for unit, size, lower, smaller in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if seconds >= size:
-            return f"{seconds // size}{unit} {seconds % size // smaller}{lower}"
-    return f"{seconds}s"

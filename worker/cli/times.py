@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from worker.human import when as when
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-# The last millisecond that datetime can hold.
-_LAST_MS = 253_402_300_799_999
 _DURATION = re.compile(r"(\d{1,7})([smhdw])")
 
 
@@ -34,17 +34,3 @@ def parse_moment_ms(text: str) -> int:
 def parse_until_ms(text: str, *, now_ms: int) -> int:
     """A duration from now on, or a time."""
     return now_ms + parse_duration_ms(text) if _DURATION.fullmatch(text) else parse_moment_ms(text)
-
-
-def when(ms: int | None) -> str | None:
-    """Return a time as `2027-01-31 12:00:00 UTC`, or None where there is no time.
-
-    Ends beyond the year 9999 are `never`, those before 1970 `always`: Quay's rows hold both.
-    """
-    if ms is None:
-        return None
-    if ms < 0:
-        return "always"
-    if ms > _LAST_MS:
-        return "never"
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,44 @@
+"""Amounts and times as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+# The last millisecond that datetime can hold.
+_LAST_MS = 253_402_300_799_999
+
+
+def human_bytes(n: float) -> str:
+    """1536 as `1.5 KiB`."""
+    if abs(n) < 1024:
+        return f"{int(n)} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        n /= 1024
+        if abs(n) < 1024:
+            return f"{n:.1f} {unit}"
+    return f"{n / 1024:.1f} PiB"
+
+
+def human_ms(milliseconds: float) -> str:
+    """90000 as `1m 30s`."""
+    seconds = int(milliseconds // 1000)
+    if seconds < 60:
+        return f"{milliseconds / 1000:.1f}s"
+    for unit, size, lower, smaller in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            return f"{seconds // size}{unit} {seconds % size // smaller}{lower}"
+    return f"{seconds}s"
+
+
+def when(ms: int | None) -> str | None:
+    """Return a time as `2027-01-31 12:00:00 UTC`, or None where there is no time.
+
+    Ends beyond the year 9999 are `never`, those before 1970 `always`: Quay's rows hold both.
+    """
+    if ms is None:
+        return None
+    if ms < 0:
+        return "always"
+    if ms > _LAST_MS:
+        return "never"
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,31 @@
+"""What retention rules would end, summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.retention.plan import RetentionPlan, freed
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The last line of the plan; blobs that several repositories share are counted once."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    blobs: int
+    bytes: int
+
+
+def sum_up(plans: Sequence[RetentionPlan]) -> Sums:
+    """Return what the plans of some repositories come to."""
+    blobs, bytes = freed(id for plan in plans for id in plan.manifest_ids)
+    return Sums(
+        repositories=sum(bool(plan.by_rule) for plan in plans),
+        tags=sum(plan.tags for plan in plans),
+        manifests=sum(len(plan.manifest_ids) for plan in plans),
+        blobs=blobs,
+        bytes=bytes,
+    )
