@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "embedded": ("dredge embedded --init -- dredge sample --manifests 1000",),
     "up": ("dredge up", "dredge up --directory /var/lib/dredge"),
     "check": ("dredge check", "dredge check --json"),
+    "due": ("dredge due --limit 20", "dredge due --within 12h --json"),
     "scan": ("dredge scan --limit 20",),
     "plan": ("dredge plan", "dredge plan acme/app --json", "dredge plan --policy rules.yaml --csv"),
     "collect": ("dredge collect acme/app", "dredge collect --all --json"),

@@ -33,7 +33,7 @@ SECTIONS = (stops.read, waiting.read, freed.read, failing.read)
 def command(as_json: bool, hours: int, watch_s: int | None) -> None:
     """Show holds, the backlog, the oldest overdue, what fails, and what was freed, by namespace.
 
-    Repositories with garbage are counted among the first 5,000 only (dredge scan looks at all). The time left
+    Repositories with garbage are counted among the first 5,000 only (dredge due looks at all). The time left
     follows from what the last hour really did.
     """
     settings = output.settings()

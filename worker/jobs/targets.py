@@ -47,4 +47,4 @@ def find_named(name: str) -> Repository:
 def _advice(wanted: RepositoryName) -> str:
     near = repository.names_like(f"{wanted.namespace}/", limit=_NEAR)
     close = difflib.get_close_matches(str(wanted), near, n=2)
-    return f"did you mean {' or '.join(close)}?" if close else "check the spelling, or see dredge scan"
+    return f"did you mean {' or '.join(close)}?" if close else "check the spelling, or see dredge due"

@@ -1,0 +1,39 @@
+"""`dredge due`, also called `dredge scan`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from worker.cli import output, tables
+from worker.cli.times import parse_duration_ms, when
+from worker.jobs.waiting import WaitingRepository, list_waiting
+
+
+@click.command(name="due")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum rows.")
+@click.option("--within", metavar="90m|12h|3d", help="Also what comes due within that time.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(limit: int, within: str | None, as_json: bool) -> None:
+    """List repositories with garbage: since when, the next try, and why each waits.
+
+    Longest waiting first, namespaces taking turns. Looks at the whole registry and changes nothing.
+    """
+    settings = output.settings()
+    within_ms = parse_duration_ms(within) if within else 0
+    with output.connected(settings):
+        found, has_more = list_waiting(
+            settings.policy, share=settings.namespace_share, limit=limit, within_ms=within_ms
+        )
+    if as_json:
+        for each in found:
+            output.emit_json(asdict(each))
+        return
+    tables.table(("repository", "due since", "waiting", "next try", "why"), [_row(each) for each in found])
+    click.echo(f"{len(found)} repositories with garbage" + (" or more" if has_more else ""))
+
+
+def _row(each: WaitingRepository) -> tuple[object, ...]:
+    waiting = tables.human_ms(each.waiting_ms) if each.waiting_ms >= 0 else ""
+    return (each.repository, when(each.due_ms), waiting, when(each.next_try_ms), each.why)

@@ -1,0 +1,109 @@
+"""Repositories that are due, and why each still waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.controls.breaker import REGISTRY, OpenBreaker, list_open
+from model.controls.holds import Hold, list_holds
+from model.db.clock import now_ms
+from model.gc.due.note import NEVER_MS
+from model.gc.find import Due, rank
+from model.gc.inspect.due import Standing, find_attempted, find_soon, read_standings
+from model.policy import Policy
+from worker.jobs.find import find_due
+from worker.jobs.plan import SLICE
+
+
+@dataclass(frozen=True)
+class WaitingRepository:
+    """A repository that is due from `due_ms` on; `waiting_ms` is negative before that.
+
+    `next_try_ms` is None where nothing but its turn is waited for.
+    """
+
+    repository: str
+    due_ms: int
+    waiting_ms: int
+    attempts: int
+    next_try_ms: int | None
+    last_error: str | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Stops:
+    """What is looked at once for all repositories."""
+
+    holds: Sequence[Hold]
+    breakers: Sequence[OpenBreaker]
+    share: int
+    now_ms: int
+
+    @classmethod
+    def read(cls, *, share: int) -> Stops:
+        """Return the holds in force and the open breakers; `share` of a namespace may be in the queue."""
+        return cls(list_holds(), list_open(), share, now_ms())
+
+
+def list_waiting(
+    policy: Policy, *, share: int, limit: int, within_ms: int = 0
+) -> tuple[list[WaitingRepository], bool]:
+    """At most `limit` repositories that are due, or will be within that time; and whether there are more.
+
+    Longest waiting first, namespaces taking turns.  Looks at the whole registry; only reads.
+    """
+    moment = now_ms()
+    found = find_attempted(now_ms=moment, limit=limit + 1)
+    if within_ms:
+        found += find_soon(policy=policy, now_ms=moment, within_ms=within_ms, limit=limit + 1)
+    position = 0
+    while True:
+        part, position, _ = find_due(policy, after=position, slice=SLICE, limit=max(limit + 1, SLICE))
+        found = rank([*found, *part], limit=limit + 1)
+        if not position:
+            break
+    return explain_waiting(found[:limit], Stops.read(share=share)), len(found) > limit
+
+
+def explain_waiting(found: Sequence[Due], stops: Stops) -> list[WaitingRepository]:
+    """Say of each of these repositories why it waits; one that is gone is left out."""
+    due_ms = {due.repository_id: due.due_ms for due in found}
+    return [
+        WaitingRepository(
+            repository=standing.repository,
+            due_ms=due_ms[standing.repository_id],
+            waiting_ms=stops.now_ms - due_ms[standing.repository_id],
+            attempts=standing.attempts,
+            next_try_ms=_next_try_ms(standing, stops.now_ms),
+            last_error=standing.last_error,
+            why=_why(standing, due_ms[standing.repository_id], stops),
+        )
+        for standing in read_standings(list(due_ms))
+    ]
+
+
+def _next_try_ms(standing: Standing, now_ms: int) -> int | None:
+    next_try_ms = standing.next_try_ms or 0
+    return next_try_ms if now_ms < next_try_ms < NEVER_MS else None
+
+
+def _why(standing: Standing, due_ms: int, stops: Stops) -> str:
+    for hold in stops.holds:
+        if hold.covers(namespace_id=standing.namespace_id, repository_id=standing.repository_id):
+            return f"{hold.target} is on hold: {hold.reason}"
+    for breaker in stops.breakers:
+        if breaker.namespace_id in (standing.namespace_id, REGISTRY):
+            return f"the breaker of {breaker.namespace} is open: {breaker.reason}"
+    if due_ms > stops.now_ms:
+        return "its recovery window has not closed"
+    if _next_try_ms(standing, stops.now_ms) is not None:
+        if standing.last_error:
+            return f"failed {standing.attempts} times: {standing.last_error}"
+        return "is being collected" if standing.attempts else "could not be collected and was put off"
+    if standing.queued_ms is not None:
+        return "waits in the queue"
+    if standing.queued_of_namespace >= stops.share:
+        return f"its namespace has its share of {stops.share} in the queue"
+    return "the next scan enqueues it"
