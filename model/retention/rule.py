@@ -100,17 +100,17 @@ def judge(
     kept: set[int] = set()
     for rule in together:
         if rule.action == "keep":
-            chosen, newest = _chosen(rule, tags, now_ms)
-            kept |= {tag.id for tag in (newest if _narrows(rule) else chosen)}
+            chosen, newest = chosen_by(rule, tags, now_ms)
+            kept |= {tag.id for tag in (newest if narrows(rule) else chosen)}
             spared |= {tag.id for tag in newest}
     for rule in in_turn:
         left = [tag for tag in tags if tag.id not in ended]
-        chosen, newest = _chosen(rule, left, now_ms)
+        chosen, newest = chosen_by(rule, left, now_ms)
         spared |= {tag.id for tag in newest}
         ended |= {tag.id: rule for tag in chosen if _may_end(tag) and tag.id not in kept}
     for rule in together:
         if rule.action == "expire":
-            chosen, newest = _chosen(rule, tags, now_ms)
+            chosen, newest = chosen_by(rule, tags, now_ms)
             spared |= {tag.id for tag in newest}
             for tag in chosen:
                 if _may_end(tag) and tag.id not in kept:
@@ -118,11 +118,11 @@ def judge(
     return Verdict(ended, frozenset(spared - ended.keys()))
 
 
-def _chosen(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[TagFacts], list[TagFacts]]:
+def chosen_by(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[TagFacts], list[TagFacts]]:
     """The tags that the rule acts on, and those that are the N newest of its selection."""
     selected = [tag for tag in tags if rule.selects(tag, now_ms=now_ms)]
     newest = _newest(selected, rule)
-    if not _narrows(rule) or rule.action == "keep":
+    if not narrows(rule) or rule.action == "keep":
         return selected, newest
     among = {tag.id for tag in newest}
     return [tag for tag in selected if tag.id not in among], newest
@@ -150,7 +150,9 @@ def _by_version(tag: TagFacts) -> tuple[object, ...]:
     return (*(parse_version(tag.name) or ()), tag.start_ms, tag.id)
 
 
-def _narrows(rule: Rule) -> bool:
+def narrows(rule: Rule) -> bool:
+    """Return whether the rule is about the N newest of those that it selects."""
+    """Return whether the rule is about the N newest of those that it selects."""
     return rule.newest is not None or rule.newest_version is not None
 
 

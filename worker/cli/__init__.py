@@ -28,7 +28,7 @@ COMMANDS = {
     "approve": ("worker.cli.approve", "Let a collection go on that the breaker has stopped."),
     "resume": ("worker.cli.resume", "Lift a hold."),
     "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
-    "explain": ("worker.cli.explain", "Why a manifest or blob is still there."),
+    "explain": ("worker.cli.explain", "Why a tag, manifest, blob, repository or object is still there."),
     "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),
     "repository": ("worker.cli.repository", "Delete and restore repositories."),
     "namespace": ("worker.cli.namespace", "Delete and restore namespaces."),

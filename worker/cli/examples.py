@@ -37,7 +37,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "namespace list": ("dredge namespace list --deleted",),
     "namespace restore": ("dredge namespace restore acme",),
     "status": ("dredge status", "dredge status --json --hours 168", "dredge status --watch"),
-    "explain": ("dredge explain acme/app@sha256:DIGEST",),
+    "explain": (
+        "dredge explain acme/app:v1",
+        "dredge explain acme/app@sha256:DIGEST",
+        "dredge explain acme/app",
+        "dredge explain uploads/7a4cf2c1",
+    ),
     "tag": ("dredge tag list acme/app", "dredge tag restore acme/app:v1"),
     "tag list": ("dredge tag list acme/app --json",),
     "tag history": ("dredge tag history acme/app:latest",),

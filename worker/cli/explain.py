@@ -6,26 +6,27 @@ from dataclasses import asdict
 
 import click
 
-from model.gc.inspect.explain import explain
-from model.names import parse_manifest
-from worker.cli import output, repositories
+from worker.cli import output
+from worker.jobs.explain import explain_any
 
 
 @click.command(name="explain")
-@click.argument("manifest", metavar="REPO@DIGEST")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(manifest: str, as_json: bool) -> None:
-    """Say why a manifest or blob is still there, or when it will go."""
+@click.argument("what", metavar="REPO[:TAG|@DIGEST]|DIGEST|PATH")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(what: str, as_json: bool) -> None:
+    """Say why something is still there, or when it will go.
+
+    That is a repository (namespace/name), a tag of it, a manifest or blob by its digest (of one repository,
+    or wherever it is), or an object by its path in storage. Of a tag it also says what each retention rule
+    does with it.
+    """
     settings = output.settings()
-    name = parse_manifest(manifest)
     with output.connected(settings):
-        repository = repositories.find([str(name.repository)])[0]
-        found = explain(repository.id, name.digest, policy=settings.policy)
-    if found is None:
-        output.fail(f"nothing here has the digest {name.digest}")
-    if as_json:
-        output.emit_json(asdict(found))
-        return
-    click.echo(f"{found.kind} {found.digest} {'is kept' if found.kept else 'will go'}:")
-    for reason in found.reasons:
-        click.echo(f"  {reason}")
+        found = explain_any(what, settings)
+    for explained in found:
+        if as_json:
+            output.emit_json(asdict(explained))
+            continue
+        click.echo(f"{explained.kind} {explained.subject} {'is kept' if explained.kept else 'will go'}:")
+        for reason in explained.reasons:
+            click.echo(f"  {reason}")

@@ -1,28 +1,18 @@
-"""Why a manifest or a blob is still there, or when it will go.  Only reads."""
+"""Why a manifest is still there, or when it will go.  Only reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from model.db.clock import now_ms
 from model.db.connection import fetch, fetch_one
+from model.gc.inspect.explain_object import explain_blob
+from model.gc.inspect.explanation import Explanation
 from model.gc.inspect.plan import plan_repository
 from model.gc.manifests.judge import judge, read_manifest_uses
 from model.gc.repository_lock import Scope, read_repository
 from model.in_use import is_in_use
 from model.policy import Policy
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """`kept` or not, and the reasons in words, most important first."""
-
-    kind: str
-    digest: str
-    kept: bool
-    reasons: tuple[str, ...]
-
 
 _TAGS = """
 SELECT t.name, t.hidden, t.immutable, t.lifetime_end_ms AS end_ms,
@@ -43,18 +33,10 @@ WHERE %(cascade)s AND m.id = %(id)s
 LIMIT 20
 """
 
-_BLOB = """
-SELECT DISTINCT ON (b.id) b.id, b.image_size,
-       EXISTS (SELECT FROM dredge_blob_candidate c WHERE c.blob_id = b.id) AS candidate,
-       ARRAY(SELECT n.username || '/' || r.name || '@' || m.digest
-             FROM manifestblob mb JOIN manifest m ON m.id = mb.manifest_id
-             JOIN repository r ON r.id = mb.repository_id JOIN "user" n ON n.id = r.namespace_user_id
-             WHERE mb.blob_id = b.id LIMIT 5) AS manifests,
-       ARRAY(SELECT n.username || '/' || r.name FROM uploadedblob u
-             JOIN repository r ON r.id = u.repository_id JOIN "user" n ON n.id = r.namespace_user_id
-             WHERE u.blob_id = b.id LIMIT 5) AS pushes,
-       EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id) AS placed
-FROM imagestorage b WHERE b.content_checksum = %s ORDER BY b.id
+_EVERYWHERE = """
+SELECT m.repository_id, n.username || '/' || r.name AS repository FROM manifest m
+JOIN repository r ON r.id = m.repository_id JOIN "user" n ON n.id = r.namespace_user_id
+WHERE m.digest = %(digest)s ORDER BY 2 LIMIT 20
 """
 
 
@@ -76,7 +58,7 @@ def explain(repository_id: int, digest: str, *, policy: Policy) -> Explanation |
         )
     if row is not None and scope is not None:
         return _manifest(scope, row.id, digest, policy)
-    return _blob(digest)
+    return explain_blob(digest)
 
 
 def _manifest(scope: Scope, manifest_id: int, digest: str, policy: Policy) -> Explanation:
@@ -113,23 +95,12 @@ def _tag_reason(tag: Any, scope: Scope) -> str:
     return f"had the {kind} {tag.name}, past its recovery window"
 
 
-def _blob(digest: str) -> Explanation | None:
-    rows = fetch(_BLOB, (digest,))
-    if rows:
-        reasons = [f"is used by {name}" for row in rows for name in row.manifests]
-        reasons += [f"is held by a push to {name}" for row in rows for name in row.pushes]
-        if reasons:
-            return Explanation("blob", digest, True, tuple(reasons))
-        if any(row.candidate for row in rows):
-            return Explanation("blob", digest, False, ("goes with the next review",))
-        if any(not row.placed for row in rows):
-            return Explanation("blob", digest, True, ("has no placement: a download in progress",))
-        return Explanation("blob", digest, False, ("nothing refers to it: dredge sweep will find it",))
-    tombstone = fetch_one(
-        "SELECT due_ms, tries, last_error FROM dredge_tombstone WHERE digest = %s ORDER BY due_ms", (digest,)
-    )
-    if tombstone is None:
-        return None
-    wait = max(0, tombstone.due_ms - now_ms()) // 1000
-    why = f", after {tombstone.tries} failures: {tombstone.last_error}" if tombstone.tries else ""
-    return Explanation("object", digest, False, (f"its object will be erased in {wait} s{why}",))
+def explain_digest(digest: str, *, policy: Policy) -> list[Explanation]:
+    """The same of every manifest with that digest, in at most 20 repositories, and of the blob."""
+    found = []
+    for row in fetch(_EVERYWHERE, {"digest": digest}):
+        explained = explain(row.repository_id, digest, policy=policy)
+        if explained is not None:
+            found.append(replace(explained, subject=f"{row.repository}@{digest}"))
+    blob = explain_blob(digest)
+    return found if blob is None else [*found, blob]

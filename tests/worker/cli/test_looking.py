@@ -8,7 +8,7 @@ import pytest
 
 from model.gc.due.attempt import claim, record_failure
 from model.policy import HOUR_MS, Policy
-from tests.support.world import World, digest_of
+from tests.support.world import World
 from tests.worker.cli.conftest import Dredge, Garbage
 from worker.cli.status import SECTIONS
 from worker.jobs.overview import read_overview
@@ -117,74 +117,6 @@ def test_history_lists_the_steps_newest_first(world: World, dredge: Dredge, garb
 def test_history_of_nothing_is_empty(dredge: Dredge, garbage: Garbage) -> None:
     assert dredge("history", "--json").out == "" and dredge("history").code == 0
     assert garbage.objects() == 1
-
-
-def explained(dredge: Dredge, digest: str, **settings: str) -> tuple[bool, list[str]]:
-    (said,) = dredge("explain", f"acme/app@{digest}", "--json", **settings).lines
-    assert said["digest"] == digest
-    return said["kept"], said["reasons"]
-
-
-def test_explain_names_the_tags_that_keep_a_manifest(world: World, dredge: Dredge) -> None:
-    manifest = world.tag("latest").manifest
-    world.tag("v1", manifest=manifest, ended_ms=world.now_ms - HOUR_MS)
-    kept, reasons = explained(dredge, manifest.digest)
-    assert kept and reasons[0] == "has the living tag latest" and "v1, which can be restored" in reasons[1]
-    text = dredge("explain", f"acme/app@{manifest.digest}")
-    assert text.code == 0 and text.out.splitlines()[0] == f"manifest {manifest.digest} is kept:"
-
-
-def test_explain_names_the_manifests_that_keep_a_manifest(world: World, dredge: Dredge) -> None:
-    child = world.manifest()
-    index = world.manifest(children=[child])
-    signature = world.manifest(subject=index.digest)
-    world.tag("latest", manifest=index)
-    world.tag("$temp-1", manifest=signature, hidden=True, start_ms=1)
-    assert explained(dredge, child.digest) == (True, [f"is listed by the index {index.digest}"])
-    kept, reasons = explained(dredge, index.digest)
-    assert kept and reasons[-1] == f"is the subject of {signature.digest}"
-    kept, reasons = explained(dredge, signature.digest, REFERRERS="cascade")
-    assert kept and f"lives as long as its subject {index.digest}" in reasons
-
-
-def test_explain_says_what_goes_and_when(world: World, dredge: Dredge) -> None:
-    world.tag("bystander")
-    dead = world.tag("v1", ended_ms=1).manifest
-    untraced = world.manifest()
-    kept, reasons = explained(dredge, dead.digest)
-    assert not kept and reasons[0] == "goes with the next collection" and "past its recovery" in reasons[1]
-    kept, reasons = explained(dredge, untraced.digest)
-    assert not kept and "dredge sweep will find it" in reasons[0]
-    text = dredge("explain", f"acme/app@{dead.digest}")
-    assert text.out.splitlines()[0].endswith("will go:")
-
-
-def test_explain_knows_blobs_and_objects(world: World, dredge: Dredge) -> None:
-    used, pushed, forgotten = world.blob(), world.blob(), world.blob()
-    manifest = world.tag("latest", manifest=world.manifest(blobs=[used])).manifest
-    world.uploaded(pushed)
-    assert explained(dredge, used.digest) == (True, [f"is used by acme/app@{manifest.digest}"])
-    assert explained(dredge, pushed.digest) == (True, ["is held by a push to acme/app"])
-    assert explained(dredge, forgotten.digest)[0] is False
-    tombstone = {"path": "p", "location": "l", "size": 1, "created_ms": 1, "due_ms": 1}
-    world.insert("dredge_tombstone", digest=digest_of("gone"), tries=2, last_error="denied", **tombstone)
-    kept, reasons = explained(dredge, digest_of("gone"))
-    assert not kept and "2 failures: denied" in reasons[0]
-
-
-def test_explain_says_that_a_disabled_namespace_is_left_alone(world: World, dredge: Dredge) -> None:
-    dead = world.tag("v1", ended_ms=1).manifest
-    world.execute('UPDATE "user" SET enabled = false')
-    kept, reasons = explained(dredge, dead.digest)
-    assert kept and "left alone" in reasons[0]
-
-
-def test_explain_of_what_nobody_knows_is_one_line(world: World, dredge: Dredge) -> None:
-    world.tag("bystander")
-    said = dredge("explain", f"acme/app@{digest_of('nothing')}")
-    assert said.code == 1 and said.err == f"dredge: nothing here has the digest {digest_of('nothing')}\n"
-    assert dredge("explain", "acme/app@latest").code == 2
-    assert dredge("explain", "acme/app").code == 2
 
 
 def test_looking_changes_nothing(world: World, dredge: Dredge, garbage: Garbage) -> None:

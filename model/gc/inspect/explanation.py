@@ -1,0 +1,15 @@
+"""The answer to "why is it still there?"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`kept` or not, and the reasons in words, most important first."""
+
+    kind: str
+    subject: str
+    kept: bool
+    reasons: tuple[str, ...]
