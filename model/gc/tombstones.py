@@ -22,6 +22,8 @@ from model.db.fragments import OBJECT_REFERRED
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000
+# Nobody else claims so soon after the fence: an answer that takes longer than the fence still settles.
+LEASE_BEYOND_FENCE_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ WITH RECURSIVE found AS (
 SELECT location FROM found WHERE location IS NOT NULL
 """
 
-# `due_ms` is the lease: nobody claims the row again before the fence has ended, also after a crash.
+# `due_ms` is the lease: nobody claims the row again before it, also after a crash.  It is later than the
+# fence's end.
 # SKIP LOCKED: what another eraser or a push holds is theirs.
 _CLAIM = """
 WITH due AS MATERIALIZED (
@@ -70,7 +73,7 @@ WITH due AS MATERIALIZED (
     WHERE t.location = %(location)s AND t.due_ms <= %(now)s
     ORDER BY t.due_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE dredge_tombstone t SET token = %(token)s, due_ms = %(until)s, fenced_until_ms = %(until)s,
+UPDATE dredge_tombstone t SET token = %(token)s, due_ms = %(lease)s, fenced_until_ms = %(until)s,
        set_aside = t.set_aside OR %(aside)s
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.digest, t.path, t.location, t.size, t.tries, due.set_aside
@@ -115,6 +118,7 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: boo
             "location": location,
             "now": moment,
             "until": moment + fence_ms,
+            "lease": moment + fence_ms + LEASE_BEYOND_FENCE_MS,
             "limit": limit,
             "token": token,
             "aside": set_aside,

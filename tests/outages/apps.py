@@ -21,7 +21,7 @@ _erase = LocalStore.erase
 def _slowly(store: LocalStore, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
     Path(os.environ["ERASE_FLAG"]).touch()
     time.sleep(float(os.environ["ERASE_S"]))
-    erased = _erase(store, paths)
+    erased = _erase(store, paths, until_s=until_s)
     time.sleep(float(os.environ["ERASE_S"]))
     return erased
 

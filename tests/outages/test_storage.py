@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.outages.conftest import OutageServers
-from tests.worker.broker.running import Process, eventually
+from tests.worker.broker.running import eventually
 from worker.storage.base import StoreUnavailable
 
 pytestmark = pytest.mark.slow
@@ -57,18 +57,21 @@ def test_what_cannot_be_erased_waits_and_what_cannot_be_written_is_refused(
         for broken in (away, a_file, read_only):
             with broken(storage):
                 outage_servers.delete(broken.__name__)
-                failing(outage_servers, running)
+                eventually(lambda: refused(outage_servers), 60, running)
                 with pytest.raises(StoreUnavailable):
                     outage_servers.push("refused", 5, 6)
-                assert outage_servers.count("dredge_tombstone", "last_error ILIKE '%%storage directory%%'")
+                assert outage_servers.count("dredge_tombstone")
             outage_servers.gone(images[broken.__name__], running)
         outage_servers.settle(running)
         outage_servers.pull("kept")
 
 
-def failing(outage_servers: OutageServers, running: Process) -> None:
-    """Wait until the eraser has tried and noted why it could not."""
-    eventually(lambda: outage_servers.count("dredge_tombstone", "tries > 0"), 20, running)
+def refused(outage_servers: OutageServers) -> int:
+    """Has the eraser noted what is wrong, of the whole location or of an object that it tried?"""
+    directory = "ILIKE '%%storage directory%%'"
+    return outage_servers.count("dredge_storage", f"problem {directory}") + outage_servers.count(
+        "dredge_tombstone", f"last_error {directory}"
+    )
 
 
 def test_a_full_disk_refuses_pushes_whole_and_is_emptied(
@@ -105,9 +108,9 @@ def test_a_slow_store_delays_nobody_but_who_wants_its_digests(
     second = outage_servers.push("second", 2)
     with outage_servers.system(app="tests.outages.apps", concurrency=2) as running:
         outage_servers.delete("slow")
-        eventually(flag.exists, 20, running)
+        eventually(flag.exists, 60, running)
         outage_servers.push("other", 3)
         outage_servers.delete("second")
-        eventually(lambda: not outage_servers.count("manifest", "digest = %s", second.digest), 10, running)
+        eventually(lambda: not outage_servers.count("manifest", "digest = %s", second.digest), 60, running)
         outage_servers.settle(running)
         outage_servers.pull("other")

@@ -16,6 +16,7 @@ from model import blob
 from model.blob import begin_push
 from model.db.clock import now_ms
 from model.errors import DatabaseUnavailable, DigestBusy
+from model.gc import tombstones
 from model.gc.storage_identity import record_identity
 from model.policy import DEFAULT
 from model.storage_paths import object_path
@@ -224,6 +225,25 @@ def test_case_56_a_request_is_not_sent_after_its_time(
     assert (row["fenced_until_ms"], row["tries"], row["set_aside"]) == (None, 0, False)
     monkeypatch.undo()
     assert eraser.erase() == Cleared(objects=1, bytes=10)
+
+
+def test_an_answer_that_comes_after_the_fence_still_settles(
+    eraser: EraserFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is slower than the fence: another eraser must not begin again while this one waits."""
+    tombstone = eraser.tombstone("dead")
+    others: list[Cleared] = []
+    real = now_ms
+
+    def answer_late(path: str) -> Erased | None:
+        fence_ms = eraser.row(tombstone)["fenced_until_ms"] - real()
+        with monkeypatch.context() as later:
+            later.setattr(tombstones, "now_ms", lambda: real() + fence_ms + 1)
+            others.append(eraser.run())
+        return None
+
+    assert eraser.erase(Wrapped(eraser.store, answer_late)) == Cleared(objects=1, bytes=10)
+    assert others == [Cleared()] and not eraser.left()
 
 
 def test_case_38_an_eraser_that_was_replaced_settles_nothing(eraser: EraserFixture) -> None:
