@@ -9,9 +9,9 @@ import pytest
 
 from model.gc.storage_identity import find_suspended, record_identity
 from model.storage_paths import trash_path
+from tests.support.eraser import EraserFixture
 from tests.support.pipeline import LOCATION, make_toolbox
 from tests.support.world import World
-from tests.worker.jobs.test_erase import EraserFixture
 from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
 from worker.jobs.sweep import sweep

@@ -11,8 +11,8 @@ import redis
 import redis_lock
 
 from model.gc.tombstones import Tombstone
+from tests.support.eraser import EraserFixture, Wrapped
 from tests.support.world import World
-from tests.worker.jobs.test_erase import EraserFixture, Wrapped
 from worker.jobs import erase as module
 from worker.jobs.erase_outcome import Cleared
 from worker.local.embedded import EmbeddedServers
