@@ -21,6 +21,10 @@ IDENTITY_PATH = "dredge-identity"
 # A file name has at most 255 bytes; longer paths are not kept in the trash's name.
 _NAME_LIMIT = 200
 _PER_FOLDER = 1_000
+# In the trash's name: every character of a path but letters, digits, `.` and `-`.
+_ESCAPES = {"_": "_0", "/": "_1", "$": "_2", ":": "_3", "+": "_4", "=": "_5"}
+_UNESCAPES = {escape: character for character, escape in _ESCAPES.items()}
+_ESCAPED = re.compile("_[0-5]")
 _TRASH_NAME = re.compile(TRASH_FOLDER + r"/\d+/(?P<id>\d+)-(?P<name>.+)")
 
 
@@ -71,8 +75,11 @@ def digest_of(path: str) -> str | None:
 
 
 def trash_path(tombstone_id: int, path: str) -> str:
-    """Return where the object of a tombstone is set aside.  The name keeps the path: see `set_aside_from`."""
-    name = path.replace("$", "$0").replace("/", "$1")
+    """Return where the object of a tombstone is set aside.  The name keeps the path: see `set_aside_from`.
+
+    It has no character that a URL would encode: some stores do not decode the source of a copy.
+    """
+    name = "".join(_ESCAPES.get(character, character) for character in path)
     suffix = f"-{name}" if len(name) <= _NAME_LIMIT else ""
     return f"{TRASH_FOLDER}/{tombstone_id // _PER_FOLDER}/{tombstone_id}{suffix}"
 
@@ -82,7 +89,7 @@ def set_aside_from(trash: str) -> tuple[int, str] | None:
     found = _TRASH_NAME.fullmatch(trash)
     if found is None:
         return None
-    return int(found["id"]), found["name"].replace("$1", "/").replace("$0", "$")
+    return int(found["id"]), _ESCAPED.sub(lambda escaped: _UNESCAPES[escaped[0]], found["name"])
 
 
 EMPTY_LAYER_PATH = object_path(EMPTY_LAYER, True, "")

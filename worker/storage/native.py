@@ -198,15 +198,21 @@ class NativeStore:
             return None
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
-        """List page by page.  The end is believed only after a listing from the last object on is empty."""
+        """List page by page.  The end is believed only after a listing from the last object on is empty.
+
+        A server that does not know where to start begins anew: what was seen already is skipped.
+        """
         folder = checked(prefix.rstrip("/")) if prefix else None
         hidden = (IDENTITY_PATH,) if prefix else (IDENTITY_PATH, f"{TRASH_FOLDER}/")
         last, seen = start_after, True
         while seen:
-            seen = False
+            seen, before = False, ""
             for found in self._pages(folder, last):
-                if found.path <= last:
+                if found.path <= before:
                     raise StoreUnavailable("The listing is out of order", store=self.name, path=found.path)
+                before = found.path
+                if found.path <= last:
+                    continue
                 last, seen = found.path, True
                 if not found.path.startswith(hidden):
                     yield found

@@ -26,7 +26,7 @@ from worker.storage.bucket_url import BucketURL
 from worker.storage.probe import probe
 from worker.storage.s3_client import S3Client, classify
 from worker.storage.s3_erase import Doomed, Eraser
-from worker.storage.s3_trash import TrashBin
+from worker.storage.s3_trash import COPY_PART, TrashBin
 
 _PART = 8 << 20
 _CHUNK = 1 << 20
@@ -39,13 +39,14 @@ _NO_CONDITIONS = ("NotImplemented", "InvalidArgument", "InvalidRequest", "501")
 class S3Store:
     """One bucket, or a prefix of it."""
 
-    def __init__(self, url: BucketURL) -> None:
+    def __init__(self, url: BucketURL, *, copy_part: int = COPY_PART) -> None:
+        """`copy_part`: bytes that one request copies at most."""
         self.name = str(url)
         # What a server has accepted it may finish after we gave up waiting; a delete is sent once.
         self.late_delete_ms = int(2000 * url.timeout_s)
         self._client = S3Client(url)
         self._eraser = Eraser(self._client)
-        self._trash = TrashBin(self._client, self._eraser)
+        self._trash = TrashBin(self._client, self._eraser, copy_part=copy_part)
 
     @property
     def address(self) -> str:

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from worker.storage.answers import Problem, attempt, raised
 from worker.storage.base import Erased, SetAside, StoreUnavailable, Trash, valid_path
@@ -19,6 +20,7 @@ from worker.storage.s3_erase import Doomed, Eraser
 
 # S3 copies at most 5 GB in one request; smaller parts answer before a request's timeout.
 COPY_PART = 1 << 30
+_NO_PARTS = ("NotImplemented", "501", "MethodNotAllowed", "405")
 _NULL = "null"
 _NO_PATH = "not the path of an object"
 _STILL_LIVE = "this version is the live object"
@@ -41,9 +43,10 @@ class _Ready:
 class TrashBin:
     """Hides, puts back and purges the objects of one bucket."""
 
-    def __init__(self, client: S3Client, eraser: Eraser) -> None:
+    def __init__(self, client: S3Client, eraser: Eraser, *, copy_part: int = COPY_PART) -> None:
+        """`copy_part`: bytes that one request copies at most."""
         self._client, self._eraser = client, eraser
-        self._transfer = TransferConfig(multipart_threshold=COPY_PART, multipart_chunksize=COPY_PART)
+        self._transfer = TransferConfig(multipart_threshold=copy_part, multipart_chunksize=copy_part)
 
     @cached_property
     def keeps_versions(self) -> bool:
@@ -105,7 +108,14 @@ class TrashBin:
 
     def _copy(self, source: str, target: str, version: str = "") -> None:
         origin = self._client.key(source) | ({"VersionId": version} if version else {})
-        self._client.ask.copy(origin, **self._client.key(target), Config=self._transfer)
+        named = self._client.key(target)
+        try:
+            self._client.ask.copy(origin, **named, Config=self._transfer)
+        except ClientError as error:
+            if classify(error).code not in _NO_PARTS:
+                raise
+            # A store that cannot copy in parts does not have the limit that makes them needed.
+            self._client.ask.copy_object(CopySource=origin, **named)
 
     def put_back(self, path: str, trash: str, version: str) -> bool:
         """Copy the hidden object to its path where that is free, then remove what was hidden.

@@ -2,40 +2,86 @@
 
 from __future__ import annotations
 
-import logging
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.support.servers.node import Azurite, S3rver
 from worker.storage.base import Store, open_store
+
+# A Google server that others wrote comes as a program in Go, which no registry of packages has.
+KINDS = (
+    "local",
+    "bucket",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("versioned", "s3rver", "azurite")),
+)
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+def s3rver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3rver]:
+    server = S3rver(tmp_path_factory.mktemp("s3rver") / "data")
     server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    server = Azurite(tmp_path_factory.mktemp("azurite") / "data")
+    server.start()
+    yield server
     server.stop()
 
 
 @pytest.fixture
-def bucket_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    bucket = f"bucket-{uuid.uuid4().hex}"
-    request = urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")
-    urllib.request.urlopen(request).close()
-    return f"s3://{bucket}/registry/blobs?endpoint={s3_endpoint}&region=us-east-1&timeout=30"
+def versioned_url(bucket_url: str, s3_endpoint: str) -> str:
+    """A fresh bucket that keeps versions."""
+    bucket = bucket_url.removeprefix("s3://").partition("/")[0]
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").put_bucket_versioning(
+        Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    return bucket_url
 
 
-@pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "local":
+@pytest.fixture
+def s3rver_url(s3rver: S3rver, tmp_path: Path) -> str:
+    """A fresh bucket of s3rver, with credentials in a file."""
+    bucket, key = f"bucket-{uuid.uuid4().hex}", s3rver.key
+    (tmp_path / "s3rver").write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {key}\n")
+    boto3.client(
+        "s3",
+        endpoint_url=s3rver.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=key,
+    ).create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/registry/blobs?endpoint={s3rver.endpoint}&credentials_file={tmp_path}/s3rver"
+
+
+@pytest.fixture
+def azurite_url(azurite: Azurite, tmp_path: Path) -> str:
+    """A fresh container of azurite, with credentials in a file."""
+    container = f"container-{uuid.uuid4().hex}"
+    endpoint = f"{azurite.endpoint}/{azurite.account}"
+    (tmp_path / "azurite").write_text(
+        f"AccountName={azurite.account};AccountKey={azurite.key};BlobEndpoint={endpoint}"
+    )
+    azurite.create_container(container)
+    return f"az://{container}/registry/blobs?credentials_file={tmp_path}/azurite"
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which of the stores a test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A fresh store of each kind."""
+    if kind == "local":
         return open_store(f"file://{tmp_path}/blobs", create=True)
-    return open_store(request.getfixturevalue("bucket_url"))
+    return open_store(request.getfixturevalue(f"{kind}_url"))

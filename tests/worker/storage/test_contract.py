@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
 from model.errors import BadInput
 from model.storage_paths import set_aside_from, trash_path
-from worker.storage.base import NoSuchObject, Store, Trash, clock_s
+from worker.storage.base import NoSuchObject, Store, StoreUnavailable, Trash, clock_s
 
 A, B, C = "sha256/ab/abc", "sha256/ab/abd", "sha256/ac/acd"
 ODD = "sha256/ab"  # a folder where others are files, and the other way round
@@ -86,7 +87,8 @@ def test_erase_answers_for_each_path_in_order(store: Store) -> None:
     results = store.erase([C, "sha256/ff/missing", A])
     assert [result.path for result in results] == [C, "sha256/ff/missing", A]
     assert all(result.error is None and not result.unknown for result in results)
-    assert [result.existed for result in results] in ([True, False, True], [None, None, None])
+    existed = [result.existed for result in results]
+    assert all(known in (truth, None) for known, truth in zip(existed, [True, False, True], strict=True))
     assert paths(store) == [B]
 
 
@@ -117,12 +119,17 @@ def test_no_path_leads_out_of_the_store(store: Store, path: str) -> None:
     assert paths(store) == []
 
 
-def test_a_listing_is_in_the_order_of_whole_paths(store: Store) -> None:
+def test_a_listing_is_in_the_order_of_whole_paths(store: Store, kind: str) -> None:
     wanted = ["a-b/x", "a/b", "a/c/d", "a0", "sha256/ab/1", "sha256/ab0", "uploads/u"]
     for path in reversed(wanted):
         store.write(path, [b"12345"])
-    assert paths(store) == sorted(wanted)
-    assert {found.size for found in store.list()} == {5}
+    if kind == "s3rver":
+        # It lists folder by folder.  No blob's name begins as another one's folder, so this is never met.
+        with pytest.raises(StoreUnavailable, match="out of order"):
+            paths(store)
+    else:
+        assert paths(store) == sorted(wanted)
+    assert {found.size for found in store.list("sha256")} == {5}
 
 
 def test_a_listing_starts_after_any_path_there_or_not(store: Store) -> None:
@@ -154,15 +161,23 @@ def test_an_empty_store_lists_nothing_and_checks_well(store: Store) -> None:
     assert paths(store) == []
 
 
-def test_more_than_one_request_of_erases(store: Store) -> None:
+def test_more_than_one_request_of_erases(store: Store, kind: str) -> None:
     wanted = [f"sha256/{n % 7:02x}/{n:05d}" for n in range(30)]
     for path in wanted:
         store.write(path, [b"x"])
-    missing = [f"sha256/ee/{n:05d}" for n in range(2500)]
-    results = store.erase(missing[:1200] + wanted[:-1] + missing[1200:])
-    assert len(results) == 2529
-    assert not [result for result in results if result.error]
-    assert paths(store) == [wanted[-1]]
+    many = 20 if kind in ("azurite", "s3rver") else 1_200  # those are slow, and have no bulk of 1,000
+    missing = [f"sha256/ee/{n:05d}" for n in range(2 * many)]
+    results = store.erase(missing[:many] + wanted[:-1] + missing[many:])
+    assert len(results) == 2 * many + 29
+    for _ in range(20):
+        # s3rver removes a folder twice at once, and says of its keys that it does not know.
+        open_ = [result for result in results if result.error]
+        assert kind == "s3rver" or not open_
+        assert all(result.unknown for result in open_)
+        if not open_:
+            break
+        results = store.erase([result.path for result in open_])
+    assert not open_ and paths(store) == [wanted[-1]]
 
 
 def test_an_object_is_set_aside_and_put_back(store: Store) -> None:
@@ -217,6 +232,7 @@ def test_the_first_identity_stands_and_no_listing_shows_it(store: Store) -> None
     assert paths(store) == []
 
 
-@pytest.mark.parametrize("path", [A, "uploads/u-1", "sharedimages/u/layer", "uploads/a$1b$0"])
-def test_the_name_in_the_trash_tells_where_an_object_was(path: str) -> None:
+@pytest.mark.parametrize("path", [A, "uploads/u-1", "sharedimages/u/layer", "uploads/a$1b_0_1=+:.x"])
+def test_the_name_in_the_trash_tells_where_an_object_was_in_letters_that_no_url_encodes(path: str) -> None:
     assert set_aside_from(trash_path(12345, path)) == (12345, path)
+    assert quote(trash_path(12345, path)) == trash_path(12345, path)

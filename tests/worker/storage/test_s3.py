@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.worker.storage.unruly import HANG, Answer, Unruly, unruly_server
+from tests.support.servers.unruly import HANG, Answer, Unruly, unruly_server
 from worker.storage.base import Store, StoreUnavailable, open_store
 from worker.storage.rate import Pace
 from worker.storage.s3 import S3Store
