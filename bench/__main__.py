@@ -15,6 +15,7 @@ from worker.cli.tables import table
 # Each module has `run(options) -> Iterator[Figure]`, bounded in time.
 BENCHES: tuple[str, ...] = (
     "collect",
+    "certificates",
     "giant",
     "slow",
     "concurrent",

@@ -198,6 +198,7 @@ def _type(field: Any) -> str:
         "INT": "integer",
         "BIGAUTO": "bigint",
         "BIGINT": "bigint",
+        "BLOB": "bytea",
         "BOOL": "boolean",
         "DATETIME": "timestamp without time zone",
         "TEXT": "text",

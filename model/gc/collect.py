@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from model.controls import breaker
 from model.controls.gate import find_holds, find_open_breakers
@@ -11,7 +12,7 @@ from model.db.connection import IntArray, transaction
 from model.db.prepared import run
 from model.errors import Contended
 from model.events import record as events
-from model.gc import history
+from model.gc import certificate, history
 from model.gc.due.attempt import settle
 from model.gc.manifests.judge import judge_running, read_manifest_uses
 from model.gc.manifests.purge import Purged, find_adjacent, purge_manifests
@@ -63,12 +64,14 @@ def collect_batches(
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
     try:
-        return _collect_batches(repository_ids, policy, limit, from_ms)
+        batches = _collect_batches(repository_ids, policy, limit, from_ms)
     except breaker.BreakerUnchecked as unchecked:
         # Rolled back before the first row, and checked outside of that transaction: what opens a
         # breaker must be committed.
         breaker.check(unchecked.namespace_ids, policy=policy)
-        return _collect_batches(repository_ids, policy, limit, from_ms)
+        batches = _collect_batches(repository_ids, policy, limit, from_ms)
+    certificate.confirm()
+    return batches
 
 
 def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, from_ms: int) -> list[Batch]:
@@ -79,7 +82,7 @@ def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, 
         expired = purge_expired_tags(scopes, policy=policy, limit=limit, from_ms=from_ms)
         pushed = [scope for scope in scopes if scope.has_uploads]
         uploads = purge_expired_uploads(pushed, policy=policy, limit=limit) if pushed else {}
-        purged, unjudged = _purge_dead(scopes[0].now_ms, expired, policy=policy)
+        purged, unjudged, held_by = _purge_dead(scopes[0].now_ms, expired, policy=policy)
         if unjudged:
             judge_next(unjudged, now_ms=scopes[0].now_ms)
         blobs = settle_blobs(scopes, purged.blob_ids)
@@ -88,7 +91,8 @@ def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, 
         }
         changed = [scope for scope in scopes if batches[scope.repository_id].rows]
         if changed:
-            _close(changed, [batches[scope.repository_id] for scope in changed])
+            sealed = _seal(scopes, expired, purged, held_by, policy)
+            _close(changed, [batches[scope.repository_id] for scope in changed], sealed)
         if done := [id for id, batch in batches.items() if not batch.has_more]:
             settle(done, now_ms=scopes[0].now_ms)
         batches |= stopped
@@ -107,10 +111,12 @@ def _may_collect(locked: Sequence[Scope], policy: Policy) -> tuple[list[Scope], 
     return free, {repository_id: Batch(stopped=reason) for repository_id, reason in stops.items()}
 
 
-def _purge_dead(now_ms: int, expired: Expired, *, policy: Policy) -> tuple[Purged, tuple[int, ...]]:
-    """Judge what is locked and purge the dead; also the manifests that the next batch must judge."""
+def _purge_dead(
+    now_ms: int, expired: Expired, *, policy: Policy
+) -> tuple[Purged, tuple[int, ...], dict[int, tuple[int, ...]]]:
+    """Judge what is locked and purge the dead; also what must be judged next, and what held the dead."""
     if not expired.locked:
-        return Purged(), expired.unjudged
+        return Purged(), expired.unjudged, {}
     found = read_manifest_uses(expired.locked, policy=policy, now_ms=now_ms)
     uses, dead = judge_running(found, now_ms=now_ms)
     # No tag would lead back to a referrer that only waits for its subject: its own never ends.
@@ -122,9 +128,30 @@ def _purge_dead(now_ms: int, expired: Expired, *, policy: Policy) -> tuple[Purge
     if waiting:
         judge_later(waiting, now_ms=now_ms)
     if not dead:
-        return Purged(), expired.unjudged
+        return Purged(), expired.unjudged, {}
     beyond = find_adjacent(dead) if expired.truncated else ()
-    return purge_manifests(dead, policy=policy, now_ms=now_ms), (*expired.unjudged, *beyond)
+    held_by = {use.id: use.holders for use in uses if use.id in dead}
+    return purge_manifests(dead, policy=policy, now_ms=now_ms), (*expired.unjudged, *beyond), held_by
+
+
+def _seal(
+    scopes: Sequence[Scope],
+    expired: Expired,
+    purged: Purged,
+    held_by: Mapping[int, tuple[int, ...]],
+    policy: Policy,
+) -> dict[str, Any]:
+    """The certificate of the batch."""
+    owned = [(id, owner) for owner, ids in purged.ids.items() for id in ids]
+    ended_ms = expired.ended_ms
+    return certificate.seal(
+        "collect",
+        [(id, owner, ended_ms.get(id, certificate.NO_TAG), *held_by[id]) for id, owner in owned],
+        [digest for owner in purged.ids for digest, _ in purged.manifests[owner]],
+        windows_ms={s.repository_id: s.window_ms for s in scopes if s.repository_id in purged.ids},
+        policy=policy,
+        started_ms=scopes[0].now_ms,
+    )
 
 
 def _batch(
@@ -158,7 +185,7 @@ def _batch(
 # it has committed.  FOR KEY SHARE does the same to somebody who moves or renames a repository, and stops
 # nobody else.  In the order of the rows: two batches cannot wait for each other.
 _CLOSE = f"""
-WITH {events.MADE}, noted AS ({history.COLLECTED})
+WITH {events.MADE}, {history.COLLECTED}
 SELECT r.id, r.name AS repository, n.id AS namespace_id, n.username AS namespace,
        n.removed_tag_expiration_s * 1000 AS window_ms, {events.WAKE} AS woken
 FROM repository r JOIN "user" n ON n.id = r.namespace_user_id
@@ -166,8 +193,8 @@ WHERE r.id = ANY(%(collected)s) ORDER BY n.id, r.id FOR KEY SHARE OF r FOR SHARE
 """
 
 
-def _close(scopes: Sequence[Scope], batches: Sequence[Batch]) -> None:
-    """History and events, in the batch's own transaction, if owners, names and windows are still the same."""
+def _close(scopes: Sequence[Scope], batches: Sequence[Batch], sealed: Mapping[str, Any]) -> None:
+    """History, certificate and events, in the batch's transaction, if owner, name and window still hold."""
     made = [
         event for scope, batch in zip(scopes, batches, strict=True) for event in _new_events(scope, batch)
     ]
@@ -179,6 +206,7 @@ def _close(scopes: Sequence[Scope], batches: Sequence[Batch]) -> None:
             "removed_tags": IntArray(batch.tags for batch in batches),
             "removed_manifests": IntArray(len(batch.manifests) for batch in batches),
             "removed_rows": IntArray(batch.rows for batch in batches),
+            **sealed,
         },
     )
     owners = {row.id: row for row in rows}

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute
 from model.db.prepared import run
+from model.gc.certificate import RECORDED
 
 # One row for each repository of a batch, with the parameters `collected`, `removed_tags`,
-# `removed_manifests` and `removed_rows` (arrays in one order) and `now_ms`, when the batch began.
+# `removed_manifests` and `removed_rows` (arrays in one order), `now_ms`, when the batch began, and those
+# of `certificate.seal`.  For `WITH`.
 COLLECTED = f"""
-INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests, rows)
-SELECT 'collect', r.id, %(now_ms)s, {NOW_MS_SQL}, r.tags, r.manifests, r.rows
-FROM unnest(%(collected)s, %(removed_tags)s, %(removed_manifests)s, %(removed_rows)s)
-    AS r (id, tags, manifests, rows)
+closing (ms) AS MATERIALIZED (SELECT {NOW_MS_SQL}),
+noted AS (
+    INSERT INTO dredge_collection
+        (stage, repository_id, started_ms, finished_ms, tags, manifests, rows, certified)
+    SELECT 'collect', r.id, %(now_ms)s, closing.ms, r.tags, r.manifests, r.rows, true
+    FROM closing, unnest(%(collected)s, %(removed_tags)s, %(removed_manifests)s, %(removed_rows)s)
+        AS r (id, tags, manifests, rows)
+), {RECORDED}
 """
 
 _ERASED = f"""
@@ -20,15 +29,36 @@ INSERT INTO dredge_collection (stage, started_ms, finished_ms, objects, bytes)
 VALUES ('erase', %(started_ms)s, {NOW_MS_SQL}, %(objects)s, %(bytes)s)
 """
 
-
 _PURGED = f"""
-INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, tags, manifests, rows)
-VALUES ('purge', %(repository_id)s, %(started_ms)s, {NOW_MS_SQL}, %(tags)s, %(manifests)s, %(rows)s)
+WITH closing (ms) AS MATERIALIZED (SELECT {NOW_MS_SQL}), {RECORDED}
+INSERT INTO dredge_collection
+    (stage, repository_id, started_ms, finished_ms, tags, manifests, rows, certified)
+SELECT 'purge', %(repository_id)s, %(started_ms)s, closing.ms, %(tags)s, %(manifests)s, %(rows)s, true
+FROM closing
+"""
+
+# Ties go together, and with them the certificates of that time: none is left without its history.
+_PRUNE = """
+WITH old AS MATERIALIZED (
+    SELECT id, finished_ms FROM dredge_collection WHERE finished_ms < %(before_ms)s
+    ORDER BY finished_ms FETCH FIRST %(limit)s ROWS WITH TIES
+), uncertified AS (
+    DELETE FROM dredge_certificate WHERE finished_ms <= (SELECT max(finished_ms) FROM old)
+)
+DELETE FROM dredge_collection WHERE id = ANY(ARRAY(SELECT id FROM old))
 """
 
 
-def record_purge(repository_id: int, *, started_ms: int, tags: int, manifests: int, rows: int) -> None:
-    """Tell of what a batch of a purge deleted, in its transaction."""
+def record_purge(
+    repository_id: int,
+    certificate: Mapping[str, Any],
+    *,
+    started_ms: int,
+    tags: int,
+    manifests: int,
+    rows: int,
+) -> None:
+    """Tell of what a batch of a purge deleted, in its transaction, and certify it."""
     execute(
         _PURGED,
         {
@@ -37,6 +67,7 @@ def record_purge(repository_id: int, *, started_ms: int, tags: int, manifests: i
             "tags": tags,
             "manifests": manifests,
             "rows": rows,
+            **certificate,
         },
     )
 
@@ -47,9 +78,8 @@ def record_erasing(*, started_ms: int, objects: int, bytes: int) -> None:
 
 
 def prune_history(*, before_ms: int, limit: int) -> int:
-    """Delete at most `limit` rows that ended before the given time.  Returns how many were deleted."""
-    return execute(
-        "DELETE FROM dredge_collection WHERE id IN (SELECT id FROM dredge_collection"
-        " WHERE finished_ms < %s ORDER BY finished_ms LIMIT %s)",
-        (before_ms, limit),
-    )
+    """Delete about `limit` rows that ended before the given time, the oldest first, with their certificates.
+
+    Returns how many rows; more than `limit` where several ended at the same time.
+    """
+    return execute(_PRUNE, {"before_ms": before_ms, "limit": limit})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from model.controls.gate import IS_HELD, find_hold
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, IntArray, transaction
 from model.db.fragments import PLACED
 from model.db.prepared import run_one
+from model.gc import certificate
 from model.policy import Policy
 from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, PATH_SQL
 
@@ -80,13 +82,22 @@ WITH dead AS MATERIALIZED (
     WHERE NOT d.malformed AND NOT (d.cas_path AND d.digest = %(empty_layer)s)
     RETURNING 1
 ), history AS (
-    INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, blobs, bytes)
-    SELECT 'review', o.repository_id, %(now_ms)s, %(now_ms)s, count(*), sum(d.freed)
+    INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, blobs, bytes, certified)
+    SELECT 'review', o.repository_id, %(now_ms)s, %(now_ms)s, count(*), sum(d.freed), true
     FROM dead d JOIN origin o ON o.blob_id = d.id GROUP BY o.repository_id
 )
 SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(freed), 0) FROM dead)::bigint AS bytes,
        (SELECT count(*) FROM tombstones) AS tombstones,
-       (SELECT count(*) FROM gone) + (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM unsigned) AS rows
+       (SELECT count(*) FROM gone) + (SELECT count(*) FROM unplaced)
+           + (SELECT count(*) FROM unsigned) AS rows,
+       d.ids, d.owners, d.freed, d.digests
+FROM (SELECT array_agg(d.id) AS ids, array_agg(coalesce(o.repository_id, 0)) AS owners,
+             array_agg(d.freed) AS freed, array_agg(coalesce(d.digest, '')) AS digests
+      FROM dead d JOIN origin o ON o.blob_id = d.id) d
+"""
+
+_CERTIFY = f"""
+WITH closing (ms) AS (SELECT %(now_ms)s), {certificate.RECORDED} SELECT count(*) AS written FROM certified
 """
 
 
@@ -112,22 +123,31 @@ def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
     candidate; one that somebody holds stays one.
     Two reviews at once take different candidates.  A second run finds others or none.
     """
+    reviewed = _review_batch(policy, limit, after_id)
+    certificate.confirm()
+    return reviewed
+
+
+def _review_batch(policy: Policy, limit: int, after_id: int) -> Reviewed:
     with transaction():
         if not policy.ignores_holds and (stopped := find_hold()):
             return Reviewed(stopped=stopped)
         taken = run_one(_TAKE, {"limit": limit, "after_id": after_id, "ignores_holds": policy.ignores_holds})
         if not taken.judged:
             return Reviewed(last_id=taken.last_id, has_more=taken.taken == limit)
+        moment = now_ms()
         found = run_one(
             _RETIRE,
             {
                 "locked": IntArray(taken.locked),
                 "judged": BigIntArray(taken.judged),
-                "now_ms": now_ms(),
+                "now_ms": moment,
                 "grace_ms": policy.erase_grace_ms,
                 "empty_layer": EMPTY_LAYER,
             },
         )
+        if found.ids:
+            _certify(found, policy, moment)
         return Reviewed(
             candidates=len(taken.judged),
             blobs=found.blobs,
@@ -137,3 +157,16 @@ def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
             last_id=taken.last_id,
             has_more=taken.taken == limit,
         )
+
+
+def _certify(found: Any, policy: Policy, moment: int) -> None:
+    """Write why the blobs were dead: nothing referred to them, and which repository let go of them last."""
+    sealed = certificate.seal(
+        "review",
+        list(zip(found.ids, found.owners, found.freed, strict=True)),
+        found.digests,
+        windows_ms={},
+        policy=policy,
+        started_ms=moment,
+    )
+    run_one(_CERTIFY, {"now_ms": moment, **sealed})

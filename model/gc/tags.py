@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from model.db.connection import IntArray
 from model.db.prepared import run_one
@@ -113,6 +114,8 @@ WITH RECURSIVE scope AS MATERIALIZED (
 SELECT (SELECT count(*) FROM doomed) AS tags,
        (SELECT coalesce(max(lifetime_end_ms), %(from_ms)s) FROM doomed) AS reached_ms,
        (SELECT count(*) FROM taken) AS candidates,
+       ARRAY(SELECT coalesce(manifest_id, 0) FROM doomed) AS tagged,
+       ARRAY(SELECT lifetime_end_ms FROM doomed) AS ended,
        (SELECT json_agg(json_build_array(repository_id, tags, rows)) FROM counted) AS removed,
        ARRAY(SELECT id FROM seeds WHERE id IS NOT NULL UNION SELECT id FROM bounded) AS reached,
        (SELECT count(*) FROM bounded) AS bounded,
@@ -122,7 +125,10 @@ SELECT (SELECT count(*) FROM doomed) AS tags,
 
 @dataclass(frozen=True)
 class Expired:
-    """The outcome of one `purge_expired_tags`; `tags` and `rows` by repository."""
+    """The outcome of one `purge_expired_tags`; `tags` and `rows` by repository.
+
+    `ended_ms`: when the last of a manifest's tags that went had ended.
+    """
 
     reached_ms: int
     has_more: bool
@@ -131,6 +137,7 @@ class Expired:
     unjudged: tuple[int, ...]
     tags: dict[int, int] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
+    ended_ms: dict[int, int] = field(default_factory=dict)
 
 
 def purge_expired_tags(
@@ -167,4 +174,5 @@ def purge_expired_tags(
         unjudged=tuple(sorted(set(found.reached) - set(found.locked))),
         tags={repository_id: tags for repository_id, tags, _ in removed},
         rows={repository_id: rows for repository_id, _, rows in removed},
+        ended_ms=dict(sorted(zip(found.tagged, found.ended, strict=True), key=itemgetter(1))),
     )

@@ -57,10 +57,11 @@ SELECT (SELECT count(*) FROM markers) + (SELECT count(*) FROM uploads) AS ended
 
 @dataclass(frozen=True)
 class Contents:
-    """What was deleted of a repository; `manifests` are (digest, subject or None)."""
+    """What was deleted of a repository; `manifests` are (digest, subject or None), as `manifest_ids`."""
 
     tags: int = 0
     manifests: tuple[tuple[str, str | None], ...] = ()
+    manifest_ids: tuple[int, ...] = ()
     blobs: tuple[str, ...] = ()
     blob_candidates: int = 0
     rows: int = 0
@@ -95,6 +96,7 @@ def _manifests(scope: Scope, done: Contents, policy: Policy, limit: int) -> Cont
         done,
         tags=done.tags + purged.tags.get(where, 0),
         manifests=tuple(purged.manifests.get(where, ())),
+        manifest_ids=tuple(purged.ids.get(where, ())),
         blobs=settle_blobs([scope], purged.blob_ids).get(where, ()),
         blob_candidates=len(purged.blob_ids.get(where, ())),
         rows=done.rows + purged.rows.get(where, 0),

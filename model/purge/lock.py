@@ -38,7 +38,9 @@ SELECT r.id AS repository_id,
        EXISTS (SELECT FROM quotarepositorysize q WHERE q.repository_id = r.id)
            OR EXISTS (SELECT FROM quotanamespacesize q WHERE q.namespace_user_id = n.id) AS has_quota,
        true AS has_uploads, d.queue_id, p.started_ms IS NOT NULL AS begun,
-       {MARKED_MS} + %(grace_ms)s <= {NOW_MS_SQL} OR o.started_ms IS NOT NULL AS due
+       {MARKED_MS} + %(grace_ms)s <= {NOW_MS_SQL} OR o.started_ms IS NOT NULL AS due,
+       coalesce(o.started_ms, {MARKED_MS}) AS since_ms,
+       CASE WHEN o.started_ms IS NULL THEN %(grace_ms)s ELSE 0 END AS waits_ms
 FROM repository r JOIN deletedrepository d ON d.repository_id = r.id
 LEFT JOIN "user" n ON n.id = r.namespace_user_id
 LEFT JOIN deletednamespace g ON g.namespace_id = n.id
@@ -57,11 +59,17 @@ WHERE d.namespace_id = %(id)s
 
 @dataclass(frozen=True)
 class DoomedRepository:
-    """A repository that may be purged now; `begun` where an earlier batch has deleted some of it."""
+    """A repository that may be purged now; `begun` where an earlier batch has deleted some of it.
+
+    `waits_ms` after `since_ms` its purge may begin: the grace after it was deleted, or at once after that of
+    its namespace began.
+    """
 
     scope: Scope
     queue_id: str | None
     begun: bool
+    since_ms: int
+    waits_ms: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def lock_repository(repository_id: int, *, policy: Policy) -> DoomedRepository |
         return None
     if not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
         return None
-    return DoomedRepository(Scope(*row[:8]), row.queue_id, row.begun)
+    return DoomedRepository(Scope(*row[:8]), row.queue_id, row.begun, row.since_ms, row.waits_ms)
 
 
 def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | None:

@@ -8,7 +8,7 @@ import peewee
 
 from model.db.connection import execute, fetch_one, transaction
 from model.events import record as events
-from model.gc import history
+from model.gc import certificate, history
 from model.gc.repository_lock import Scope
 from model.policy import Policy
 from model.purge import quay_queue, state
@@ -53,7 +53,9 @@ def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, 
                 return PurgeBatch()
             _refuse_unknown(steps, doomed)
             _refuse_running(doomed)
-            return _purge(doomed, steps, policy, limit)
+            batch = _purge(doomed, steps, policy, limit)
+        certificate.confirm()
+        return batch
     except peewee.IntegrityError as error:
         raise PurgeBlocked(f"The repository cannot be purged: {error}".strip()) from error
 
@@ -93,7 +95,7 @@ def _purge(doomed: DoomedRepository, steps: Steps, policy: Policy, limit: int) -
         done = True
     else:
         state.add("repository", scope.repository_id, tags=contents.tags, manifests=len(contents.manifests))
-    _tell(scope, contents, rows + done, done=done)
+    _tell(doomed, contents, rows + done, policy, done=done)
     return PurgeBatch(scope, contents, rows + done, done, has_more=not done and rows > 0)
 
 
@@ -113,12 +115,22 @@ def _delete(doomed: DoomedRepository) -> None:
     execute("DELETE FROM repository WHERE id = %s", params)
 
 
-def _tell(scope: Scope, contents: Contents, rows: int, *, done: bool) -> None:
-    """History and events, in the batch's own transaction."""
+def _tell(doomed: DoomedRepository, contents: Contents, rows: int, policy: Policy, *, done: bool) -> None:
+    """History, certificate and events, in the batch's own transaction."""
     if not rows:
         return
+    scope = doomed.scope
+    sealed = certificate.seal(
+        "purge",
+        [(id, scope.repository_id, doomed.since_ms) for id in contents.manifest_ids],
+        [digest for digest, _ in contents.manifests],
+        windows_ms={scope.repository_id: doomed.waits_ms},
+        policy=policy,
+        started_ms=scope.now_ms,
+    )
     history.record_purge(
         scope.repository_id,
+        sealed,
         started_ms=scope.now_ms,
         tags=contents.tags,
         manifests=len(contents.manifests),

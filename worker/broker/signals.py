@@ -13,6 +13,7 @@ from celery import signals
 from model.db.connection import connection
 from model.errors import RegistryError
 from model.gc.due.attempt import record_failure
+from model.running_task import running_task
 from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import kombu_patch as reconnecting
@@ -29,6 +30,7 @@ def install() -> None:
     reconnecting.install()
     signals.setup_logging.connect(_log)
     signals.worker_process_init.connect(_forked)
+    signals.task_prerun.connect(_running)
     signals.task_failure.connect(_failed)
     signals.worker_init.connect(_starting)
     signals.worker_ready.connect(_ready)
@@ -80,6 +82,11 @@ def _forked(**_: Any) -> None:
     """In each child of the pool, before its first task."""
     wiring.after_fork()
     wiring.context(application)
+
+
+def _running(task_id: str = "", task: Any = None, **_: Any) -> None:
+    """In the process that runs the task: certificates name it."""
+    running_task.set(f"{task.name} {task_id}")
 
 
 def _failed(sender: Any = None, exception: object = None, args: Any = (), **_: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import click
 
 from model.errors import BadInput, RegistryError
+from model.running_task import running_task
 from worker.cli.errors import say_error
 from worker.cli.examples import with_examples
 from worker.settings import SettingsError
@@ -40,6 +41,7 @@ COMMANDS = {
     "export": ("worker.cli.export", "Write a tag as an OCI image layout."),
     "sample": ("worker.cli.sample", "Fill the registry with a synthetic workload."),
     "sweep": ("worker.cli.sweep", "Find orphans: garbage that no tag leads to."),
+    "verify": ("worker.cli.verify", "Prove by certificates why each manifest and blob went."),
     "fsck": ("worker.cli.fsck", "Check every invariant between rows and objects."),
     "completion": ("worker.cli.completion", "Complete commands and repositories in a shell."),
     "demo": ("worker.cli.demo", "All of it, from nothing, verified."),
@@ -104,6 +106,7 @@ def main(args: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if args is None else args
     as_json = "--json" in given
+    running_task.set(" ".join(["dredge", *given[:1]]))
     try:
         code = dredge.main(args=given, prog_name="dredge", standalone_mode=False)
     except SettingsError as error:

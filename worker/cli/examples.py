@@ -59,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": ("dredge export acme/app:v1 ./layout",),
     "sample": ("dredge sample --manifests 10000 --seed 7",),
     "sweep": ("dredge sweep --dry-run",),
+    "verify": ("dredge verify", "dredge verify --json"),
     "fsck": ("dredge fsck", "dredge fsck --deep --json"),
     "completion": ("dredge completion bash --install", "dredge completion zsh"),
     "demo": ("dredge demo", "dredge demo --kill"),

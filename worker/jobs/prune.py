@@ -53,6 +53,6 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
             old = prune_history(before_ms=finished_before, limit=BATCH)
             audited = prune_audit(before_ms=finished_before, limit=BATCH)
             events, collections = events + gone, collections + old
-            has_more = BATCH in (gone, old, audited)
+            has_more = max(gone, old, audited) >= BATCH
             if not has_more or not budget:
                 return Pruned(events, collections, has_more)

@@ -37,6 +37,7 @@ from model.db.tables.lifecycle import EndedTag, ExpiryWarning, InUse, Purge, Ret
 from model.db.tables.own import (
     BlobCandidate,
     Breaker,
+    Certificate,
     Collection,
     Cursor,
     Due,
@@ -124,6 +125,7 @@ OWN_TABLES = (
     Storage,
     ReportDebt,
     Collection,
+    Certificate,
     Cursor,
     Due,
     OrphanMark,
@@ -150,6 +152,7 @@ __all__ = [
     "BlobSignatureKind",
     "BlobUpload",
     "Breaker",
+    "Certificate",
     "Collection",
     "Cursor",
     "DeletedNamespace",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from peewee import (
     BigAutoField,
     BigIntegerField,
+    BlobField,
+    BooleanField,
     CharField,
     CompositeKey,
     IntegerField,
@@ -89,9 +91,26 @@ class Collection(BaseModel):
     objects = IntegerField(default=0)
     rows = IntegerField(default=0)
     bytes = BigIntegerField(default=0)
+    certified = BooleanField(default=False)
 
     class Meta:
         table_name = "dredge_collection"
+
+
+class Certificate(BaseModel):
+    """What one batch deleted and why: `body` is JSON, `digests` are 32 bytes for each of its dead.
+
+    `sum` is the SHA-256 of both; the body names that of the certificate before it in its chain.
+    """
+
+    id = BigAutoField()
+    finished_ms = BigIntegerField()
+    body = TextField()
+    digests = BlobField()
+    sum = BlobField()
+
+    class Meta:
+        table_name = "dredge_certificate"
 
 
 class Due(BaseModel):

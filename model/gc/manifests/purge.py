@@ -67,7 +67,7 @@ WITH hidden AS (
     GROUP BY 1
 )
 SELECT (SELECT json_agg(json_build_array(repository_id, tags, rows)) FROM counted) AS removed,
-       (SELECT json_agg(json_build_array(repository_id, digest, subject)) FROM gone) AS manifests,
+       (SELECT json_agg(json_build_array(repository_id, id, digest, subject)) FROM gone) AS manifests,
        l.repositories, l.blobs
 FROM (SELECT array_agg(repository_id) AS repositories, array_agg(blob_id) AS blobs FROM lost) l
 """
@@ -75,9 +75,13 @@ FROM (SELECT array_agg(repository_id) AS repositories, array_agg(blob_id) AS blo
 
 @dataclass(frozen=True)
 class Purged:
-    """What `purge_manifests` removed, by repository; `manifests` are (digest, subject or None)."""
+    """What `purge_manifests` removed, by repository; `manifests` are (digest, subject or None).
+
+    `ids` are the manifests' in the same order.
+    """
 
     manifests: dict[int, list[tuple[str, str | None]]] = field(default_factory=dict)
+    ids: dict[int, list[int]] = field(default_factory=dict)
     blob_ids: dict[int, list[int]] = field(default_factory=dict)
     tags: dict[int, int] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
@@ -93,7 +97,8 @@ def purge_manifests(dead: Iterable[int], *, policy: Policy, now_ms: int) -> Purg
         {"dead": IntArray(dead), "now_ms": now_ms, "security_reports": policy.security_reports},
     )
     purged = Purged()
-    for repository_id, digest, subject in found.manifests or ():
+    for repository_id, id, digest, subject in found.manifests or ():
+        purged.ids.setdefault(repository_id, []).append(id)
         purged.manifests.setdefault(repository_id, []).append((digest, subject))
     for repository_id, blob_id in zip(found.repositories or (), found.blobs or (), strict=True):
         purged.blob_ids.setdefault(repository_id, []).append(blob_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -120,10 +121,10 @@ def test_a_window_that_is_lengthened_in_mid_batch_rolls_all_of_it_back(
     first, second = garbage(world, 1), garbage(world, 1, namespace=world.namespace())
     real = collecting._close
 
-    def lengthened(scopes: list[Scope], batches: list[collecting.Batch]) -> None:
+    def lengthened(scopes: list[Scope], *rest: Any) -> None:
         owner = scopes[-1].namespace_id
         world.execute('UPDATE "user" SET removed_tag_expiration_s = 10^10 WHERE id = %s', (owner,))
-        real(scopes, batches)
+        real(scopes, *rest)
 
     monkeypatch.setattr(collecting, "_close", lengthened)
     with pytest.raises(Contended):

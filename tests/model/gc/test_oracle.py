@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from model.policy import HOUR_MS, Policy
 from model.storage_paths import EMPTY_LAYER, object_path
+from model.verify import Verifier, open_snapshot
 from tests.support.databases import Databases
 from tests.support.oracle import Oracle, Snapshot, Verdict
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
@@ -288,6 +290,11 @@ def agree(databases: Databases, plan: Plan, policy: Policy, batch: int) -> None:
             assert {table: after[table] for table in expected} == expected
             assert objects - built.objects() == verdict.objects
             check_own_tables(after, verdict, world.now_ms)
+            with closing(open_snapshot(url)) as connection:
+                proven = Verifier(connection).run()
+            assert proven.problems == []
+            assert proven.manifests == len(verdict.gone.get("manifest", ()))
+            assert proven.blobs == len(verdict.gone.get("imagestorage", ()))
         finally:
             world.close()
 

@@ -126,3 +126,20 @@ def test_looking_changes_nothing(world: World, dredge: Dredge, garbage: Garbage)
         dredge("history")
         dredge("explain", f"acme/app@{dead.manifest.digest}")
     assert not changes, asdict(changes)
+
+
+def test_verify_accepts_what_collect_did_and_fails_after_a_change(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    garbage.image("v1", size=1000, dead_for_ms=3 * HOUR_MS)
+    garbage.image("kept")
+    dredge("collect", "--all")
+    assert "2 certificates of 1 manifests and 1 blobs: all are true" in dredge("verify").out
+    tasks = world.rows("SELECT body::json ->> 'task' FROM dredge_certificate")
+    assert tasks == [("dredge collect",)] * 2
+    world.execute(
+        "UPDATE dredge_certificate SET sum = '' WHERE id = (SELECT max(id) FROM dredge_certificate)"
+    )
+    rejected = dredge("verify", "--json")
+    (verdict,) = rejected.lines
+    assert rejected.code == 1 and verdict["problems"] and verdict["certificates"] == 2

@@ -1,0 +1,122 @@
+"""Certificates: what a batch deleted, why each was dead, under which policy and window, by which task.
+
+A certificate is written in the transaction of its batch.  `model.verify` reads it without this code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+from model.policy import Policy
+from model.running_task import running_task
+
+Stage = Literal["collect", "review", "purge"]
+
+# What stands for the end of a manifest that had no tag: it was held by dead ones, or by nothing.
+NO_TAG = -(2**62)
+
+# For `WITH`, after `closing (ms)`, the end of the batch, and with the parameters that `seal` gives.
+# A batch without dead manifests or blobs writes nothing.
+RECORDED = """
+certified AS (
+    INSERT INTO dredge_certificate (finished_ms, body, digests, sum)
+    SELECT closing.ms, %(certificate)s, decode(%(digests)s, 'hex'), decode(%(sum)s, 'hex')
+    FROM closing WHERE %(certificate)s <> ''
+    RETURNING 1
+)
+"""
+
+NOTHING = {"certificate": "", "digests": "", "sum": ""}
+
+_SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class _Chain(threading.local):
+    """The certificates of one thread: each names the sum of the one before it.
+
+    A chain for each thread, since one for all would make every batch wait for the one before it.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new chain: nobody knows whether the last certificate was committed."""
+        self.name = secrets.randbits(48)
+        self.place = 0
+        self.previous = ""
+        self.open = False
+
+
+_chain = _Chain()
+os.register_at_fork(after_in_child=_chain.restart)
+
+
+def seal(
+    stage: Stage,
+    dead: Sequence[Sequence[int]],
+    digests: Iterable[str],
+    *,
+    windows_ms: Mapping[int, int],
+    policy: Policy,
+    started_ms: int,
+) -> dict[str, Any]:
+    """The parameters of `RECORDED`; call `confirm` after the commit.
+
+    Each of `dead` is its id, its repository's, a number, and the ids that held it.  The number is when the
+    last of a manifest's tags ended (`NO_TAG`: it had none), when a purged repository was marked, or how
+    many bytes a blob frees.  `digests` are in the same order.
+    """
+    if not dead:
+        return NOTHING
+    if _chain.open:
+        _chain.restart()
+    body = json.dumps(
+        {
+            "stage": stage,
+            "chain": _chain.name,
+            "place": _chain.place,
+            "previous": _chain.previous,
+            "started_ms": started_ms,
+            "task": running_task.get(),
+            "policy": _facts(policy),
+            "windows_ms": windows_ms,
+            "dead": dead,
+        },
+        separators=(",", ":"),
+    )
+    named = "".join(map(fingerprint, digests))
+    _chain.previous = hashlib.sha256(body.encode() + bytes.fromhex(named)).hexdigest()
+    _chain.place += 1
+    _chain.open = True
+    return {"certificate": body, "digests": named, "sum": _chain.previous}
+
+
+def confirm() -> None:
+    """The transaction of the last certificate was committed: the next one follows it.  Idempotent."""
+    _chain.open = False
+
+
+def fingerprint(digest: str) -> str:
+    """64 hexadecimal characters: a SHA-256 digest's own, of any other text its SHA-256."""
+    own = _SHA256.fullmatch(digest)
+    return own[1] if own else hashlib.sha256(digest.encode()).hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _facts(policy: Policy) -> dict[str, object]:
+    """What of the policy decides whether something is dead."""
+    return {
+        "referrers": policy.referrers,
+        "referrer_grace_ms": policy.referrer_grace_ms,
+        "protects_immutable": policy.protects_immutable,
+        "ignores_holds": policy.ignores_holds,
+    }

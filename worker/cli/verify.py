@@ -1,0 +1,40 @@
+"""`dredge verify`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+
+import click
+
+from model.db.connection import translated
+from model.verify import Verifier, open_snapshot
+from worker.cli import output
+
+SHOWN = 20
+
+
+@click.command(name="verify")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(as_json: bool) -> None:
+    """Verify the certificates of all deletions against the database.  Reads only; exit 1 where one is false.
+
+    May be run at any time beside a running system.
+    """
+    settings = output.settings()
+    output.require(settings, "database_url")
+    with translated(), closing(open_snapshot(settings.database_url)) as connection:
+        verdict = Verifier(connection).run()
+    if as_json:
+        output.emit_json(asdict(verdict))
+    else:
+        for problem in verdict.problems[:SHOWN]:
+            click.echo(problem)
+        if len(verdict.problems) > SHOWN:
+            click.echo(f"and {len(verdict.problems) - SHOWN:,} more: dredge verify --json shows all")
+        click.echo(
+            f"{verdict.certificates:,} certificates of {verdict.manifests:,} manifests and"
+            f" {verdict.blobs:,} blobs: {'all are true' if verdict else 'not to be trusted'}"
+        )
+    sys.exit(0 if verdict else 1)
