@@ -25,7 +25,7 @@ _PER_FOLDER = 1_000
 _ESCAPES = {"_": "_0", "/": "_1", "$": "_2", ":": "_3", "+": "_4", "=": "_5"}
 _UNESCAPES = {escape: character for character, escape in _ESCAPES.items()}
 _ESCAPED = re.compile("_[0-5]")
-_TRASH_NAME = re.compile(TRASH_FOLDER + r"/\d+/(?P<id>\d+)-(?P<name>.+)")
+_TRASH_NAME = re.compile(TRASH_FOLDER + r"/\d+/(?P<id>\d{1,18})(?:-(?P<name>.+))?")
 
 
 def is_ours(path: str) -> bool:
@@ -85,11 +85,14 @@ def trash_path(tombstone_id: int, path: str) -> str:
 
 
 def set_aside_from(trash: str) -> tuple[int, str] | None:
-    """Tombstone and path of an object in the trash, read from its name; None where the name has none."""
+    """Tombstone and path of an object in the trash, read from its name; None where it is no such name.
+
+    The path is empty where it was too long for the name.
+    """
     found = _TRASH_NAME.fullmatch(trash)
     if found is None:
         return None
-    return int(found["id"]), _ESCAPED.sub(lambda escaped: _UNESCAPES[escaped[0]], found["name"])
+    return int(found["id"]), _ESCAPED.sub(lambda escaped: _UNESCAPES[escaped[0]], found["name"] or "")
 
 
 EMPTY_LAYER_PATH = object_path(EMPTY_LAYER, True, "")

@@ -159,6 +159,12 @@ class Settings:
         number(0, 365 * _DAY_S),
         "seconds between the pass that marks an orphan and the one that confirms it",
     )
+    sweep_share: float = setting(
+        10.0,
+        number(0, 100, float),
+        "percent of a location's objects that may be unknown to the rows; with more the sweep stops there until"
+        " `dredge sweep --accept`; 0: any share",
+    )
     history_days: int = setting(90, number(1, 3650), "days that the history of collections is kept")
     event_retention_s: int = setting(
         3600, number(1, 30 * _DAY_S), "how long published events stay in the outbox, seconds"

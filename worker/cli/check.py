@@ -15,6 +15,7 @@ from model.db import dsn, schema
 from model.db import lookup_rows as lookups
 from model.errors import RegistryError
 from model.events import trigger as triggers
+from model.gc.orphans.share import read_shares
 from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
 from worker.broker.connection import connect
@@ -103,6 +104,9 @@ def _locations(settings: Settings) -> Iterator[Finding]:
     for found in find_suspended():
         problem = f"{found.location} is suspended, nothing is erased there: {found.problem}"
         yield Finding("storage", found.location, problem)
+    for share in read_shares():
+        if excess := share.find_excess(settings.sweep_share):
+            yield Finding("storage", share.location, f"The sweep has stopped at {share.location}: {excess}")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

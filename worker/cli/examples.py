@@ -58,7 +58,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "import": ("dredge import ./layout acme/app",),
     "export": ("dredge export acme/app:v1 ./layout",),
     "sample": ("dredge sample --manifests 10000 --seed 7",),
-    "sweep": ("dredge sweep --dry-run",),
+    "sweep": ("dredge sweep --dry-run", "dredge sweep --accept local_us"),
     "verify": ("dredge verify", "dredge verify --json"),
     "fsck": ("dredge fsck", "dredge fsck --deep --json"),
     "completion": ("dredge completion bash --install", "dredge completion zsh"),

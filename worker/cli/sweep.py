@@ -7,27 +7,43 @@ from dataclasses import asdict
 
 import click
 
+from model.errors import BadInput
+from model.gc.orphans.share import accept_unknown
 from worker import wiring
 from worker.cli import output, tables
-from worker.jobs.sweep import Swept, sweep
+from worker.jobs.sweep import sweep
+from worker.jobs.sweep_result import Swept
 
 PASS_S = 10.0**9
 
 
 @click.command(name="sweep")
 @click.option("--dry-run", is_flag=True, help="Only count; remember and change nothing.")
+@click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="LOCATION",
+    help="As many unknown objects as the last passes saw at this location are garbage: go on there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per kind.")
-def command(dry_run: bool, as_json: bool) -> None:
+def command(dry_run: bool, accepted: tuple[str, ...], as_json: bool) -> None:
     """Find orphans: garbage that crashes of other software left behind.
 
     Manifests that no tag leads to, blob rows and labels that nothing refers to, pull statistics of
     what is gone, and objects that no row knows.  The first mark is only remembered; a second
     one, at least DREDGE_SWEEP_DELAY_S later, hands it to the stage that judges it.  One whole pass,
     from where the last one was interrupted; workers do the same by themselves.
+
+    Objects younger than DREDGE_UPLOAD_TTL_S are left alone.  Where more than DREDGE_SWEEP_SHARE percent
+    of a location's objects are unknown, the sweep stops there until --accept.
     """
     settings = output.settings()
     output.require(settings, "storage")
     with output.connected(settings), output.progress("sweeping"):
+        for location in accepted:
+            if not accept_unknown(location):
+                raise BadInput("No sweep has found unknown objects at this location", location=location)
         found = sweep(wiring.in_process(settings), budget_s=PASS_S, dry_run=dry_run)
     if as_json:
         for swept in found:
@@ -38,8 +54,8 @@ def command(dry_run: bool, as_json: bool) -> None:
 
 
 def _print(found: tuple[Swept, ...], dry_run: bool) -> None:
-    columns = ("kind", "looked at", "suspect", "seen twice")
-    tables.table(columns, [(s.kind, s.looked, s.suspects, s.confirmed) for s in found])
+    columns = ("kind", "looked at", "suspect", "seen twice", "put back")
+    tables.table(columns, [(s.kind, s.looked, s.suspects, s.confirmed, s.put_back) for s in found])
     for swept in found:
         if swept.error:
             click.echo(f"dredge: {swept.kind}: {swept.error}", err=True)

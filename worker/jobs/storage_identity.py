@@ -20,7 +20,7 @@ log = logs.logger("dredge.storage")
 PROBES = 20
 
 _MISSING = "it does not show its identity: it is empty, not mounted, or another place than before"
-_UNKNOWN = "no object that the rows know is there: is it empty, not mounted, or another registry's storage?"
+UNKNOWN = "no object that the rows know is there: is it empty, not mounted, or another registry's storage?"
 
 
 def verify_location(stores: Stores, location: str) -> str:
@@ -55,7 +55,7 @@ def _judge(store: Store, location: str, recorded: RecordedStorage | None) -> tup
         return ("", known) if shown == known else (f"it is another store: it shows the identity {shown}", "")
     # Nothing was ever verified here.  Its rows' objects prove that it is theirs, before anything is written.
     if not proven(store, location):
-        return _UNKNOWN, ""
+        return UNKNOWN, ""
     return "", shown or store.write_identity(str(uuid.uuid4()))
 
 

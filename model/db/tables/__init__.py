@@ -49,6 +49,7 @@ from model.db.tables.own import (
     OrphanMark,
     Poison,
     ReportDebt,
+    SweptLocation,
 )
 from model.db.tables.repository import (
     DeletedRepository,
@@ -129,6 +130,7 @@ OWN_TABLES = (
     Cursor,
     Due,
     OrphanMark,
+    SweptLocation,
     Hold,
     Breaker,
     Limit,
@@ -201,6 +203,7 @@ __all__ = [
     "Role",
     "RunningPush",
     "Storage",
+    "SweptLocation",
     "Tag",
     "TagKind",
     "TagNotificationSuccess",

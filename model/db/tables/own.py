@@ -117,7 +117,8 @@ class Due(BaseModel):
     """A repository that has garbage from `due_ms` on, and how its collection fares.
 
     `attempts` since the last one that ended well, counted before the work; nobody tries before `next_try_ms`.
-    `queued_ms`: when a message for it was sent that has not been taken.
+    `queued_ms`: when a message for it was sent that has not been taken.  `leader_id`: the repository whose
+    task collects it as well.
     """
 
     repository_id = IntegerField(primary_key=True)
@@ -127,6 +128,7 @@ class Due(BaseModel):
     next_try_ms = BigIntegerField(default=0)
     queued_ms = BigIntegerField(null=True)
     last_error = TextField(null=True)
+    leader_id = IntegerField(null=True)
 
     class Meta:
         table_name = "dredge_due"
@@ -153,6 +155,23 @@ class OrphanMark(BaseModel):
     class Meta:
         table_name = "dredge_orphan"
         primary_key = CompositeKey("kind", "key")
+
+
+class SweptLocation(BaseModel):
+    """How many objects of a location a pass looked at, and how many no row knows; also of the pass before.
+
+    `accepted`: so many unknown objects are garbage, as an operator said.
+    """
+
+    location = CharField(primary_key=True)
+    looked = BigIntegerField(default=0)
+    unknown_objects = BigIntegerField(default=0)
+    last_looked = BigIntegerField(null=True)
+    last_unknown = BigIntegerField(null=True)
+    accepted = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "dredge_sweep"
 
 
 class Hold(BaseModel):
@@ -217,6 +236,7 @@ class Poison(BaseModel):
     due_ms = BigIntegerField()
     tries = IntegerField()
     last_error = TextField()
+    data = TextField(null=True)
 
     class Meta:
         table_name = "dredge_poison"

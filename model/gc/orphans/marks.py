@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from model.db.connection import fetch
 
+# A delay of ages: everything is noted, and nothing confirmed.
+NEVER_MS = 2**53
+
 # Keys sort by their bytes; a slice of them is what lies after `above`, up to and with `upto`.
 _MARK = """
 WITH seen AS MATERIALIZED (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.db.connection import execute, fetch, transaction
+from model.db.connection import execute, fetch, fetch_one, transaction
 from model.db.fragments import MAY_BE_SAME_STORE
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.storage_paths import MALFORMED_SQL, digest_of, object_path
@@ -127,6 +127,15 @@ def find_marked(paths: Sequence[str], kind: str) -> set[str]:
     """Return which of the paths a sweep has seen already."""
     rows = fetch("SELECT key FROM dredge_orphan WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
     return {row.key for row in rows}
+
+
+def has_marks(location: str) -> bool:
+    """Return whether any object of the location is marked, whichever folder it lies in."""
+    row = fetch_one(
+        "SELECT EXISTS (SELECT FROM dredge_orphan WHERE kind = %s AND starts_with(key, %s)) AS found",
+        (KIND, f"{location}:"),
+    )
+    return bool(row.found)
 
 
 def _second(path: str, folder: str) -> str | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model.gc.storage_identity import find_suspended, record_identity
+from model.policy import DEFAULT
 from model.storage_paths import trash_path
 from tests.support.eraser import EraserFixture
 from tests.support.pipeline import LOCATION, make_toolbox
@@ -91,7 +93,8 @@ def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_
 def test_case_57_two_names_of_one_store_are_swept_as_one(eraser: EraserFixture) -> None:
     held = eraser.object("held under the other name")
     eraser.world.blob(digest=held, placement="renamed")
-    tools = make_toolbox({LOCATION: eraser.store}, settings=Settings(sweep_delay_s=0))
+    aged = replace(DEFAULT, upload_ttl_ms=0, push_ttl_ms=0)
+    tools = make_toolbox({LOCATION: eraser.store}, policy=aged, settings=Settings(sweep_delay_s=0))
     record_identity("renamed", address="", identity=str(eraser.store.read_identity()))
     assert isinstance(tools.stores, Stores)
     for _ in range(3):

@@ -19,12 +19,15 @@ from tests.support.race_harness import RaceHarness
 from tests.support.snapshot import Table
 from tests.support.world import World, digest_of
 from worker.cli import dredge
-from worker.jobs.sweep import Swept, sweep
+from worker.jobs.sweep import sweep
+from worker.jobs.sweep_result import Swept
 from worker.settings import Settings
 from worker.storage.base import ObjectInfo, StoreUnavailable
 from worker.storage.local import LocalStore
 
 DAY_S = 86_400
+# Under which every object is older than the longest push.
+AGED = replace(DEFAULT, upload_ttl_ms=0, push_ttl_ms=0)
 CASCADE = replace(DEFAULT, referrers="cascade")
 
 
@@ -138,7 +141,14 @@ def test_case_30_44_what_nothing_leads_to_goes_after_two_passes(
 
 def _ids(snapshot: dict[str, Table]) -> set[tuple[str, object]]:
     """Every row but the history and the events, which tell of what went."""
-    telling = {"dredge_event", "dredge_collection", "dredge_cursor", "dredge_due", "dredge_orphan"}
+    telling = {
+        "dredge_event",
+        "dredge_collection",
+        "dredge_cursor",
+        "dredge_due",
+        "dredge_orphan",
+        "dredge_sweep",
+    }
     return {(table, id) for table, rows in snapshot.items() if table not in telling for id in rows}
 
 
@@ -220,7 +230,7 @@ def test_case_46_a_listing_that_breaks_off_condemns_nothing(world: World, tmp_pa
     store = Broken(tmp_path, fsync=False)
     store.write("sha256/00/00" + "1" * 62, [b"unknown"])
     store.write("sha256/11/11" + "1" * 62, [b"unknown"])
-    context = make_toolbox({LOCATION: store}, settings=Settings(sweep_delay_s=0))
+    context = make_toolbox({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
     for _ in range(3):
         assert sweep(context, budget_s=60)[-1].error == "cut off"
     assert not world.value("SELECT count(*) FROM dredge_tombstone")
@@ -234,7 +244,7 @@ def test_case_46_storage_that_holds_nothing_of_ours_is_left_alone(
     store = LocalStore(tmp_path, fsync=False)
     if not empty:
         store.write(object_path(digest_of("theirs"), True, ""), [b"theirs"])
-    context = make_toolbox({LOCATION: store}, settings=Settings(sweep_delay_s=0))
+    context = make_toolbox({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
     with world.changes() as changes:
         for _ in range(3):
             found = sweep(context, budget_s=60)[-1]

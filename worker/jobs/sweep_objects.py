@@ -1,0 +1,117 @@
+"""Sweep a location's objects, folder after folder, for those that no row knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from model.db.clock import now_ms
+from model.gc.cursor import move_cursor, read_cursor
+from model.gc.orphans.marks import NEVER_MS
+from model.gc.orphans.objects import find_unknown, has_marks, mark_unknown_objects
+from model.gc.orphans.share import Share, count_folder, end_pass, read_share
+from model.storage_paths import EMPTY_LAYER_PATH, is_ours
+from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
+from worker.jobs.pace import Budget
+from worker.jobs.storage_identity import UNKNOWN, proven, verify_location
+from worker.jobs.sweep_pages import pages
+from worker.jobs.sweep_result import Swept
+from worker.jobs.sweep_trash import sweep_trash
+from worker.storage.base import StoreUnavailable
+
+# One slice of a bucket is one folder: they are listed, and resumed, one at a time.  The trash is the last.
+FOLDERS = ("uploads", "sharedimages", "sha384", "sha512", *(f"sha256/{n:02x}" for n in range(256)))
+
+
+def sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: bool) -> Swept:
+    """Go on with a location's pass until it is over or the budget is used up.
+
+    A location that is suspended, cannot be listed, or has more unknown objects than expected is reported,
+    and nothing is confirmed there.
+    """
+    swept = Swept(f"object at {location}")
+    if not dry_run and (problem := verify_location(context.stores, location)):
+        return replace(swept, error=problem)
+    try:
+        if dry_run:
+            return _count(context, location, swept)
+        return _go_on(context, location, budget, swept)
+    except StoreUnavailable as error:
+        # A listing that broke off or is not ours says nothing: nothing was confirmed by it.
+        return replace(swept, error=str(error))
+
+
+def _go_on(context: JobContext, location: str, budget: Budget, swept: Swept) -> Swept:
+    cursor = f"sweep.objects.{location}"[:64]
+    start, share = read_cursor(cursor), read_share(location)
+    are_marked, young_from_ms = has_marks(location), _young_from_ms(context)
+    for number in range(start, len(FOLDERS)):
+        if stopped := find_stop(context):
+            return replace(swept, error=stopped)
+        if number > start and not budget:
+            return replace(swept, has_more=True)
+        folder = _look(context, location, FOLDERS[number], young_from_ms)
+        if not folder.looked and not are_marked:
+            continue  # A crash has it listed again.
+        share = count_folder(share, looked=folder.looked, unknown=len(folder.unknown))
+        confirmed = mark_unknown_objects(
+            location,
+            FOLDERS[number],
+            folder.unknown,
+            now_ms=now_ms(),
+            delay_ms=_delay_ms(context, share),
+        )
+        move_cursor(cursor, number + 1)
+        swept = swept.plus(folder.looked, len(folder.unknown), confirmed)
+    delay_ms = _delay_ms(context, share)
+    swept = sweep_trash(swept, context.stores[location], location, delay_ms=delay_ms, dry_run=False)
+    end_pass(location)
+    move_cursor(cursor, 0)
+    return replace(swept, error=share.find_excess(context.settings.sweep_share) or None)
+
+
+def _delay_ms(context: JobContext, share: Share) -> int:
+    """How long ago a mark must be that confirms; without end where the share of unknowns is unexpected."""
+    if not share.may_confirm or share.find_excess(context.settings.sweep_share):
+        return NEVER_MS
+    return context.settings.sweep_delay_s * 1000
+
+
+def _young_from_ms(context: JobContext) -> int:
+    """Objects that were changed after this, by the store's clock, may get their row only now."""
+    return now_ms() - max(context.policy.upload_ttl_ms, context.policy.push_ttl_ms)
+
+
+def _count(context: JobContext, location: str, swept: Swept) -> Swept:
+    """Walk the whole location and write nothing."""
+    young_from_ms = _young_from_ms(context)
+    for name in FOLDERS:
+        folder = _look(context, location, name, young_from_ms)
+        swept = swept.plus(folder.looked, len(folder.unknown), 0)
+    share = replace(read_share(location), looked=swept.looked, unknown=swept.suspects)
+    swept = sweep_trash(swept, context.stores[location], location, delay_ms=NEVER_MS, dry_run=True)
+    return replace(swept, error=share.find_excess(context.settings.sweep_share) or None)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder's listing: how many objects of ours, and path and size of those no row knows."""
+
+    looked: int
+    unknown: list[tuple[str, int]]
+
+
+def _look(context: JobContext, location: str, folder: str, young_from_ms: int) -> Folder:
+    """List a whole folder, asking a page of paths at a time; young objects are not asked about."""
+    store = context.stores[location]
+    looked = 0
+    unknown: list[tuple[str, int]] = []
+    # The empty layer stays for ever.
+    ours = (info for info in store.list(folder) if is_ours(info.path) and info.path != EMPTY_LAYER_PATH)
+    for page in pages(ours):
+        looked += len(page)
+        sizes = {info.path: info.size for info in page if info.modified_ms <= young_from_ms}
+        unknown += [(path, sizes[path]) for path in find_unknown(list(sizes), location)]
+    if unknown and not proven(store, location):
+        raise StoreUnavailable(UNKNOWN, location=location)
+    return Folder(looked, unknown)
