@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from model.window import ALWAYS, Window
+
 Referrers = Literal["pin", "cascade"]
 
 HOUR_MS = 3_600_000
@@ -17,7 +19,8 @@ class Policy:
 
     `referrers`: with `pin` (Quay's behaviour) a referrer's never-ending hidden tag keeps the
     referrer and the referrer keeps its subject; with `cascade` a referrer lives exactly as long
-    as its subject or a visible tag of its own.  `ignores_holds`: an operator collects despite a hold.
+    as its subject or a visible tag of its own.  `ignores_holds`: an operator collects despite a hold, and
+    outside of the `window`.
     `breaker_share` (percent; 0 switches the breaker off) and `breaker_manifests`: so much of a namespace
     may become due within an hour.
     """
@@ -36,6 +39,7 @@ class Policy:
     purge_grace_ms: int = WEEK_MS
     breaker_share: float = 0.0
     breaker_manifests: int = 1_000
+    window: Window = ALWAYS
 
     @property
     def protects_immutable(self) -> bool:

@@ -1,14 +1,22 @@
-"""How the text of a setting becomes its value; each raises `ValueError` that says what it must be."""
+"""How a setting is declared, and how its text becomes its value; a parser raises `ValueError` in words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
 from model.db import dsn
 from model.errors import BadInput
+from model.window import parse_window
+
+
+def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
+    """A field of `Settings`: its default, how its text is read, and its line in the documentation."""
+    made = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**made, metadata={"parse": parse, "help": help, "secret": secret})
 
 
 def text(raw: str) -> str:
@@ -89,4 +97,10 @@ def database_url(raw: str) -> str:
         dsn.parse(raw)
     except BadInput as error:
         raise ValueError(str(error)) from None
+    return raw
+
+
+def window(raw: str) -> str:
+    """Times of day, as `model.window` reads them."""
+    parse_window(raw)
     return raw

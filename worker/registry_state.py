@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from model.controls.lease import release_lease, take_lease
+from model.controls.limits import LIMITS
 from model.db.connection import connection
 from model.errors import RegistryError
 from model.policy import Policy
@@ -99,6 +100,9 @@ def gauges(overview: Overview) -> Iterator[GaugeMetricFamily]:
         "dredge_unpublished_events": (waiting.unpublished_events, "Events that no relay has published."),
         "dredge_holds": (len(overview.holds), "Holds in force."),
         "dredge_breaker_open": (len(overview.breakers), "Open breakers."),
+        "dredge_window_open": (overview.window.is_open, "Whether anything may be removed at this time."),
+        "dredge_replication_lag_seconds": (overview.health.lag_ms / 1000, "Lag of the slowest standby."),
+        "dredge_active_sessions": (overview.health.active_sessions, "Active sessions of the database."),
         "dredge_last_scan_timestamp_seconds": (
             (waiting.last_scan_ms or 0) / 1000,
             "When the last scan ended; 0: never.",
@@ -106,6 +110,11 @@ def gauges(overview: Overview) -> Iterator[GaugeMetricFamily]:
     }
     for name, (value, help) in values.items():
         yield GaugeMetricFamily(name, help, value=float(value))
+    waits = GaugeMetricFamily("dredge_limit_wait_seconds", "Wait for a limit.", labels=["limit"])
+    known = {limit.name: limit.wait_ms for limit in overview.limits}
+    for limit in LIMITS:
+        waits.add_metric([limit], known.get(limit, 0) / 1000)
+    yield waits
     tombstones = GaugeMetricFamily("dredge_tombstones", "Objects to erase.", labels=["state"])
     tombstones.add_metric(["waiting"], waiting.tombstones - waiting.failing_tombstones)
     tombstones.add_metric(["failing"], waiting.failing_tombstones)

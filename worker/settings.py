@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from model.policy import Policy
-from worker.parsers import database_url, flag, locations, number, one_of, text, url
+from model.window import ALWAYS, parse_window
+from worker.parsers import database_url, flag, locations, number, one_of, setting, text, url
+from worker.settings_pace import PaceSettings
 
 PREFIX = "DREDGE_"
 
@@ -28,18 +30,12 @@ _CACHE = url(
 _DAY_S = 86_400
 
 
-def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
-    """A field of `Settings`: its default, how its text is read, and its line in the documentation."""
-    made = {"default_factory": default} if callable(default) else {"default": default}
-    return field(**made, metadata={"parse": parse, "help": help, "secret": secret})
-
-
 # Fields with one variable for each kind of cache entry, which begins so and ends with the kind.
 _PER_KIND = {"cache_ttls": PREFIX + "CACHE_TTL_", "cache_sizes": PREFIX + "CACHE_MAX_BYTES_"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(PaceSettings):
     """Every setting; the variable is `DREDGE_` and the field's name in capitals."""
 
     database_url: str = setting(
@@ -246,4 +242,5 @@ class Settings:
             purge_grace_ms=self.purge_grace_s * 1000,
             breaker_share=self.breaker_share,
             breaker_manifests=self.breaker_manifests,
+            window=parse_window(self.window) if self.window else ALWAYS,
         )

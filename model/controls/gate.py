@@ -56,9 +56,19 @@ def find_holds(repositories: Mapping[int, int]) -> dict[int, str]:
     return {row.held: _in_words(row) for row in run(_HOLDS, params)}
 
 
-def find_hold() -> str:
-    """The same for the whole registry: empty where no hold on all of it is in force."""
-    return find_holds({0: 0}).get(0, "")
+def find_stop(policy: Policy, *, now_ms: int) -> str:
+    """Why nothing may be removed anywhere now, in words: the window is closed, or the registry is on hold.
+
+    Empty where it may be.  Ask it where `find_holds` does not, in each batch.
+    """
+    if policy.ignores_holds:
+        return ""
+    return outside_of_window(policy, now_ms=now_ms) or find_holds({0: 0}).get(0, "")
+
+
+def outside_of_window(policy: Policy, *, now_ms: int) -> str:
+    """Say that nothing is removed at this time; empty where the window is open."""
+    return "" if policy.window.is_open(now_ms) else f"it is outside of the window {policy.window.text}"
 
 
 def find_open_breakers(windows: Mapping[int, int], *, policy: Policy) -> dict[int, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.controls import breaker
-from model.controls.gate import find_holds, find_open_breakers
+from model.controls.gate import find_holds, find_open_breakers, outside_of_window
 from model.db.connection import IntArray, transaction
 from model.db.prepared import run
 from model.errors import Contended
@@ -107,6 +107,8 @@ def _may_collect(locked: Sequence[Scope], policy: Policy) -> tuple[list[Scope], 
         stops = {s.repository_id: broken[s.namespace_id] for s in locked if s.namespace_id in broken}
     if locked and not policy.ignores_holds:
         stops |= find_holds({scope.repository_id: scope.namespace_id for scope in locked})
+        if closed := outside_of_window(policy, now_ms=locked[0].now_ms):
+            stops |= {scope.repository_id: closed for scope in locked}
     free = [scope for scope in locked if scope.repository_id not in stops]
     return free, {repository_id: Batch(stopped=reason) for repository_id, reason in stops.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from model.controls.gate import IS_HELD, find_hold
+from model.controls.gate import IS_HELD, find_stop
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, IntArray, transaction
 from model.db.fragments import PLACED
@@ -130,7 +130,8 @@ def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
 
 def _review_batch(policy: Policy, limit: int, after_id: int) -> Reviewed:
     with transaction():
-        if not policy.ignores_holds and (stopped := find_hold()):
+        moment = now_ms()
+        if stopped := find_stop(policy, now_ms=moment):
             return Reviewed(stopped=stopped)
         taken = run_one(_TAKE, {"limit": limit, "after_id": after_id, "ignores_holds": policy.ignores_holds})
         if not taken.judged:

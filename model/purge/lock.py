@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.controls.gate import find_holds
+from model.controls.gate import find_holds, outside_of_window
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import fetch_one
 from model.db.tables import RepositoryState
@@ -93,7 +93,7 @@ def lock_repository(repository_id: int, *, policy: Policy) -> DoomedRepository |
         return None
     # A new statement: it sees what whoever held the lock before has committed.
     row = fetch_one(_READ_REPOSITORY, {"id": repository_id, "grace_ms": policy.purge_grace_ms})
-    if row is None or not row.due or _is_held(policy, row.namespace_id, repository_id):
+    if row is None or not row.due or _is_held(policy, row.now_ms, row.namespace_id, repository_id):
         return None
     if not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
         return None
@@ -105,18 +105,21 @@ def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | No
     if fetch_one(_LOCK_NAMESPACE, {"id": namespace_id}) is None:
         return None
     row = fetch_one(_READ_NAMESPACE, {"id": namespace_id, "grace_ms": policy.purge_grace_ms})
-    if row is None or not row.due or _is_held(policy, namespace_id):
+    if row is None or not row.due or _is_held(policy, row.now_ms, namespace_id):
         return None
     if not quay_queue.claim(row.queue_id, now_ms=row.now_ms):
         return None
     return DoomedNamespace(namespace_id, row.namespace, row.now_ms, row.marked_ms, row.queue_id, row.begun)
 
 
-def _is_held(policy: Policy, namespace_id: int, repository_id: int = 0) -> bool:
-    """Return whether an operator holds it.  Asked in each batch: a hold stops the purge within one."""
+def _is_held(policy: Policy, now_ms: int, namespace_id: int, repository_id: int = 0) -> bool:
+    """Return whether an operator holds it, or the window is closed.
+
+    Asked in each batch: either stops the purge within one.
+    """
     if policy.ignores_holds:
         return False
-    return bool(find_holds({repository_id: namespace_id}))
+    return bool(outside_of_window(policy, now_ms=now_ms)) or bool(find_holds({repository_id: namespace_id}))
 
 
 def close_repository(repository_id: int) -> bool:

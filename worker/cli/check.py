@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 import redis
 
+from model.controls.health import read_health
 from model.db import connection as database
 from model.db import dsn, schema
 from model.db import lookup_rows as lookups
@@ -92,6 +93,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
                 yield Finding("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
+                yield from _throttle(settings)
     finally:
         database.db.close_all()
 
@@ -107,6 +109,15 @@ def _locations(settings: Settings) -> Iterator[Finding]:
     for share in read_shares():
         if excess := share.find_excess(settings.sweep_share):
             yield Finding("storage", share.location, f"The sweep has stopped at {share.location}: {excess}")
+
+
+def _throttle(settings: Settings) -> Iterator[Finding]:
+    if not settings.throttle_lag_s and not settings.throttle_sessions:
+        return
+    health = read_health()
+    what = f"a standby is {health.lag_ms / 1000:.1f} s behind, {health.active_sessions} sessions are active"
+    problem = "The role cannot see standbys and sessions: GRANT pg_read_all_stats to it, or do not throttle"
+    yield Finding("throttle", what, "" if health.sees_all else problem)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from worker.jobs.to_the_end import (
     is_flag=True,
     help="Everything that is due, purges too.",
 )
-@click.option("--ignore-hold", is_flag=True, help="Collect what an operator has put on hold, too.")
+@click.option("--ignore-hold", is_flag=True, help="Collect despite holds and DREDGE_WINDOW.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: the total.")
 def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as_json: bool) -> None:
     """Collect now, in this process: tags, manifests, blobs and objects, to the end.

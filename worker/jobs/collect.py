@@ -74,17 +74,18 @@ def finish(context: JobContext, collected: Mapping[int, Collected]) -> None:
     What has nothing more was settled by its last batch.
     """
     release([id for id, turn in collected.items() if turn.has_more])
-    put_off = [id for id, turn in collected.items() if turn.stopped or not turn.batches]
+    put_off = [id for id, turn in collected.items() if turn.stopped or not (turn.batches or turn.has_more)]
     release(put_off, delay_ms=PUT_OFF_MS)
     if any(turn.blob_candidates for turn in collected.values()):
         context.queue.review()
 
 
 def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collected:
-    total = Collected()
+    total = Collected(has_more=True)
     from_ms = BEGINNING_MS
-    for size in context.collect_size.batches(budget):
+    for size in context.deleting(context.collect_size, budget):
         batch = _attempt(context, repository_id, size, from_ms)
+        context.limits.charge(rows=batch.rows)
         from_ms = batch.reached_ms
         total = add(total, batch)
         publish_removals(context, repository_id, batch)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 from model.cache.base import DataModelCache
 from model.policy import Policy
-from worker.jobs.pace import BatchSize
+from worker.jobs.limits import FleetLimits
+from worker.jobs.pace import BatchSize, Budget
 from worker.settings import Settings
 from worker.storage.base import Stores
 
@@ -48,6 +49,18 @@ class JobContext:
     stores: Stores
     cache: DataModelCache
     queue: Queue
+
+    @cached_property
+    def limits(self) -> FleetLimits:
+        """Return the limits of the fleet, as this process asks for them."""
+        return FleetLimits(self.settings)
+
+    def deleting(self, size: BatchSize, budget: Budget) -> Iterator[int]:
+        """Yield the sizes of batches that delete rows, each as soon as the limits admit it.
+
+        None where they do not within the budget: then there is more to do.
+        """
+        return size.batches(budget, lambda: self.limits.admit("rows", budget=budget))
 
     @cached_property
     def collect_size(self) -> BatchSize:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from model.controls import gate
 from model.controls.breaker import REGISTRY, list_open
-from model.controls.gate import find_hold
 from model.controls.holds import list_holds
+from model.db.clock import now_ms
 from model.gc.find import Due
 from worker.jobs.context import JobContext
 
 
 def find_stop(context: JobContext) -> str:
     """Why nothing may be removed anywhere now, in words; empty where it may."""
-    return "" if context.policy.ignores_holds else find_hold()
+    return gate.find_stop(context.policy, now_ms=now_ms())
 
 
 def without_stopped(found: Sequence[Due]) -> list[Due]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from model.db.connection import connection
 from model.gc.due.waiting import find_waiting, mark_queued
 from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
 
 LIMIT = 1000
 
@@ -16,6 +17,8 @@ def enqueue_due(context: JobContext) -> int:
     Marked after they are sent: a crash in between sends some again, and the queue takes none twice.
     """
     with connection():
+        if find_stop(context):
+            return 0
         due = find_waiting(limit=LIMIT, share=context.settings.namespace_share)
         if not due:
             return 0

@@ -57,14 +57,18 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
     settings, place = context.settings, Place(location, context.stores[location])
     place = replace(place, quarantine_s=choose_quarantine_s(context, place.store))
     limit = min(settings.erase_batch, BESIDE_QUAY if settings.quay_redis_url else settings.erase_batch)
+    limit = context.limits.cap("objects", limit)
     total = Cleared()
     while True:
         if stopped := find_stop(context):
             log.warning("erasing.stopped", reason=stopped)
             return total + Cleared(stopped=stopped)
+        if not context.limits.admit("objects", "bytes", budget=budget):
+            return total + Cleared(has_more=True)
         started = time.monotonic()
         with metrics.batch("erase"):
             cleared = _erase_batch(place, limit, settings.quay_redis_url)
+        context.limits.charge(objects=cleared.claimed, bytes=cleared.bytes)
         _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
         total += cleared
         if cleared.claimed < limit:

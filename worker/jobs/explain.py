@@ -91,7 +91,7 @@ def _repository(text: str, settings: Settings) -> Explanation:
 
 def _why_it_waits(where: Repository, settings: Settings) -> str:
     due = Due(where.id, where.namespace_id, now_ms())
-    (waiting,) = explain_waiting([due], Stops.read(share=settings.namespace_share))
+    (waiting,) = explain_waiting([due], Stops.read(settings.policy, share=settings.namespace_share))
     return f"it waits because: {waiting.why}"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.controls.breaker import OpenBreaker, list_open
+from model.controls.health import DatabaseHealth, read_health
 from model.controls.holds import Hold, list_holds
+from model.controls.limits import LimitState, list_limits
 from model.db.clock import now_ms
 from model.gc.find import rank
 from model.gc.inspect.status import (
@@ -27,6 +29,15 @@ SHOWN = 20
 
 
 @dataclass(frozen=True)
+class WindowState:
+    """The window as it is written, empty where there is none; it opens or closes at `changes_ms`."""
+
+    text: str
+    is_open: bool
+    changes_ms: int | None
+
+
+@dataclass(frozen=True)
 class Overview:
     """What waits, what stops, what fails and what was done, at one moment; times in milliseconds.
 
@@ -44,6 +55,9 @@ class Overview:
     last_hour: Totals
     holds: list[Hold]
     breakers: list[OpenBreaker]
+    window: WindowState
+    limits: list[LimitState]
+    health: DatabaseHealth
     freed: list[Freed]
     failures: list[Failing]
 
@@ -74,6 +88,11 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
         last_hour=read_totals(since_ms=moment - HOUR_MS),
         holds=list_holds(),
         breakers=list_open(),
+        window=WindowState(
+            policy.window.text, policy.window.is_open(moment), policy.window.next_change_ms(moment)
+        ),
+        limits=list_limits(),
+        health=read_health(),
         freed=read_freed(since_ms=moment - hours * HOUR_MS, limit=SHOWN),
         failures=read_failures(limit=SHOWN),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Budget:
@@ -33,14 +33,14 @@ class BatchSize:
         self._first = min(most, first)
         self.value = self._first
 
-    def batches(self, budget: Budget) -> Iterator[int]:
-        """Yield sizes, one at least, until the budget is used up.
+    def batches(self, budget: Budget, admit: Callable[[], bool] = lambda: True) -> Iterator[int]:
+        """Yield sizes, one at least, until the budget is used up, or `admit` says no: it may wait.
 
         The time until the next one is asked for adapts it; the last one, after which nothing is left
         to do, says nothing.
         """
         self.value = min(self.value, self._first)
-        while True:
+        while admit():
             started = time.monotonic()
             yield self.value
             self._adapt(time.monotonic() - started)

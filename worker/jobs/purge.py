@@ -18,6 +18,7 @@ from model.purge.namespace import NamespacePurge, purge_namespace_batch
 from model.purge.repository import PurgeBatch, purge_repository_batch
 from worker import logs
 from worker.jobs.context import JobContext
+from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
 
 T = TypeVar("T")
@@ -44,6 +45,9 @@ def enqueue_purges(context: JobContext) -> int:
 
     Longest waiting first, namespaces taking turns.  Raises `BrokerUnavailable`.
     """
+    with connection():
+        if find_stop(context):
+            return 0
     repository_ids, namespace_ids = find_purges(context)
     if not repository_ids and not namespace_ids:
         return 0
@@ -87,9 +91,10 @@ def purge_namespace(context: JobContext, namespace_id: int, *, budget_s: float) 
 def _purge(context: JobContext, repository_id: int, budget: Budget) -> PurgedRepository:
     with connection():
         steps = read_steps("repository")
-    total = PurgedRepository()
-    for size in context.collect_size.batches(budget):
+    total = PurgedRepository(has_more=True)
+    for size in context.deleting(context.collect_size, budget):
         batch = purge_repository_batch(repository_id, steps=steps, policy=context.policy, limit=size)
+        context.limits.charge(rows=batch.rows)
         total = _add(total, batch)
         _forget(context, batch)
         if batch.contents.manifests and context.policy.security_reports:
@@ -104,9 +109,10 @@ def _purge(context: JobContext, repository_id: int, budget: Budget) -> PurgedRep
 def _purge_namespace(context: JobContext, namespace_id: int, budget_s: float) -> NamespacePurge:
     with connection():
         steps = read_steps("user")
-    total = NamespacePurge()
-    for size in context.collect_size.batches(Budget(budget_s)):
+    total = NamespacePurge(has_more=True)
+    for size in context.deleting(context.collect_size, Budget(budget_s)):
         batch = purge_namespace_batch(namespace_id, steps=steps, policy=context.policy, limit=size)
+        context.limits.charge(rows=batch.rows)
         total = NamespacePurge(
             total.marked + batch.marked, total.rows + batch.rows, batch.waiting, batch.done, batch.has_more
         )

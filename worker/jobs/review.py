@@ -30,11 +30,12 @@ def review(context: JobContext, *, budget_s: float) -> Retired:
 
     Enqueues the eraser where tombstones were written.  Several at once take different candidates.
     """
-    total = Retired()
+    total = Retired(has_more=True)
     last_id = 0
-    for size in context.review_size.batches(Budget(budget_s)):
+    for size in context.deleting(context.review_size, Budget(budget_s)):
         with metrics.batch("review"):
             batch = review_batch(policy=context.policy, limit=size, after_id=last_id)
+        context.limits.charge(rows=batch.rows)
         last_id = batch.last_id
         total = Retired(
             candidates=total.candidates + batch.candidates,

@@ -11,7 +11,7 @@ from model.gc.due.waiting import forget_queued, in_share, mark_queued
 from model.gc.find import rank
 from worker import logs
 from worker.jobs.context import JobContext
-from worker.jobs.controls import without_stopped
+from worker.jobs.controls import find_stop, without_stopped
 from worker.jobs.find import find_due
 
 log = logs.logger("dredge.scan")
@@ -47,7 +47,8 @@ def scan(context: JobContext) -> Scanned:
         forget_queued(age_ms=int(2000 * settings.scan_interval_s))
         ranked = rank(without_stopped(found), limit=settings.scan_limit)
         note_due({due.repository_id: due.due_ms for due in ranked})
-        chosen = in_share(ranked, limit=settings.scan_limit, share=settings.namespace_share)
+        allowed = [] if find_stop(context) else ranked
+        chosen = in_share(allowed, limit=settings.scan_limit, share=settings.namespace_share)
         sent = context.queue.collect(chosen)
         mark_queued(chosen)
         move_cursor(CURSOR, end)

@@ -56,13 +56,13 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
     if len(claimed) < 2:
         return [_alone(context, repository_id, budget_s) for repository_id in claimed]
     budget = Budget(budget_s)
-    turns = {repository_id: Collected() for repository_id in claimed}
+    turns = {repository_id: Collected(has_more=True) for repository_id in claimed}
     pending = list(claimed)
     try:
-        for size in context.together_size.batches(budget):
-            for repository_id, batch in zip(
-                pending, collect_batches(pending, policy=context.policy, limit=size), strict=True
-            ):
+        for size in context.deleting(context.together_size, budget):
+            batches = collect_batches(pending, policy=context.policy, limit=size)
+            context.limits.charge(rows=sum(batch.rows for batch in batches))
+            for repository_id, batch in zip(pending, batches, strict=True):
                 turns[repository_id] = add(turns[repository_id], batch)
                 publish_removals(context, repository_id, batch)
             pending = [repository_id for repository_id in pending if turns[repository_id].has_more]

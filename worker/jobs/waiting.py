@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.controls.breaker import REGISTRY, OpenBreaker, list_open
+from model.controls.gate import outside_of_window
 from model.controls.holds import Hold, list_holds
 from model.db.clock import now_ms
 from model.gc.due.note import NEVER_MS
@@ -36,15 +37,17 @@ class WaitingRepository:
 class Stops:
     """What is looked at once for all repositories."""
 
+    everywhere: str
     holds: Sequence[Hold]
     breakers: Sequence[OpenBreaker]
     share: int
     now_ms: int
 
     @classmethod
-    def read(cls, *, share: int) -> Stops:
-        """Return the holds in force and the open breakers; `share` of a namespace may be in the queue."""
-        return cls(list_holds(), list_open(), share, now_ms())
+    def read(cls, policy: Policy, *, share: int) -> Stops:
+        """Return what stops collections now; `share` repositories of a namespace may be in the queue."""
+        moment = now_ms()
+        return cls(outside_of_window(policy, now_ms=moment), list_holds(), list_open(), share, moment)
 
 
 def list_waiting(
@@ -64,7 +67,7 @@ def list_waiting(
         found = rank([*found, *part], limit=limit + 1)
         if not position:
             break
-    return explain_waiting(found[:limit], Stops.read(share=share)), len(found) > limit
+    return explain_waiting(found[:limit], Stops.read(policy, share=share)), len(found) > limit
 
 
 def explain_waiting(found: Sequence[Due], stops: Stops) -> list[WaitingRepository]:
@@ -102,6 +105,8 @@ def _why(standing: Standing, due_ms: int, stops: Stops) -> str:
         if standing.last_error:
             return f"failed {standing.attempts} times: {standing.last_error}"
         return "is being collected" if standing.attempts else "could not be collected and was put off"
+    if stops.everywhere:
+        return stops.everywhere
     if standing.queued_ms is not None:
         return "waits in the queue"
     if standing.queued_of_namespace >= stops.share:
