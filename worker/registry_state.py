@@ -13,12 +13,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from model.controls.lease import release_lease, take_lease
-from model.controls.limits import LIMITS
 from model.db.connection import connection
 from model.errors import RegistryError
 from model.policy import Policy
 from worker import logs
 from worker.jobs.overview import Overview, read_overview
+from worker.registry_gauges import gauges
 
 log = logs.logger("dredge.metrics")
 
@@ -80,46 +80,3 @@ class RegistryState(Collector):
         read = self._read
         if read is not None and time.monotonic() - read[0] < LEASE_MS / 1000:
             yield from gauges(read[1])
-
-
-def gauges(overview: Overview) -> Iterator[GaugeMetricFamily]:
-    """The state as gauges; labels are words of this list, never names of the registry."""
-    waiting = overview.waiting
-    oldest_ms = waiting.oldest_tombstone_ms
-    values = {
-        "dredge_due_repositories": (overview.repositories_due, "Repositories with garbage, up to 5,000."),
-        "dredge_oldest_overdue_seconds": (overview.oldest_overdue_ms / 1000, "Longest wait of a repository."),
-        "dredge_manifest_candidates": (waiting.manifest_candidates, "Manifests to judge."),
-        "dredge_blob_candidates": (waiting.blob_candidates, "Blobs to review."),
-        "dredge_tombstone_bytes": (waiting.tombstone_bytes, "Bytes of objects to erase."),
-        "dredge_oldest_tombstone_seconds": (
-            0 if oldest_ms is None else (overview.now_ms - oldest_ms) / 1000,
-            "Age of the oldest object to erase.",
-        ),
-        "dredge_report_debts": (waiting.report_debts, "Security reports to delete."),
-        "dredge_unpublished_events": (waiting.unpublished_events, "Events that no relay has published."),
-        "dredge_holds": (len(overview.holds), "Holds in force."),
-        "dredge_breaker_open": (len(overview.breakers), "Open breakers."),
-        "dredge_window_open": (overview.window.is_open, "Whether anything may be removed at this time."),
-        "dredge_replication_lag_seconds": (overview.health.lag_ms / 1000, "Lag of the slowest standby."),
-        "dredge_active_sessions": (overview.health.active_sessions, "Active sessions of the database."),
-        "dredge_last_scan_timestamp_seconds": (
-            (waiting.last_scan_ms or 0) / 1000,
-            "When the last scan ended; 0: never.",
-        ),
-    }
-    for name, (value, help) in values.items():
-        yield GaugeMetricFamily(name, help, value=float(value))
-    waits = GaugeMetricFamily("dredge_limit_wait_seconds", "Wait for a limit.", labels=["limit"])
-    known = {limit.name: limit.wait_ms for limit in overview.limits}
-    for limit in LIMITS:
-        waits.add_metric([limit], known.get(limit, 0) / 1000)
-    yield waits
-    tombstones = GaugeMetricFamily("dredge_tombstones", "Objects to erase.", labels=["state"])
-    tombstones.add_metric(["waiting"], waiting.tombstones - waiting.failing_tombstones)
-    tombstones.add_metric(["failing"], waiting.failing_tombstones)
-    yield tombstones
-    failing = GaugeMetricFamily("dredge_failing", "What fails and is tried again.", labels=["stage"])
-    failing.add_metric(["collect"], len(overview.failures))
-    failing.add_metric(["erase"], waiting.failing_tombstones)
-    yield failing

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
+from model.controls import limits
 from model.controls.holds import set_hold
 from model.controls.lease import release_lease, take_lease
 from model.policy import DEFAULT, HOUR_MS
@@ -53,6 +54,10 @@ def state(world: World) -> RegistryState:
         " VALUES ('a', 'x', 7, %s, 0, 0), ('b', 'x', 3, %s, 0, 2)",
         (world.now_ms - 2 * HOUR_MS, world.now_ms),
     )
+    for name, hours in (("soon", 0.5), ("today", 5), ("later", 50)):
+        ended_ms = world.now_ms - 2 * WEEK_S * 1000 + int(hours * HOUR_MS)
+        world.tag(name, repository=world.repository(name), ended_ms=ended_ms)
+    limits.charge("rows", 3600, per_s=1)
     set_hold(reason="x", author="y")
     return RegistryState(DEFAULT)
 
@@ -66,6 +71,10 @@ def test_the_gauges_are_what_the_database_holds(world: World, state: RegistrySta
     assert seen["dredge_tombstone_bytes"] == 10 and 7200 <= seen["dredge_oldest_tombstone_seconds"] < 7300
     assert seen["dredge_holds"] == 1 and seen["dredge_breaker_open"] == 0
     assert seen['dredge_failing{stage="erase"}'] == 1
+    assert seen["dredge_window_open"] == 1 and seen['dredge_limit_wait_seconds{limit="rows"}'] > 3000
+    assert seen['dredge_due_within_seconds{horizon="3600"}'] == 1
+    assert seen['dredge_due_within_seconds{horizon="86400"}'] == 2
+    assert seen['dredge_dead_rows{table="tag"}'] >= 0
 
 
 def test_one_worker_exports_the_state_and_another_takes_over(world: World, state: RegistryState) -> None:

@@ -10,6 +10,7 @@ from model.controls.holds import Hold, list_holds
 from model.controls.limits import LimitState, list_limits
 from model.db.clock import now_ms
 from model.gc.find import rank
+from model.gc.inspect.due import find_soon
 from model.gc.inspect.status import (
     Failing,
     Freed,
@@ -20,12 +21,14 @@ from model.gc.inspect.status import (
     read_totals,
     read_waiting,
 )
+from model.gc.inspect.vacuum import TableState, read_table_states
 from model.policy import HOUR_MS, Policy
 from worker.jobs.find import find_due
 
 # Repositories with garbage are counted among so many only.
 LOOK = 5_000
 SHOWN = 20
+HORIZONS_S = (3_600, 86_400)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Overview:
     health: DatabaseHealth
     freed: list[Freed]
     failures: list[Failing]
+    due_within: dict[int, int]
+    tables: list[TableState]
 
     @property
     def collect_left_ms(self) -> int | None:
@@ -95,6 +100,11 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
         health=read_health(),
         freed=read_freed(since_ms=moment - hours * HOUR_MS, limit=SHOWN),
         failures=read_failures(limit=SHOWN),
+        due_within={
+            seconds: len(find_soon(policy=policy, now_ms=moment, within_ms=seconds * 1000, limit=LOOK))
+            for seconds in HORIZONS_S
+        },
+        tables=read_table_states(),
     )
 
 

@@ -42,6 +42,23 @@ def test_status_shows_what_workers_wait_for(world: World, dredge: Dredge, garbag
     assert garbage.objects() == 1
 
 
+def test_status_names_tables_that_vacuum_does_not_keep_up_with(world: World, dredge: Dredge) -> None:
+    world.execute("ALTER TABLE dredge_event SET (autovacuum_enabled = false)")
+    world.execute(
+        "INSERT INTO dredge_event (event_id, type, subject, data, created_ms, published_ms)"
+        " SELECT n, 'x', 'x', '{}', 1, 1 FROM generate_series(1, 10100) n"
+    )
+    assert "behind on vacuum" not in dredge("status").out
+    world.execute("DELETE FROM dredge_event WHERE id > 20")
+    world.execute("ANALYZE dredge_event")
+    world.rows("SELECT pg_stat_force_next_flush()")
+    (status,) = dredge("status", "--json").lines
+    worst = status["tables"][0]
+    assert worst["table"] == "dredge_event" and worst["dead_rows"] > 10_000 > worst["live_rows"]
+    shown = dredge("status").out
+    assert "table behind on vacuum" in shown and "dredge_event\t" in shown and "\tnever\n" in shown
+
+
 def test_check_says_whether_the_role_can_see_the_health(world: World, dredge: Dredge) -> None:
     assert "throttle" not in dredge("check").out
     assert "ok       throttle  a standby is 0.0 s behind" in dredge("check", THROTTLE_LAG_S="10").out

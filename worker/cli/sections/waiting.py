@@ -18,6 +18,7 @@ def read(overview: Overview) -> Section:
             "whole_registry": overview.whole_registry,
             "oldest_overdue_ms": overview.oldest_overdue_ms,
             **asdict(overview.waiting),
+            "due_within_s": overview.due_within,
             "last_hour": asdict(overview.last_hour),
             "collect_left_ms": overview.collect_left_ms,
             "erase_left_ms": overview.erase_left_ms,
