@@ -18,7 +18,8 @@ from model.db.connection import connection, fetch_one
 from tests.soak.audit import audit_registry, come_to_rest
 from tests.soak.images import Image, Pusher, image, pull
 from tests.support.databases import memory
-from tests.worker.broker.running import Process, celery, eventually, worker
+from tests.support.patience import PATIENCE_S, eventually
+from tests.worker.broker.running import Process, celery, worker
 from worker.local.embedded import EmbeddedServers
 from worker.settings import Settings
 from worker.storage.base import Stores, open_stores
@@ -64,7 +65,7 @@ class OutageServers:
         with connection():
             return int(fetch_one(f'SELECT count(*) AS n FROM "{table}" WHERE {where}', values).n)
 
-    def gone(self, made: Image, *running: Process, timeout_s: float = 30) -> None:
+    def gone(self, made: Image, *running: Process) -> None:
         """Wait until neither the manifest nor an object of its own config is left."""
 
         def is_gone() -> bool:
@@ -73,7 +74,7 @@ class OutageServers:
             there = self.count("manifest", "digest = %s", made.digest)
             return not there and self.stores["local_us"].size(path) is None
 
-        eventually(is_gone, timeout_s, *running)
+        eventually(is_gone, *running)
 
     @contextmanager
     def system(self, *, beat: bool = True, app: str = "worker", concurrency: int = 1) -> Iterator[Process]:
@@ -85,7 +86,7 @@ class OutageServers:
                 worker(self.environment, self.directory, app=app, concurrency=concurrency)
             )
 
-    def settle(self, *running: Process, patience_s: float = 45) -> None:
+    def settle(self, *running: Process, patience_s: float = PATIENCE_S) -> None:
         """Wait for rest; then nothing is lost and nothing is left."""
         left = come_to_rest(self.settings.policy, patience_s=patience_s, calm_s=0.3)
         assert not left, left + "\n".join(each.log[-4000:] for each in running)

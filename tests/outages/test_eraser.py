@@ -12,7 +12,8 @@ import pytest
 
 from model.errors import DigestBusy
 from tests.outages.conftest import OutageServers
-from tests.worker.broker.running import Process, eventually
+from tests.support.patience import eventually
+from tests.worker.broker.running import Process
 
 pytestmark = pytest.mark.slow
 APP = "tests.outages.apps"
@@ -36,7 +37,7 @@ def test_a_frozen_eraser_keeps_a_push_waiting_and_loses_nothing(
     outage_servers.push("kept", 3)
     with outage_servers.system(app=APP) as running, ThreadPoolExecutor(1) as pool:
         outage_servers.delete("again")
-        eventually(flag.exists, 20, running)
+        eventually(flag.exists, running)
         signal_all(running, signal.SIGSTOP)
         try:
             pushed = pool.submit(outage_servers.push, "again", 1, 2)
@@ -59,7 +60,7 @@ def test_an_eraser_killed_in_the_middle_leaves_the_way_free(
     outage_servers.push("again", 1, 2)
     with outage_servers.system(app=APP, beat=False) as running:
         outage_servers.delete("again")
-        eventually(flag.exists, 20, running)
+        eventually(flag.exists, running)
         signal_all(running, signal.SIGKILL)
         outage_servers.push("again", 1, 2)
     outage_servers.pull("again")

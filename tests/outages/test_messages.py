@@ -9,7 +9,7 @@ import redis
 
 from model.db.connection import connection, execute, fetch_one
 from tests.outages.conftest import OutageServers
-from tests.worker.broker.running import eventually
+from tests.support.patience import eventually
 from worker.broker import routes
 from worker.client import Client
 
@@ -38,7 +38,7 @@ def test_messages_repeated_and_shuffled(outage_servers: OutageServers) -> None:
             freed += 2  # the image's own config, and layer 3
             assert erased(outage_servers) == freed
             broker.rpush(COLLECT, *recorded)  # late: nothing is left to do
-            eventually(lambda: not broker.llen(COLLECT), 20, running)
+            eventually(lambda: not broker.llen(COLLECT), running)
         outage_servers.settle(running)
         outage_servers.pull("kept")
     assert erased(outage_servers) == freed

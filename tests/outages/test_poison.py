@@ -13,7 +13,8 @@ from model import namespace, repository
 from model.db.connection import connection, execute
 from tests.outages.conftest import OutageServers
 from tests.soak.images import image
-from tests.worker.broker.running import ROOT, Process, eventually
+from tests.support.patience import eventually
+from tests.worker.broker.running import ROOT, Process
 from worker.cli.embedded import command_environment
 
 pytestmark = pytest.mark.slow
@@ -36,11 +37,11 @@ def test_a_poisoned_repository_is_given_up_shown_and_collected_later(outage_serv
         outage_servers.repository_id = well
         outage_servers.delete("healthy")
         # It may have died in the poisoned one's batch: then it is collected alone at its next try.
-        outage_servers.gone(healthy, running, timeout_s=60)
-        eventually(lambda: outage_servers.count("dredge_due", "attempts > %s", 0), 30, running)
+        outage_servers.gone(healthy, running)
+        eventually(lambda: outage_servers.count("dredge_due", "attempts > %s", 0), running)
         outage_servers.delete("later")
         outage_servers.gone(later, running)
-        eventually(lambda: calm(running), 25, running)
+        eventually(lambda: calm(running), running)
         assert 1 <= deaths(running) <= 60, "what was enqueued before the failure was noted, five times each"
     with connection():
         execute("UPDATE dredge_due SET next_try_ms = 1 WHERE attempts > 0")

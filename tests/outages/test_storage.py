@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.outages.conftest import OutageServers
-from tests.worker.broker.running import eventually
+from tests.support.patience import eventually
 from worker.storage.base import StoreUnavailable
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def test_what_cannot_be_erased_waits_and_what_cannot_be_written_is_refused(
         for broken in (away, a_file, read_only):
             with broken(storage):
                 outage_servers.delete(broken.__name__)
-                eventually(lambda: refused(outage_servers), 60, running)
+                eventually(lambda: refused(outage_servers), running)
                 with pytest.raises(StoreUnavailable):
                     outage_servers.push("refused", 5, 6)
                 assert outage_servers.count("dredge_tombstone")
@@ -108,9 +108,9 @@ def test_a_slow_store_delays_nobody_but_who_wants_its_digests(
     second = outage_servers.push("second", 2)
     with outage_servers.system(app="tests.outages.apps", concurrency=2) as running:
         outage_servers.delete("slow")
-        eventually(flag.exists, 60, running)
+        eventually(flag.exists, running)
         outage_servers.push("other", 3)
         outage_servers.delete("second")
-        eventually(lambda: not outage_servers.count("manifest", "digest = %s", second.digest), 60, running)
+        eventually(lambda: not outage_servers.count("manifest", "digest = %s", second.digest), running)
         outage_servers.settle(running)
         outage_servers.pull("other")

@@ -21,7 +21,7 @@ def test_a_short_soak_finds_nothing_wrong() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -27,11 +27,11 @@ from typing import Any, NoReturn
 
 from model.db import connection as database
 from model.db.connection import db
+from tests.support.patience import PATIENCE_S
 from worker.storage.base import Erased, SetAside
 from worker.storage.local import LocalStore
 
 DONE, FAILED = 0, 70
-LONGEST_S = 60.0
 
 
 class Counter:
@@ -194,7 +194,7 @@ def _live_and_die(
 
 def wait_for_the_server(rows: Callable[[str], list[Any]]) -> None:
     """Until no connection of a killed child is left, so that its transaction is rolled back."""
-    end = time.monotonic() + LONGEST_S
+    end = time.monotonic() + PATIENCE_S
     while rows("SELECT 1 FROM pg_stat_activity WHERE application_name = 'mortal'"):
         assert time.monotonic() < end, "the server has not noticed that its client died"
         time.sleep(0.002)

@@ -21,8 +21,8 @@ import psycopg2
 
 from model.db.connection import connection, db
 from model.db.tables import OWN_TABLES, REGISTRY_TABLES
+from tests.support.patience import PATIENCE_S
 
-LONGEST_S = 20.0
 # Nothing that another actor could see, or be stopped by.
 INVISIBLE = re.compile(
     r"^\s*(PREPARE|DEALLOCATE|SET |SAVEPOINT|RELEASE|ROLLBACK|SELECT 1\b|SELECT \(extract)", re.I
@@ -133,7 +133,7 @@ class Actor:
 
     def join(self) -> None:
         """Wait for the thread's very end."""
-        self._thread.join(LONGEST_S)
+        self._thread.join(PATIENCE_S)
 
 
 _here = threading.local()
@@ -204,7 +204,7 @@ class Scheduler:
 
     def wait_for_the_server(self) -> None:
         """Everybody is blocked: the server breaks the deadlock."""
-        end = time.monotonic() + LONGEST_S
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             for actor in [each for each in self.actors if each.blocked]:
                 self._await(actor, at_once=True)
@@ -226,7 +226,7 @@ class Scheduler:
 
     def _await(self, actor: Actor, *, at_once: bool = False) -> None:
         """Until the actor has arrived or is blocked by a lock."""
-        end = time.monotonic() + LONGEST_S
+        end = time.monotonic() + PATIENCE_S
         patience_s = 0.0 if at_once else 0.004
         while True:
             if actor.arrived(patience_s):

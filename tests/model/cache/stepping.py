@@ -16,11 +16,11 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from tests.support.patience import PATIENCE_S
+
 Step = Callable[[], None]
 Actor = Callable[[Step], None]
 Scenario = Callable[[], tuple[Sequence[Actor], Callable[[tuple[int, ...]], None]]]
-
-_LONGEST_S = 20
 
 
 class _Running:
@@ -49,7 +49,7 @@ class _Running:
         self._go.acquire()
 
     def _wait(self) -> None:
-        assert self._stopped.acquire(timeout=_LONGEST_S), "an actor neither ended nor came to a step"
+        assert self._stopped.acquire(timeout=PATIENCE_S), "an actor neither ended nor came to a step"
         if self._error is not None:
             raise self._error
 

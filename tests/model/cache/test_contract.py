@@ -111,16 +111,14 @@ def test_a_negative_answer_is_stored_only_when_asked_for(kind: Kind, opened: Ope
 
 
 def test_the_loaders_exception_passes_and_leaves_no_lease(kind: Kind, opened: OpenCache) -> None:
-    cache, loader = opened(CacheConfig(wait_s=30)), Loader()
+    cache, loader = opened(CacheConfig(wait_s=3600)), Loader()
 
     def broken() -> object:
         raise LookupError("database")
 
     with pytest.raises(LookupError):
         cache.retrieve(kind.key, broken)
-    started = time.monotonic()
     assert cache.retrieve(kind.key, loader) == loader.value
-    assert time.monotonic() - started < 5
 
 
 def test_a_loader_that_read_before_the_invalidation_stores_nothing(

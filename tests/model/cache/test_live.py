@@ -15,6 +15,7 @@ from model.cache import open_cache
 from model.db.connection import db
 from model.registry.cached import CachedLookups
 from tests.model.cache.kinds import Notes
+from tests.support.patience import PATIENCE_S
 from tests.support.rows import Row
 from tests.support.world import World
 from tests.worker.broker.conftest import client, environment
@@ -23,7 +24,7 @@ from worker.client import Client
 
 __all__ = ["client", "environment"]
 
-READERS, LONGEST_S = 3, 40.0
+READERS, LONGEST_S = 3, PATIENCE_S
 
 
 class Truth:
@@ -64,7 +65,7 @@ def collect(client: Client, world: World, repository: Row, images: dict[str, Row
     """
     there = {digest for (digest,) in world.rows("SELECT digest FROM manifest")}
     gone = {image.digest: image.blob.digest for image in images.values() if image.digest not in there}
-    client.collect(int(repository)).get(timeout=20)
+    client.collect(int(repository)).get(timeout=PATIENCE_S)
     truth.collected |= set(gone)
     truth.blobs |= set(gone.values())
 

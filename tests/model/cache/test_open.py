@@ -15,6 +15,7 @@ from model.cache.connect import connector
 from model.cache.memory import MemoryBackend
 from model.errors import BadInput
 from tests.model.cache.kinds import DIGEST, KINDS, OTHER_DIGEST, Loader, Notes
+from tests.support.patience import eventually
 from worker.local.embedded import Valkey
 from worker.local.servers.valkey import valkey_binary
 
@@ -209,10 +210,7 @@ def test_a_quay_whose_redis_is_away_costs_ours_nothing_and_is_told_later(valkey:
     assert not cache.invalidate(KEY)
     assert cache.retrieve(KEY, lambda: "new") == "new"
     own.thaw()
-    deadline = time.monotonic() + 5
-    while not cache.invalidate(keys.geo_restrictions("any")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: cache.invalidate(keys.geo_restrictions("any")))
     assert not quay.exists(KEY.name)
 
 

@@ -20,6 +20,7 @@ from model.errors import Contended, ManifestGone, NotRestorable
 from model.gc.collect import collect_batch
 from model.policy import Policy
 from model.tag import lifetime, lock_id
+from tests.support.patience import eventually
 from tests.support.world import World
 
 WINDOW_MS = 14 * 24 * 3_600_000
@@ -54,14 +55,11 @@ def session(world: World) -> Iterator[Any]:
 
 def wait_until_waiting(world: World) -> None:
     """Until some session waits for a lock."""
-    deadline = time.monotonic() + 10
     waiting = (
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    while not world.value(waiting):
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+    eventually(lambda: world.value(waiting))
 
 
 def test_the_lock_is_the_one_that_quay_takes(world: World, threads: Callable[..., Future[Any]]) -> None:

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.patience import PATIENCE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,24 +28,16 @@ class Process:
         """Everything it has said."""
         return self.path.read_text(errors="replace")
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout_s)
+        return self.process.wait(PATIENCE_S)
 
-    def wait_for(self, text: str, timeout_s: float = 30) -> None:
+    def wait_for(self, text: str) -> None:
         """Wait until the log has `text`; fail with the log."""
-        eventually(lambda: text in self.log or self.process.poll() is not None, timeout_s, self)
+        eventually(lambda: text in self.log or self.process.poll() is not None, self)
         assert text in self.log, self.log
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 10, *running: Process) -> None:
-    """Wait until the condition holds; fail with the processes' logs."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "\n".join(each.log[-5000:] for each in running) or "in vain"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -69,7 +62,7 @@ def celery(
             if process.poll() is None:
                 process.terminate()
                 try:
-                    process.wait(20)
+                    process.wait(PATIENCE_S)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

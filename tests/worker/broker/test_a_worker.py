@@ -11,8 +11,9 @@ import pytest
 
 from model import registry
 from model.errors import BadInput, NoSuchRepository, RegistryError
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World, digest_of
-from tests.worker.broker.running import eventually, worker
+from tests.worker.broker.running import worker
 from worker.broker import routes
 from worker.client import Client
 
@@ -24,7 +25,7 @@ INJECTION = "'; DROP TABLE tag; --"
 def refused(client: Client, task: str, *arguments: Any) -> Exception:
     """The error in the task's result."""
     with pytest.raises(Exception) as caught:
-        client._send(task, *arguments).get(timeout=10)
+        client._send(task, *arguments).get(timeout=PATIENCE_S)
     return caught.value
 
 
@@ -39,10 +40,10 @@ def test_a_deleted_tag_of_a_namespace_without_a_window_is_collected_at_once(
     doomed = world.tag("doomed", repository=prompt)
     patient = world.tag("patient")
     with worker(environment, tmp_path) as running:
-        done = client.delete_tag("prompt", prompt.name, "doomed").get(timeout=10)
+        done = client.delete_tag("prompt", prompt.name, "doomed").get(timeout=PATIENCE_S)
         assert done["tag"] == "doomed"
-        client.delete_tag("acme", "app", "patient").get(timeout=10)
-        eventually(lambda: int(doomed) not in world.snapshot()["tag"], 10, running)
+        client.delete_tag("acme", "app", "patient").get(timeout=PATIENCE_S)
+        eventually(lambda: int(doomed) not in world.snapshot()["tag"], running)
         assert int(patient) in world.snapshot()["tag"]
         assert running.stop() == 0
 
@@ -83,8 +84,8 @@ def test_a_collection_can_be_asked_for_by_id_and_by_name(
     emptied = world.repository("emptied", namespace=world.namespace("now", window_s=0))
     world.tag("old", repository=emptied, ended_ms=1000)
     with worker(environment, tmp_path):
-        assert client.collect("now/emptied").get(timeout=10)["manifests"] == 1
-        assert client.collect(int(emptied)).get(timeout=10)["manifests"] == 0
+        assert client.collect("now/emptied").get(timeout=PATIENCE_S)["manifests"] == 1
+        assert client.collect(int(emptied)).get(timeout=PATIENCE_S)["manifests"] == 0
 
 
 @pytest.mark.slow
@@ -94,12 +95,14 @@ def test_a_restored_tag_lives_and_a_permanently_deleted_one_does_not(
     tag = world.tag("v1")
     digest = tag.manifest.digest
     with worker(environment, tmp_path) as running:
-        client.delete_tag("acme", "app", "v1").get(timeout=10)
-        assert client.restore_tag("acme", "app", "v1", digest).get(timeout=10)["digest"] == digest
+        client.delete_tag("acme", "app", "v1").get(timeout=PATIENCE_S)
+        assert client.restore_tag("acme", "app", "v1", digest).get(timeout=PATIENCE_S)["digest"] == digest
         assert registry.get_tag("acme/app", "v1") is not None
-        gone = client.delete_tag_permanently("acme", "app", "v1", digest, is_alive=True).get(timeout=10)
+        gone = client.delete_tag_permanently("acme", "app", "v1", digest, is_alive=True).get(
+            timeout=PATIENCE_S
+        )
         assert [each["tag"] for each in gone] == ["v1"]
-        eventually(lambda: registry.get_tag("acme/app", "v1") is None, 10, running)
+        eventually(lambda: registry.get_tag("acme/app", "v1") is None, running)
 
 
 @pytest.mark.slow
@@ -114,6 +117,6 @@ def test_each_tag_is_collected_at_its_instant_and_none_waits_for_a_scan(
             time.sleep(0.7)
         for name, row in rows.items():
             due_s = world.value("SELECT lifetime_end_ms FROM tag WHERE id = %s", (row,)) / 1000 + 3
-            eventually(partial(collected, world, row), 10, running)
+            eventually(partial(collected, world, row), running)
             late_s = world.value("SELECT extract(epoch FROM clock_timestamp())::float8") - due_s
             assert 0 <= late_s < 1.5, name

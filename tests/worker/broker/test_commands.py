@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from model import registry
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import ROOT, eventually
+from tests.worker.broker.running import ROOT
 from worker.broker import routes
 from worker.events.publisher import Publisher
 from worker.events.relay import relay
@@ -50,7 +51,7 @@ def test_tail_prints_what_happens_and_leaves_no_queue_behind(
         eventually(lambda: tails(broker))
         registry.delete_tag("acme/app", "v1")
         relay(Publisher(valkey, "dredge:"))
-        output, errors = running.communicate(timeout=20)
+        output, errors = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, errors
     assert json.loads(output)["subject"] == "acme/app:v1"
     assert tails(broker) == []
@@ -81,7 +82,7 @@ def test_enqueue_sends_one_task_for_each_repository(
     asked = [["enqueue", "acme/app", "now/prompt", "--json"], ["enqueue", "--all", "--json"]]
     for arguments, expected in zip(asked, (2, 1), strict=True):
         with dredge(environment, *arguments) as running:
-            output, errors = running.communicate(timeout=20)
+            output, errors = running.communicate(timeout=PATIENCE_S)
         assert json.loads(output)["repositories"] == expected, errors
     assert broker.llen("dredge:" + routes.COLLECT_QUEUE) == 3
 
@@ -89,7 +90,7 @@ def test_enqueue_sends_one_task_for_each_repository(
 def test_enqueue_asks_for_repositories_that_can_be(environment: dict[str, str]) -> None:
     for arguments, code in ((["enqueue"], 2), (["enqueue", "--all", "a/b"], 2), (["enqueue", "no-slash"], 2)):
         with dredge(environment, *arguments) as running:
-            running.communicate(timeout=20)
+            running.communicate(timeout=PATIENCE_S)
         assert running.returncode == code
 
 
@@ -98,7 +99,7 @@ def test_enqueue_of_a_repository_that_is_not_there_enqueues_nothing(
 ) -> None:
     world.tag("bystander")
     with world.changes() as changes, dredge(environment, "enqueue", "acme/ap") as running:
-        _, errors = running.communicate(timeout=20)
+        _, errors = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1
     assert errors == "dredge: There is no repository acme/ap: did you mean acme/app?\n"
     assert not changes
@@ -110,7 +111,7 @@ def test_enqueue_without_garbage_says_why_nothing_is_enqueued(
 ) -> None:
     world.tag("bystander")
     with world.changes() as changes, dredge(environment, "enqueue", "--all") as running:
-        output, _ = running.communicate(timeout=20)
+        output, _ = running.communicate(timeout=PATIENCE_S)
     assert not changes
     assert output == "0 repositories enqueued: none has garbage now\n"
 
@@ -120,7 +121,7 @@ def test_waiting_without_a_worker_is_one_line_for_each_repository(
 ) -> None:
     world.tag("bystander")
     with world.changes() as changes, dredge(environment, "enqueue", "acme/app", "--wait", "0.5") as running:
-        output, errors = running.communicate(timeout=20)
+        output, errors = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1
     assert not changes
     assert output == "1 repository enqueued\n"

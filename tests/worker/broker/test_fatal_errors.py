@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import eventually, worker
+from tests.worker.broker.running import worker
 from worker.client import Client
 
 pytestmark = pytest.mark.slow
@@ -26,8 +27,8 @@ def test_an_error_that_would_end_a_process_ends_only_its_task(
     with worker(facts, tmp_path, app=app) as running, Client(environment["DREDGE_BROKER_URL"]) as client:
         client.collect(int(sick))
         running.wait_for("task.failed")
-        client.collect(int(healthy)).get(timeout=30)
-        eventually(lambda: world.value("SELECT count(*) FROM tag") == 1, 30, running)
+        client.collect(int(healthy)).get(timeout=PATIENCE_S)
+        eventually(lambda: world.value("SELECT count(*) FROM tag") == 1, running)
         assert running.process.poll() is None
         assert running.stop() == 0
     assert world.value("SELECT repository_id FROM tag") == int(sick)

@@ -7,8 +7,9 @@ from pathlib import Path
 from model import registry
 from model.policy import DEFAULT
 from tests.model.retention.retaining import aged, alive
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import celery, eventually, worker
+from tests.worker.broker.running import celery, worker
 from worker.broker import routes
 from worker.client import Client
 
@@ -42,13 +43,13 @@ def test_beat_and_a_worker_purge_and_retain_without_being_asked(
     with worker(environment | fast, tmp_path) as working:
         with celery(environment | fast, tmp_path, "beat", "--loglevel", "warning") as beat:
             left = 'SELECT username FROM "user" ORDER BY id'
-            eventually(lambda: world.rows(left) == [("acme",)], 60, working, beat)
+            eventually(lambda: world.rows(left) == [("acme",)], working, beat)
             names = "SELECT count(*) FROM repository"
-            eventually(lambda: world.value(names) == 2, 60, working, beat)
+            eventually(lambda: world.value(names) == 2, working, beat)
             loaded = "SELECT count(*) FROM dredge_in_use"
-            eventually(lambda: world.value(loaded) == 1, 30, working, beat)
+            eventually(lambda: world.value(loaded) == 1, working, beat)
         send(environment, world.repository_id)
-        eventually(lambda: alive(world) == {"running", "new"}, 30, working)
+        eventually(lambda: alive(world) == {"running", "new"}, working)
         assert working.stop() == 0
     assert registry.restore_repository("acme/restorable").id == int(restorable.repository)
     assert registry.get_tag("acme/restorable", "v1") is not None
@@ -58,4 +59,4 @@ def send(environment: dict[str, str], repository_id: int) -> None:
     """Ask for the rules of one repository by the task's name, as any other service does."""
 
     with Client(environment["DREDGE_BROKER_URL"]) as client:
-        client._send(routes.RETAIN, repository_id).get(timeout=20)
+        client._send(routes.RETAIN, repository_id).get(timeout=PATIENCE_S)

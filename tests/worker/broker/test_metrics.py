@@ -9,8 +9,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import celery, eventually, worker
+from tests.worker.broker.running import celery, worker
 from worker import metrics
 from worker.client import Client
 
@@ -59,20 +60,20 @@ def test_a_worker_counts_what_its_children_did_and_leaves_no_file(
     (tmp_path / "tmp").mkdir()
     told = {**environment, "DREDGE_METRICS_PORT": str(port), "TMPDIR": str(tmp_path / "tmp")}
     with worker(told, tmp_path, concurrency=2) as running:
-        assert client.collect("now/prompt").get(timeout=10)["tags"] == 3
+        assert client.collect("now/prompt").get(timeout=PATIENCE_S)["tags"] == 3
         with pytest.raises(Exception, match="no such repository"):
-            client.collect("now/nothing").get(timeout=10)
+            client.collect("now/nothing").get(timeout=PATIENCE_S)
         done = 'dredge_tasks_total{outcome="done",task="worker.tasks.garbage_collect_repo"}'
-        eventually(lambda: scrape(port).get(done) == 1, 10, running)
+        eventually(lambda: scrape(port).get(done) == 1, running)
         seen = scrape(port)
         assert seen['quay_gc_table_rows_deleted_total{table="tag"}'] == 3
         assert seen["quay_gc_iterations_total"] == 1
         assert any(name.startswith("dredge_build_info{") for name in seen)
-        eventually(lambda: "dredge_due_repositories" in scrape(port), 20, running)
+        eventually(lambda: "dredge_due_repositories" in scrape(port), running)
         assert get(port, "/healthz") == (200, "alive\n") and get(port, "/readyz") == (200, "ready\n")
         assert [get(port, path)[0] for path in ("/", "/metrics/x", "/../etc/passwd")] == [404, 404, 404]
         assert seen['dredge_tasks_total{outcome="refused",task="worker.tasks.garbage_collect_repo"}'] == 1
         assert seen['dredge_freed_total{what="tags"}'] == 3
-        eventually(lambda: scrape(port).get("dredge_events_published_total", 0) >= 4, 10, running)
+        eventually(lambda: scrape(port).get("dredge_events_published_total", 0) >= 4, running)
         assert running.stop() == 0
     assert list((tmp_path / "tmp").glob("dredge-metrics-*")) == []

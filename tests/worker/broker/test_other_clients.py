@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from model import registry
+from tests.support.patience import eventually
 from tests.support.world import World
-from tests.worker.broker.running import ROOT, eventually, worker
+from tests.worker.broker.running import ROOT, worker
 
 pytestmark = pytest.mark.slow
 
@@ -66,4 +67,4 @@ def test_a_node_program_enqueues_and_reads_the_result(
     with worker(environment, tmp_path) as running:
         told = run(["node", "example.js"], tmp_path)
         assert f"deleted {tag.manifest.digest}" in told
-        eventually(lambda: registry.get_tag("acme/app", "v1") is None, 10, running)
+        eventually(lambda: registry.get_tag("acme/app", "v1") is None, running)

@@ -14,8 +14,9 @@ from model import registry
 from model.db import connection as database
 from model.db import schema
 from tests.support.databases import memory
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import Process, celery, eventually, worker
+from tests.worker.broker.running import Process, celery, worker
 from worker.broker import routes
 from worker.client import Client
 from worker.local.embedded import EmbeddedServers
@@ -47,7 +48,7 @@ def prompt_tags(own: EmbeddedServers, *names: str) -> World:
     return world
 
 
-def gone(own: EmbeddedServers, name: str, *running: Process, timeout_s: float = 30) -> None:
+def gone(own: EmbeddedServers, name: str, *running: Process) -> None:
     """Wait until no row of the tag is left."""
 
     def is_gone() -> bool:
@@ -55,7 +56,7 @@ def gone(own: EmbeddedServers, name: str, *running: Process, timeout_s: float = 
             rows: int = database.fetch_one("SELECT count(*) AS n FROM tag WHERE name = %s", (name,)).n
             return rows == 0
 
-    eventually(is_gone, timeout_s, *running)
+    eventually(is_gone, *running)
 
 
 def test_deletions_while_the_broker_is_away_are_collected_when_it_is_back(
@@ -99,7 +100,7 @@ def test_a_worker_outlives_its_database(own: EmbeddedServers, where: dict[str, s
         asked = client.delete_tag("now", "prompt", "second")
         running.wait_for("retry")
         own.postgres.start()
-        assert asked.get(timeout=30)["tag"] == "second"
+        assert asked.get(timeout=PATIENCE_S)["tag"] == "second"
         gone(own, "second", running)
         assert running.stop() == 0
 
@@ -115,10 +116,10 @@ def test_a_repository_that_kills_its_process_backs_off_and_blocks_nobody(
         registry.delete_tag("sick/poison", "deadly")
         registry.delete_tag("now/prompt", "healthy")
         # It may have died in the poisoned one's batch: then it is collected alone at its next try.
-        gone(own, "healthy", running, timeout_s=60)
+        gone(own, "healthy", running)
         attempts = "SELECT attempts FROM dredge_due WHERE repository_id = %s"
-        eventually(lambda: world.value(attempts, (int(poison),)) or 0, 30, running)
-        eventually(lambda: "exited prematurely: signal 9" in running.log, 30, running)
+        eventually(lambda: world.value(attempts, (int(poison),)) or 0, running)
+        eventually(lambda: "exited prematurely: signal 9" in running.log, running)
         deaths = running.log.count("exited prematurely: signal 9")
         assert deaths >= 1
         assert world.value("SELECT count(*) FROM tag WHERE name = 'deadly'") == 1
@@ -145,14 +146,14 @@ def test_the_beat_goes_on_after_a_flush_and_a_restart_of_its_redis(
 ) -> None:
     assert own.valkey is not None
     with celery({**where, "DREDGE_SCAN_INTERVAL_S": "0.3"}, tmp_path, "beat") as running:
-        eventually(lambda: ticks(running) > 1, 20, running)
+        eventually(lambda: ticks(running) > 1, running)
         redis.Redis.from_url(own.broker_url).flushall()
         seen = ticks(running)
-        eventually(lambda: ticks(running) > seen + 1, 20, running)
+        eventually(lambda: ticks(running) > seen + 1, running)
         own.valkey.kill()
         own.valkey.start()
         seen = ticks(running)
-        eventually(lambda: ticks(running) > seen + 1, 40, running)
+        eventually(lambda: ticks(running) > seen + 1, running)
         assert running.stop() == 0
 
 
@@ -161,18 +162,18 @@ def test_case_40_of_two_beats_one_sends_and_the_other_takes_over(
 ) -> None:
     quick = {**where, "DREDGE_SCAN_INTERVAL_S": "0.3"}
     with celery(quick, tmp_path, "beat") as first:
-        eventually(lambda: ticks(first) > 1, 20, first)
+        eventually(lambda: ticks(first) > 1, first)
         with celery(quick, tmp_path, "beat") as second:
             second.wait_for("Starting...")
             seen = ticks(first)
-            eventually(lambda: ticks(first) > seen + 3, 20, first)
+            eventually(lambda: ticks(first) > seen + 3, first)
             assert ticks(second) == 0
             first.stop()
-            eventually(lambda: ticks(second) > 1, 40, second)
+            eventually(lambda: ticks(second) > 1, second)
 
 
 def test_stale_ticks_do_not_pile_up(own: EmbeddedServers, where: dict[str, str], tmp_path: Path) -> None:
     client: Any = redis.Redis.from_url(own.broker_url)
     with celery({**where, "DREDGE_SCAN_INTERVAL_S": "0.2"}, tmp_path, "beat") as running:
-        eventually(lambda: client.llen("dredge:" + routes.MAINTENANCE_QUEUE) > 3, 20, running)
+        eventually(lambda: client.llen("dredge:" + routes.MAINTENANCE_QUEUE) > 3, running)
     assert all(b'"expires": "20' in raw for raw in client.lrange("dredge:" + routes.MAINTENANCE_QUEUE, 0, -1))

@@ -8,8 +8,9 @@ import pytest
 
 from model.controls.holds import lift_hold, set_hold
 from model.db.clock import now_ms
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import eventually, worker
+from tests.worker.broker.running import worker
 from worker.client import Client
 
 TAGS, BATCH = 4000, 16
@@ -48,10 +49,10 @@ def test_case_76_a_hold_stops_every_process_of_two_workers_within_one_batch_and_
     ):
         for repository_id in repositories:
             client.collect(repository_id)
-        eventually(lambda: world.value(left, (repositories,)) < 2 * TAGS - BATCH, 20, one, two)
+        eventually(lambda: world.value(left, (repositories,)) < 2 * TAGS - BATCH, one, two)
         set_hold(reason="stop", author="test")
         stopped_ms = now_ms()
-        results = [client.collect(repository_id).get(timeout=20) for repository_id in repositories]
+        results = [client.collect(repository_id).get(timeout=PATIENCE_S) for repository_id in repositories]
         assert all("on hold" in result["stopped"] for result in results)
         started = "SELECT count(*) FROM dredge_collection WHERE stage = 'collect' AND started_ms > %s"
         assert world.value(started, (stopped_ms,)) == 0
@@ -59,5 +60,5 @@ def test_case_76_a_hold_stops_every_process_of_two_workers_within_one_batch_and_
         lift_hold()
         for repository_id in repositories:
             client.collect(repository_id)
-        eventually(lambda: world.value(left, (repositories,)) == 0, 60, one, two)
+        eventually(lambda: world.value(left, (repositories,)) == 0, one, two)
         assert int(bystander) in world.snapshot()["tag"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from model.errors import BadInput
-from tests.worker.broker.running import eventually
+from tests.support.patience import eventually
 from worker.broker.connection import BrokerUnavailable
 from worker.events.consumer import EventConsumer
 from worker.events.message import CloudEvent

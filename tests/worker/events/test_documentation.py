@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from model import registry
+from tests.support.patience import eventually
 from tests.support.world import World
-from tests.worker.broker.running import ROOT, eventually
+from tests.worker.broker.running import ROOT
 from tests.worker.events.test_message import SCHEMAS, every_type
 from worker.events.exchange import EXCHANGE
 from worker.events.publisher import Publisher

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 pytestmark = pytest.mark.slow
 
 DREDGE = str(Path(sys.executable).parent / "dredge")
@@ -55,7 +57,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 def wait_until_alone(directory: Path) -> list[str]:
     """Processes that still use the directory a while later."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     while (found := users_of(directory)) and time.monotonic() < end:
         time.sleep(0.1)
     return found

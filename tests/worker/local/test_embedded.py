@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from threading import Timer
@@ -20,6 +19,7 @@ import psycopg2
 import pytest
 import redis
 
+from tests.support.patience import PATIENCE_S, eventually
 from worker.local.embedded import EmbeddedFailure, EmbeddedServers, Postgres, Valkey
 from worker.local.servers import postgres as postgres_module
 from worker.local.servers import valkey as valkey_module
@@ -43,15 +43,6 @@ def _value(url: str, statement: str = "SELECT 1") -> object:
             return found and found[0]
     finally:
         connection.close()
-
-
-def _eventually(condition: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def _alive(pid: int) -> bool:
@@ -119,7 +110,7 @@ def test_a_server_waits_for_what_is_left_of_the_one_that_was_killed(own: Embedde
     lingering = session.info.backend_pid
     os.kill(lingering, signal.SIGSTOP)
     os.kill(own.postgres.pid, signal.SIGKILL)
-    assert _eventually(lambda: own.postgres is not None and own.postgres.pid is None)
+    eventually(lambda: own.postgres is not None and own.postgres.pid is None)
     own.postgres.stop()
     leave = Timer(1, os.kill, (lingering, signal.SIGKILL))
     leave.start()
@@ -243,8 +234,8 @@ def test_kill_9_of_the_parent_leaves_no_orphan_and_no_file() -> None:
     assert all(_alive(int(pid)) for pid in pids)
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
-    assert _eventually(lambda: not any(_alive(int(pid)) for pid in pids))
-    assert _eventually(lambda: not Path(directory).exists())
+    eventually(lambda: not any(_alive(int(pid)) for pid in pids))
+    eventually(lambda: not Path(directory).exists())
 
 
 @pytest.mark.slow
@@ -264,7 +255,7 @@ def test_the_command_embedded_passes_on_signals_and_exit_codes(tmp_path: Path) -
     assert running.stdout
     assert running.stdout.readline() == "ready\n"
     running.terminate()
-    assert running.communicate(timeout=20)[0] == "asked\n"
+    assert running.communicate(timeout=PATIENCE_S)[0] == "asked\n"
     assert running.returncode == 3
     assert list(tmp_path.iterdir()) == []
 
@@ -284,9 +275,9 @@ def test_up_runs_a_procfile_and_a_killed_up_leaves_nothing(tmp_path: Path) -> No
         assert _alive(ticker)
         assert _alive(server)
         running.send_signal(stop)
-        running.communicate(timeout=20)
+        running.communicate(timeout=PATIENCE_S)
         assert running.returncode == (0 if stop == signal.SIGTERM else -signal.SIGKILL)
-        assert _eventually(partial(_all_gone, ticker, server))
+        eventually(partial(_all_gone, ticker, server))
 
 
 @pytest.mark.slow
@@ -298,8 +289,8 @@ def test_up_ends_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
     assert running.stdout
     ticker = int(next(text for text in running.stdout if "| at " in text).split("| at ")[1])
     running.stdout.close()
-    assert running.wait(timeout=20) == 1
-    assert _eventually(lambda: not _alive(ticker))
+    assert running.wait(timeout=PATIENCE_S) == 1
+    eventually(lambda: not _alive(ticker))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
