@@ -30,18 +30,25 @@ _CLAIM = f"""
 INSERT INTO dredge_due AS d (repository_id, namespace_id, due_ms, attempts, next_try_ms)
 SELECT r.id, r.namespace_user_id, {NOW_MS_SQL}, 1, {NOW_MS_SQL} + {FIRST_RETRY_MS}
 FROM unnest(%(ids)s) AS w (id) JOIN repository r ON r.id = w.id ORDER BY r.id
-ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}
-RETURNING repository_id
+ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}, leader_id = NULL
+RETURNING repository_id, attempts
 """
 
 # One that was attempted before is left to its own task: what fails again stands alone.
 _CLAIM_OTHERS = f"""
-UPDATE dredge_due d SET {_ATTEMPTED}
+UPDATE dredge_due d SET {_ATTEMPTED}, leader_id = %(leader)s
 WHERE d.repository_id = ANY(ARRAY(
     SELECT w.repository_id FROM dredge_due w
     WHERE w.next_try_ms <= {NOW_MS_SQL} AND w.attempts = 0
     ORDER BY w.next_try_ms, w.repository_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING repository_id
+"""
+
+# Their attempt stays counted, so that each goes alone.
+_PART = f"""
+UPDATE dredge_due d SET next_try_ms = {NOW_MS_SQL}, leader_id = NULL
+WHERE d.leader_id = %(leader)s AND d.attempts > 0
+RETURNING 1 AS done
 """
 
 _IS_SETTLED = f"""
@@ -59,12 +66,19 @@ def claim(repository_ids: Sequence[int]) -> list[int]:
 
 
 def claim_with_others(repository_id: int, *, others: int) -> list[int]:
-    """`claim` one repository, and at most `others` more that are due and that nobody attempts."""
+    """`claim` one repository, and at most `others` more that are due and that nobody attempts.
+
+    One whose last attempt did not end goes alone; those that went with it are due at once, alone as well.
+    """
     with transaction():
-        claimed = claim([repository_id])
-        if claimed and others:
-            claimed += [row.repository_id for row in run(_CLAIM_OTHERS, {"limit": others})]
-    return claimed
+        claimed = run(_CLAIM, {"ids": IntArray([repository_id])})
+        if not claimed:
+            return []
+        if claimed[0].attempts > 1:
+            run(_PART, {"leader": repository_id})
+            return [repository_id]
+        more = run(_CLAIM_OTHERS, {"limit": others, "leader": repository_id}) if others else []
+    return [repository_id, *(row.repository_id for row in more)]
 
 
 def is_settled(repository_id: int) -> bool:
@@ -86,7 +100,7 @@ WITH mine AS MATERIALIZED (
     FROM mine m JOIN repository r ON r.id = m.repository_id JOIN "user" n ON n.id = r.namespace_user_id
 )
 UPDATE dredge_due d SET due_ms = next.due_ms, next_try_ms = next.due_ms, attempts = 0, last_error = NULL,
-    queued_ms = NULL
+    queued_ms = NULL, leader_id = NULL
 FROM next WHERE d.repository_id = next.repository_id
 RETURNING 1 AS done
 """
@@ -101,7 +115,8 @@ def settle(repository_ids: Sequence[int], *, now_ms: int) -> None:
 
 
 _RELEASE = f"""
-UPDATE dredge_due d SET attempts = greatest(d.attempts - 1, 0), next_try_ms = {NOW_MS_SQL} + %(delay_ms)s
+UPDATE dredge_due d SET attempts = greatest(d.attempts - 1, 0), leader_id = NULL,
+    next_try_ms = {NOW_MS_SQL} + %(delay_ms)s
 WHERE d.repository_id = ANY(%(ids)s) AND d.attempts > 0
 RETURNING 1 AS done
 """
@@ -117,7 +132,7 @@ _FAIL = f"""
 INSERT INTO dredge_due AS d (repository_id, due_ms, attempts, next_try_ms, last_error)
 VALUES (%(id)s, {NOW_MS_SQL}, 1, {NOW_MS_SQL} + {FIRST_RETRY_MS}, %(error)s)
 ON CONFLICT (repository_id) DO UPDATE
-SET last_error = excluded.last_error, attempts = greatest(d.attempts, 1),
+SET last_error = excluded.last_error, attempts = greatest(d.attempts, 1), leader_id = NULL,
     next_try_ms = greatest(d.next_try_ms, excluded.next_try_ms)
 RETURNING 1 AS done
 """

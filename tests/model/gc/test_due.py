@@ -12,6 +12,7 @@ from model.db.connection import transaction
 from model.gc.collect import collect_batch
 from model.gc.due.attempt import NO_END, claim, claim_with_others, is_settled, record_failure, release
 from model.gc.due.note import NEVER_MS, forget_collected, forget_gone, note_due
+from model.gc.due.waiting import find_waiting
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
 from tests.support.world import World
@@ -150,3 +151,25 @@ def test_an_end_beyond_all_numbers_is_no_obstacle(world: World) -> None:
     claim([world.repository_id])
     assert collect_batch(world.repository_id, policy=DEFAULT, limit=10).tags == 1
     assert row(world, world.repository_id)[0] == NEVER_MS
+
+
+def test_case_68_who_went_with_a_collection_that_died_goes_alone_at_once(world: World) -> None:
+    """One of them may be the killer, and the others need not wait for its next try."""
+    leader, *others = [int(world.repository()) for _ in range(4)]
+    note_due(dict.fromkeys((leader, *others), 1))
+    assert set(claim_with_others(leader, others=3)) == {leader, *others}
+    assert find_waiting(limit=10, share=10) == []
+    assert claim_with_others(leader, others=3) == [leader], "its process died, and its message came again"
+    assert find_waiting(limit=10, share=10) == others
+    for other in others:
+        assert claim_with_others(other, others=3) == [other]
+    assert find_waiting(limit=10, share=10) == []
+
+
+def test_who_was_collected_with_one_that_fails_later_is_not_due_for_it(world: World) -> None:
+    leader, other = int(world.repository()), int(world.repository())
+    note_due({leader: 1, other: 1})
+    claim_with_others(leader, others=1)
+    record_failure(other, "its own error")
+    claim_with_others(leader, others=1)
+    assert find_waiting(limit=10, share=10) == []
