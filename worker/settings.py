@@ -81,9 +81,6 @@ class Settings(PaceSettings):
     push_ttl_s: int = setting(
         3600, number(1, 7 * _DAY_S), "how long a pushed blob or manifest waits for its tag, seconds"
     )
-    quota: bool = setting(
-        True, flag, "keep quotanamespacesize and quotarepositorysize exact where they have rows"
-    )
 
     scan_interval_s: float = setting(
         30.0, number(0.2, _DAY_S, float), "seconds between scans for repositories with garbage"

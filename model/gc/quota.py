@@ -19,6 +19,8 @@ SELECT ARRAY(SELECT id FROM quotarepositorysize WHERE repository_id = ANY(%(repo
              ORDER BY id FOR UPDATE) AS namespace_quotas
 """
 
+# A row whose backfill is not complete is left alone, as by a Quay: its size is counted later, from what is
+# there by then.
 # A base layer has a hundred thousand references: a few of them are looked at first, and only where
 # that does not decide is every repository of the namespace asked, each by one index probe.
 _LEFT = """
@@ -48,11 +50,11 @@ WITH unused AS MATERIALIZED (
 ), repository_quota AS (
     UPDATE quotarepositorysize q SET size_bytes = greatest(0, q.size_bytes - freed.size)
     FROM (SELECT repository_id, sum(size) AS size FROM left_repository WHERE has_quota GROUP BY 1) freed
-    WHERE q.repository_id = freed.repository_id
+    WHERE q.repository_id = freed.repository_id AND q.backfill_complete
 ), namespace_quota AS (
     UPDATE quotanamespacesize q SET size_bytes = greatest(0, q.size_bytes - freed.size)
     FROM (SELECT namespace_id, sum(size) AS size FROM left_namespace GROUP BY 1) freed
-    WHERE q.namespace_user_id = freed.namespace_id
+    WHERE q.namespace_user_id = freed.namespace_id AND q.backfill_complete
 )
 SELECT repository_id, array_agg(digest ORDER BY digest) AS digests
 FROM left_repository WHERE digest IS NOT NULL GROUP BY 1

@@ -41,18 +41,19 @@ def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]
 
 
 def add_to_quota(repository_id: int, blob_ids: Sequence[int]) -> None:
-    """Count what is new to the repository and to its namespace, where these have rows.
+    """Count what is new to the repository and to its namespace, where these have rows that were counted.
 
     The rows are locked first, repository before namespace: of two pushes of one new blob, and of a
     push and a collection, the second one counts what the first left.
     """
     repository = fetch_one(
-        "SELECT id FROM quotarepositorysize WHERE repository_id = %s FOR NO KEY UPDATE", (repository_id,)
+        "SELECT id FROM quotarepositorysize WHERE repository_id = %s AND backfill_complete FOR NO KEY UPDATE",
+        (repository_id,),
     )
     namespace = fetch_one(
         "SELECT q.id, q.namespace_user_id FROM quotanamespacesize q"
         " WHERE q.namespace_user_id = (SELECT namespace_user_id FROM repository WHERE id = %s)"
-        " FOR NO KEY UPDATE",
+        " AND q.backfill_complete FOR NO KEY UPDATE",
         (repository_id,),
     )
     new_bytes = (

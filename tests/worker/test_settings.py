@@ -24,7 +24,7 @@ def test_all_problems_come_at_once() -> None:
         "DREDGE_SCAN_LIMIT": "many",
         "DREDGE_METRICS_PORT": "70000",
         "DREDGE_REFERRERS": "keep",
-        "DREDGE_QUOTA": "perhaps",
+        "DREDGE_AUTOPRUNE": "perhaps",
         "DREDGE_STORAGE": "a=/x,a=/y",
         "DREDGE_SCAN_LIMITS": "5",
         "DREDGE_CACHE_TTL_REPOSITORY_BLOB": "soon",
@@ -48,7 +48,7 @@ def test_every_value_arrives_with_its_type() -> None:
             "DREDGE_STORAGE": "eu=s3://bucket/prefix?endpoint=http://minio:9000, us=/objects",
             "DREDGE_UPLOAD_LOCATION": "us",
             "DREDGE_SCAN_INTERVAL_S": "0.5",
-            "DREDGE_QUOTA": "off",
+            "DREDGE_AUTOPRUNE": "on",
             "DREDGE_REFERRERS": "cascade",
             "DREDGE_REFERRER_GRACE_S": "60",
             "DREDGE_CACHE_TTL_REPOSITORY_BLOB": "5",
@@ -58,7 +58,7 @@ def test_every_value_arrives_with_its_type() -> None:
         }
     )
     assert read.storage == {"eu": "s3://bucket/prefix?endpoint=http://minio:9000", "us": "/objects"}
-    assert (read.scan_interval_s, read.quota, read.cache_ttls) == (0.5, False, {"repository_blob": 5.0})
+    assert (read.scan_interval_s, read.autoprune, read.cache_ttls) == (0.5, True, {"repository_blob": 5.0})
     assert read.cache_sizes == {"catalog_page": 2000}
     assert (read.policy.referrers, read.policy.referrer_grace_ms) == ("cascade", 60_000)
     assert read.log_format == "text"
@@ -71,7 +71,7 @@ def test_one_bare_place_is_the_usual_location(location: str) -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
-        Settings().quota = False  # type: ignore[misc]
+        Settings().autoprune = False  # type: ignore[misc]
 
 
 def test_nothing_reads_the_environment_but_the_doors() -> None:

@@ -109,7 +109,7 @@ def test_without_urls_a_command_says_what_to_set() -> None:
 
 
 def test_a_wrong_configuration_is_wrong_usage_with_all_problems() -> None:
-    environment = {"PATH": os.defpath, "DREDGE_QUOTA": "perhaps", "DREDGE_TYPO": "1"}
+    environment = {"PATH": os.defpath, "DREDGE_AUTOPRUNE": "perhaps", "DREDGE_TYPO": "1"}
     result = subprocess.run([DREDGE, "check"], capture_output=True, text=True, env=environment)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 2
