@@ -16,11 +16,14 @@ import pytest
 from model import blob
 from model.errors import DigestBusy
 from model.policy import DEFAULT, Policy
+from tests.races import stories
 from tests.support.explorer import Explorer, Race, Report
 from tests.support.explorer_steps import Outcome
+from tests.support.memory_store import MemoryStore
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import Broken, RaceHarness
 from tests.support.world import World
+from worker.settings import Settings
 
 SEED = int(os.environ.get("SEED", "1"))
 QUICK, DEEP = 10, int(os.environ.get("DEPTH", "60"))
@@ -32,10 +35,27 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def race(world: World, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Iterator[RaceActors]:
+def settings() -> Settings:
+    """Objects are erased at once; a test that sets them aside has others."""
+    return Settings(quarantine_s=0)
+
+
+@pytest.fixture
+def store_type() -> type[MemoryStore]:
+    return MemoryStore
+
+
+@pytest.fixture
+def race(
+    world: World,
+    policy: Policy,
+    settings: Settings,
+    store_type: type[MemoryStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[RaceActors]:
     """A registry with a bystander, exact quota and room for more; a push that meets a fence gives up."""
     monkeypatch.setattr(blob, "PATIENCE_S", 0)
-    with RaceHarness(world, policy=policy) as harness:
+    with RaceHarness(world, policy=policy, settings=settings, store=store_type()) as harness:
         made = RaceActors(harness)
         standing = made.have(made.image(made.layer("bystander")))
         world.tag("bystander", manifest=standing)
@@ -53,6 +73,7 @@ def explore(request: pytest.FixtureRequest, race: RaceActors) -> Iterator[Callab
         errors: tuple[type[Exception], ...] = (),
         check: Callable[[Mapping[str, Outcome]], None] = lambda outcomes: None,
         quota: bool = True,
+        telling: stories.Telling = (),
         **actors: Callable[[], Any],
     ) -> Report:
         if quota:
@@ -68,7 +89,7 @@ def explore(request: pytest.FixtureRequest, race: RaceActors) -> Iterator[Callab
 
         explorer = Explorer(race.harness, limit=request.param, preemptions=3, seed=SEED)
         try:
-            report = explorer.explore(Race(request.node.name, actors, documented))
+            report = explorer.explore(Race(request.node.name, actors, documented, telling))
         finally:
             explorer.close()
         sys.stdout.write(f"{report} seed={SEED}\n")

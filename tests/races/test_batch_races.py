@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from model.db.connection import execute, fetch_one, transaction
 from model.errors import Contended, DigestBusy, ManifestGone, NoSuchBlob
+from tests.races import stories
 from tests.support.explorer import Report
-from tests.support.explorer_steps import Outcome
 from tests.support.race_actors import RaceActors, gone_tag
 from tests.support.world import Row
 
@@ -65,25 +64,5 @@ def test_a_batch_of_two_namespaces_beside_a_window_that_is_lengthened(
     race: RaceActors, explore: Explore
 ) -> None:
     """All of the batch is rolled back, or it committed before the window was changed."""
-    world, owner = race.world, race.world.namespace()
-    there = world.repository(namespace=owner)
-    image = race.have(race.image(race.layer("theirs")), there)
-    gone_tag(world, image)
-    gone_tag(world, race.have(race.image(race.layer("ours"))))
-
-    def lengthen() -> bool:
-        with transaction():
-            execute('UPDATE "user" SET removed_tag_expiration_s = 10^10 WHERE id = %s', (int(owner),))
-            found = fetch_one("SELECT count(*) AS n FROM tag WHERE repository_id = %s", (int(there),))
-            return bool(found.n)
-
-    def kept(outcomes: Mapping[str, Outcome]) -> None:
-        if outcomes["lengthen"].ok and outcomes["lengthen"].value:
-            assert world.value("SELECT count(*) FROM tag WHERE repository_id = %s", (int(there),)) == 1
-
-    explore(
-        batch=race.collect_together(world.repository_id, int(there)),
-        lengthen=lengthen,
-        check=kept,
-        errors=(Contended,),
-    )
+    actors = stories.lengthened_window(race)
+    explore(**actors, check=lambda outcomes: stories.kept(race, outcomes), errors=(Contended,))

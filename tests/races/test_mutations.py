@@ -5,7 +5,7 @@ Nothing here is a switch of the program: texts and functions are replaced in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,6 @@ from worker.jobs import erase as erasing
 from worker.jobs import review as reviewing
 
 LIMIT = 400
-
-
-@pytest.fixture
-def race(world: World) -> Iterator[RaceActors]:
-    with RaceHarness(world) as harness:
-        made = RaceActors(harness)
-        world.tag("bystander", manifest=made.have(made.image(made.layer("bystander"))))
-        yield made
 
 
 def must_fail(race: RaceActors, saying: str, **actors: Callable[[], Any]) -> None:
@@ -186,10 +178,7 @@ def test_where_a_claim_does_not_fence_its_tombstones_a_push_loses_its_object(
     race: RaceActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, tombstones, "_CLAIM", "fenced_until_ms = %(until)s", "fenced_until_ms = NULL")
-    path = storage_paths.object_path(digest_of("dead"), True, "")
-    race.harness.store.objects[path] = b"dead"
-    tombstone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
-    race.world.insert("dredge_tombstone", **tombstone, created_ms=1, due_ms=1)
+    race.tombstone("dead")
     must_fail(race, "is needed and missing", push=race.push_blob("dead"), erase=race.erase)
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import pytest
-
-from model import blob, storage_paths
+from model import blob
 from model.db.clock import now_ms
-from model.errors import BlobGone, DigestBusy, NoSuchBlob
+from model.errors import BlobGone, NoSuchBlob
 from tests.support.explorer import Report
-from tests.support.explorer_steps import Outcome, Step, stop_before
-from tests.support.memory_store import STORE, MemoryStore
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.explorer_steps import Outcome
+from tests.support.pipeline import LOCATION
 from tests.support.race_actors import RaceActors, gone_tag
 from tests.support.race_harness import BlobClaim
 from tests.support.world import digest_of
-from worker.storage.base import Erased
 
 Explore = Callable[..., Report]
 
@@ -30,10 +25,7 @@ def test_case_01_a_push_finds_the_object_and_the_eraser_takes_it(race: RaceActor
 
 
 def test_case_01_a_push_meets_the_tombstone_of_its_digest(race: RaceActors, explore: Explore) -> None:
-    path = storage_paths.object_path(digest_of("dead"), True, "")
-    race.harness.store.objects[path] = b"dead"
-    tombstone = {"digest": digest_of("dead"), "path": path, "location": LOCATION, "size": 4}
-    race.world.insert("dredge_tombstone", **tombstone, created_ms=1, due_ms=1)
+    race.tombstone("dead")
     explore(push=race.push_blob("dead"), erase=race.erase, again=race.erase)
 
 
@@ -103,62 +95,3 @@ def test_case_07_two_pushes_of_one_new_digest(race: RaceActors, explore: Explore
 
     other = race.world.repository()
     explore(first=race.push_blob("new"), second=race.push_blob("new", other), check=one_row)
-
-
-class SlowNetwork(MemoryStore):
-    """A store whose first delete gets no answer and is carried out later, or never."""
-
-    late_delete_ms = 60_000
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[str] | None = None
-
-    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
-        if self.sent is not None:
-            return super().erase(paths, until_s=until_s)
-        stop_before(Step("send the delete", STORE, True))
-        self.sent = list(paths)
-        return [Erased(path, None, "no answer", unknown=True) for path in paths]
-
-    def land(self) -> None:
-        """The delete that was sent is carried out."""
-        stop_before(Step("the delete lands", STORE, True))
-        for path in self.sent or ():
-            self.objects.pop(path, None)
-
-
-def test_case_08_a_delete_without_an_answer_lands_after_the_push(
-    race: RaceActors, explore: Explore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = SlowNetwork()
-    store.objects.update(race.harness.store.objects)
-    monkeypatch.setattr(race.harness, "store", store)
-    monkeypatch.setattr(race.harness, "context", make_toolbox({LOCATION: store}))
-    race.world.insert("dredge_blob_candidate", blob_id=race.layer("dead"), created_ms=1)
-    reset = race.harness.reset
-
-    def fresh() -> None:
-        reset()
-        store.sent = None
-
-    def time_passes(outcomes: Mapping[str, Outcome]) -> None:
-        """Whatever was sent has landed by the end of its fence; tombstones are due again."""
-        if store.sent is not None and not outcomes["push"].ok:
-            store.land()
-        store.sent = []
-        race.world.execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL")
-
-    monkeypatch.setattr(race.harness, "reset", fresh)
-
-    def collected_and_erased() -> None:
-        race.review()
-        race.erase()
-
-    explore(
-        erase=collected_and_erased,
-        push=race.push_blob("dead"),
-        network=store.land,
-        check=time_passes,
-        errors=(DigestBusy,),
-    )

@@ -85,6 +85,15 @@ class MortalStore(LocalStore):
         super().__init__(root, fsync=False)
         self.objects = Files(root)
 
+    def remember(self) -> None:
+        """Save what is there now, for `recall`."""
+        self._saved = dict(self.objects)
+
+    def recall(self) -> None:
+        """Every object as it was when it was saved."""
+        self.objects.clear()
+        self.objects.update(self._saved)
+
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         """Path by path, so that a bulk delete can be cut in its middle."""
         found = []

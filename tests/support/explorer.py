@@ -21,6 +21,7 @@ from __future__ import annotations
 import heapq
 import os
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -34,11 +35,16 @@ Schedule = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Race:
-    """Operations that run at once.  `check` gets their outcomes by name and raises where they lie."""
+    """Operations that run at once.  `check` gets their outcomes by name and raises where they lie.
+
+    `telling`, if given, is the schedule to begin with, in words: (actor, until it is about to do something
+    whose text holds this), one after the other; an empty text means to its end.
+    """
 
     name: str
     actors: Mapping[str, Callable[[], Any]]
     check: Callable[[Mapping[str, Outcome]], None] = lambda outcomes: None
+    telling: Sequence[tuple[str, str]] = ()
 
 
 class RaceState(Protocol):
@@ -108,6 +114,11 @@ class Explorer:
             return report
         frontier: list[tuple[int, float, Schedule]] = [(0, 0.0, ())]
         known: set[Schedule] = {()}
+        if race.telling:
+            trace = self._run(race, (), report, race.telling)
+            known |= set(later := [schedule for _, schedule in self._alternatives(trace, 0)])
+            frontier += [(1, self._random.random(), schedule) for schedule in later]
+            heapq.heapify(frontier)
         while frontier and report.schedules < self.limit:
             _, _, prefix = heapq.heappop(frontier)
             trace = self._run(race, prefix, report)
@@ -139,14 +150,16 @@ class Explorer:
         later = zip(trace.chosen[place + 1 :], trace.steps[place + 1 :], strict=True)
         return any(actor == other and step.conflicts(then) for actor, then in later)
 
-    def _run(self, race: Race, prefix: Schedule, report: Report) -> Trace:
+    def _run(
+        self, race: Race, prefix: Schedule, report: Report, telling: Sequence[tuple[str, str]] = ()
+    ) -> Trace:
         self.state.reset()
         names = list(race.actors)
         actors = [Actor(name, work) for name, work in race.actors.items()]
         scheduler, trace = Scheduler(actors, self._monitor), Trace()
         try:
             try:
-                self._play(scheduler, trace, prefix, report)
+                self._play(scheduler, trace, prefix, report, deque(telling))
             finally:
                 scheduler.abandon()
             outcomes = {actor.name: actor.outcome or Outcome() for actor in actors}
@@ -164,7 +177,14 @@ class Explorer:
         report.outcomes.add(tuple(_ending(outcome) for outcome in outcomes.values()))
         return trace
 
-    def _play(self, scheduler: Scheduler, trace: Trace, prefix: Schedule, report: Report) -> None:
+    def _play(
+        self,
+        scheduler: Scheduler,
+        trace: Trace,
+        prefix: Schedule,
+        report: Report,
+        telling: deque[tuple[str, str]],
+    ) -> None:
         scheduler.begin()
         last = 0
         while True:
@@ -175,7 +195,7 @@ class Explorer:
                 scheduler.wait_for_the_server()
                 continue
             place = len(trace.chosen)
-            wanted = prefix[place] if place < len(prefix) else last
+            wanted = prefix[place] if place < len(prefix) else _told(scheduler, telling, last)
             last = wanted if wanted in ready else ready[0]
             step = scheduler.actors[last].pending
             assert step is not None
@@ -184,6 +204,18 @@ class Explorer:
             trace.steps.append(step)
             scheduler.advance(last)
             report.blocked += any(actor.blocked for actor in scheduler.actors)
+
+
+def _told(scheduler: Scheduler, telling: deque[tuple[str, str]], last: int) -> int:
+    """Who is to go now in a schedule in words; the same as before where it is at its end."""
+    names = [actor.name for actor in scheduler.actors]
+    while telling:
+        number, until = names.index(telling[0][0]), telling[0][1]
+        step = scheduler.actors[number].pending
+        if step is not None and not (until and until in step.what):
+            return number
+        telling.popleft()
+    return last
 
 
 def _ending(outcome: Outcome) -> str:

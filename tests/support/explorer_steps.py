@@ -103,6 +103,8 @@ class Actor:
         try:
             with connection():
                 self.pid = db.obj.connection().get_backend_pid()
+                # What it reads first, a clock for example, it reads when it is let go.
+                self.stop_before(Step("begin", frozenset(), False))
                 outcome.value = self.work()
         except BaseException as error:  # noqa: BLE001  the check judges it
             outcome.error = error
@@ -148,9 +150,10 @@ def stop_before(step: Step) -> None:
 
 
 @contextmanager
-def hooked() -> Iterator[None]:
+def hooked(rewrite: Callable[[str], str]) -> Iterator[None]:
     """Stop actors before each statement and each commit that goes through `model.db.connection`.
 
+    `rewrite` says what is sent instead of a statement's text.
     For the life of a state, not of a run: what is prepared on a connection is prepared once.
     """
     database = db.obj
@@ -163,7 +166,7 @@ def hooked() -> Iterator[None]:
             name = re.match(r"EXECUTE (\w+)", sql)
             text = sql if name is None else _prepared.get(name.group(1), sql).partition(" AS ")[2]
             stop_before(statement_step(text))
-        return execute(sql, params)
+        return execute(rewrite(sql), params)
 
     def commit_sql() -> Any:
         stop_before(Step("COMMIT", frozenset(), True))

@@ -23,6 +23,16 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
         self.trash: dict[str, bytes] = {}
         self.identity: str | None = None
+        self.remember()
+
+    def remember(self) -> None:
+        """Save what is there now, for `recall`."""
+        self._saved = dict(self.objects), dict(self.trash), self.identity
+
+    def recall(self) -> None:
+        """Everything as it was when it was saved."""
+        objects, trash, self.identity = self._saved
+        self.objects, self.trash = dict(objects), dict(trash)
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
         """Delete one after the other; the clock is read before the step, as a real client does."""

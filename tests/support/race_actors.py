@@ -14,6 +14,7 @@ from model.gc.collect import collect_batch, collect_batches
 from model.gc.review import review_batch
 from model.manifest import create_manifest
 from model.policy import DEFAULT, Policy
+from model.storage_paths import object_path
 from tests.support.pipeline import BUDGET_S, LOCATION
 from tests.support.race_harness import BlobClaim, ManifestClaim, RaceHarness, TagClaim
 from tests.support.world import CONFIG, IMAGE, INDEX, Row, World, digest_of
@@ -64,6 +65,10 @@ class RaceActors:
         made["annotations"] = {"note": note}
         return Image(json.dumps(made).encode(), blobs, subject=subject)
 
+    def image_of(self, digest: str, size: int, *, note: str = "") -> Image:
+        """An image of a blob that has no row yet."""
+        return self.image(Row(0, digest=digest, size=size), note=note)
+
     def index(self, *children: Row, note: str = "") -> Image:
         """An index of these manifests."""
         made = {
@@ -83,6 +88,14 @@ class RaceActors:
             subject=image.subject,
             content=image.content.decode(),
         )
+
+    def tombstone(self, text: str) -> Row:
+        """A dead object: it is stored, no row refers to it, and its tombstone is due."""
+        digest = digest_of(text)
+        path = object_path(digest, True, "")
+        self.harness.store.objects[path] = text.encode()
+        facts = {"digest": digest, "path": path, "location": LOCATION, "size": len(text)}
+        return Row(self.world.insert("dredge_tombstone", **facts, created_ms=1, due_ms=1), **facts)
 
     # ------------------------------------------------------------------------------------- actors
 

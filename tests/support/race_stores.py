@@ -1,0 +1,119 @@
+"""Stores of races: requests that are late, moves in two steps, another store for a while."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from tests.support import memory_store
+from tests.support.explorer_steps import Step, stop_before
+from tests.support.memory_store import STORE, MemoryStore
+from worker.storage.base import NOT_SENT, Erased, SetAside
+
+MINUTE_MS = 60_000
+
+
+class LateStore(MemoryStore):
+    """The first request to delete or to move gets no answer; it lands within `late_delete_ms`, or never.
+
+    A client that is slower than that between its look at the clock and its delete has timed out.  A move
+    comes from a process that may be frozen for any time.
+    """
+
+    late_delete_ms = MINUTE_MS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._under_way: list[Callable[[], None]] | None = None
+        self._sent_s = 0.0
+
+    def recall(self) -> None:
+        """Nothing is under way."""
+        super().recall()
+        self._under_way = None
+
+    def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
+        """The first time nobody answers."""
+        if self._under_way is not None:
+            return super().erase(paths, until_s=until_s)
+        if not self._sends("delete", until_s):
+            return [Erased(path, None, NOT_SENT, sent=False) for path in paths]
+        self._under_way = [lambda path=path: self.objects.pop(path, None) and None for path in paths]  # type: ignore[misc]
+        return [Erased(path, None, "no answer", unknown=True) for path in paths]
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        """The first time nobody answers."""
+        if self._under_way is not None:
+            return super().set_aside(moves, until_s=until_s)
+        if not self._sends("move", until_s):
+            return [SetAside(path, None, error=NOT_SENT, sent=False) for path, _ in moves]
+        self._under_way = [lambda path=p, trash=t: self._move(path, trash) for p, t in moves]  # type: ignore[misc]
+        return [SetAside(path, None, error="no answer", unknown=True) for path, _ in moves]
+
+    def _sends(self, what: str, until_s: float) -> bool:
+        stop_before(Step("look at the clock", STORE, True))
+        looked_s = memory_store.clock_s()
+        if looked_s >= until_s:
+            return False
+        stop_before(Step(f"send the {what}", STORE, True))
+        self._sent_s = looked_s if what == "delete" else memory_store.clock_s()
+        return True
+
+    def _move(self, path: str, trash: str) -> None:
+        content = self.objects.pop(path, None)
+        if content is not None:
+            self.trash[trash] = content
+
+    def land(self) -> None:
+        """An actor, the network: what was sent is carried out now, if its time is not over."""
+        stop_before(Step("the late request lands", STORE, True))
+        late_s = memory_store.clock_s() - self._sent_s
+        for request in (self._under_way or ()) if late_s <= self.late_delete_ms / 1000 else ():
+            request()
+        self._under_way = []
+
+
+class CopyingStore(MemoryStore):
+    """Objects are set aside as in a plain bucket: copied first, deleted in a second request."""
+
+    def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
+        """Two steps for each move, each after a look at the clock."""
+        found = []
+        for path, trash in moves:
+            if memory_store.clock_s() >= until_s:
+                found.append(SetAside(path, None, error=NOT_SENT, sent=False))
+                continue
+            stop_before(Step(f"copy {path}", STORE, True))
+            if path not in self.objects:
+                found.append(SetAside(path, trash in self.trash))
+                continue
+            self.trash[trash] = self.objects[path]
+            stop_before(Step(f"delete {path}", STORE, True))
+            self.objects.pop(path, None)
+            found.append(SetAside(path, True))
+        return found
+
+
+class SwappedStore(MemoryStore):
+    """A store that is not mounted for a while: it is empty then, or another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other_identity: str | None = None
+        self._right: tuple[dict[str, bytes], str | None] = ({}, None)
+
+    def unmount(self) -> None:
+        """What was there is out of reach."""
+        stop_before(Step("the store is unmounted", STORE, True))
+        self._right = (self.objects, self.identity)
+        self.objects, self.identity = {}, self.other_identity
+
+    def mount(self) -> None:
+        """The right store again; what was written meanwhile is out of reach now."""
+        stop_before(Step("the store is mounted", STORE, True))
+        self.objects, self.identity = self._right
+
+    def away_for_a_while(self) -> None:
+        """An actor: unmounted, then mounted again."""
+        self.unmount()
+        self.mount()
