@@ -26,7 +26,8 @@ from tests.support.world import World
 from worker.settings import Settings
 
 SEED = int(os.environ.get("SEED", "1"))
-QUICK, DEEP = 10, int(os.environ.get("DEPTH", "60"))
+# All races together take about a minute of two cores.
+QUICK, DEEP = 6, int(os.environ.get("DEPTH", "20"))
 
 
 @pytest.fixture

@@ -112,5 +112,7 @@ def test_case_62_the_store_is_not_mounted_for_a_while(
 ) -> None:
     """Nothing is settled by what another store answers, and work goes on when the right one is back."""
     actors = stories.unmounted(race)
-    race.harness.store.other_identity = other_identity
+    store = race.harness.store
+    assert isinstance(store, SwappedStore)
+    store.other_identity = other_identity
     explore(**actors, telling=stories.MISSING)

@@ -19,7 +19,7 @@ from model.fsck.check import Check
 from model.fsck.references import find_reference_checks
 from model.policy import DEFAULT, Policy
 from model.storage_paths import IDENTITY_PATH, object_path
-from tests.support import memory_store
+from tests.support import memory_store, race_stores
 from tests.support.explorer import Race
 from tests.support.explorer_steps import Outcome, hooked
 from tests.support.memory_store import MemoryStore
@@ -89,7 +89,7 @@ class RaceHarness:
 
     def __enter__(self) -> RaceHarness:
         self._stack.enter_context(hooked(ahead))
-        for module in (erase, memory_store):
+        for module in (erase, memory_store, race_stores):
             self._stack.enter_context(patch.object(module, "clock_s", self.clock.clock_s))
         return self
 

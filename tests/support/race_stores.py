@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from tests.support import memory_store
 from tests.support.explorer_steps import Step, stop_before
 from tests.support.memory_store import STORE, MemoryStore
-from worker.storage.base import NOT_SENT, Erased, SetAside
+from worker.storage.base import NOT_SENT, Erased, SetAside, clock_s
 
 MINUTE_MS = 60_000
 
@@ -52,11 +51,11 @@ class LateStore(MemoryStore):
 
     def _sends(self, what: str, until_s: float) -> bool:
         stop_before(Step("look at the clock", STORE, True))
-        looked_s = memory_store.clock_s()
+        looked_s = clock_s()
         if looked_s >= until_s:
             return False
         stop_before(Step(f"send the {what}", STORE, True))
-        self._sent_s = looked_s if what == "delete" else memory_store.clock_s()
+        self._sent_s = looked_s if what == "delete" else clock_s()
         return True
 
     def _move(self, path: str, trash: str) -> None:
@@ -67,7 +66,7 @@ class LateStore(MemoryStore):
     def land(self) -> None:
         """An actor, the network: what was sent is carried out now, if its time is not over."""
         stop_before(Step("the late request lands", STORE, True))
-        late_s = memory_store.clock_s() - self._sent_s
+        late_s = clock_s() - self._sent_s
         for request in (self._under_way or ()) if late_s <= self.late_delete_ms / 1000 else ():
             request()
         self._under_way = []
@@ -80,7 +79,7 @@ class CopyingStore(MemoryStore):
         """Two steps for each move, each after a look at the clock."""
         found = []
         for path, trash in moves:
-            if memory_store.clock_s() >= until_s:
+            if clock_s() >= until_s:
                 found.append(SetAside(path, None, error=NOT_SENT, sent=False))
                 continue
             stop_before(Step(f"copy {path}", STORE, True))

@@ -137,7 +137,7 @@ def _tag(repository: int, blob: int, image: Image, tag: str) -> None:
 @contextmanager
 def redis_steps() -> Iterator[None]:
     """Each command to Redis is a step of the explorer."""
-    real = redis.Redis.execute_command
+    real: Any = redis.Redis.execute_command
 
     def stepped(self: redis.Redis, *arguments: Any, **options: Any) -> Any:
         stop_before(Step(f"redis {arguments[0]}", REDIS, True))

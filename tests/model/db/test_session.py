@@ -111,6 +111,17 @@ def test_every_session_shows_its_own_values_and_says_what_it_replaced(world: Wor
     assert "idle_session_timeout" not in inherited
 
 
+@pytest.mark.parametrize(
+    "wait",
+    ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"],
+)
+def test_every_wait_of_a_session_has_an_end(world: World, wait: str) -> None:
+    """For a lock, for a statement, and of others for a transaction whose process is frozen."""
+    set_defaults(world, {wait: "0"})
+    database.configure(world.url)
+    assert fetch_one("SELECT setting::int AS ms FROM pg_settings WHERE name = %s", (wait,)).ms > 0
+
+
 def test_another_search_path_is_asked_about_and_not_followed(world: World) -> None:
     world.execute("CREATE SCHEMA elsewhere")
     set_defaults(world, {"search_path": "elsewhere"})

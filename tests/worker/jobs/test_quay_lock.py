@@ -46,6 +46,39 @@ def test_the_lock_is_held_while_the_object_is_erased_and_released_after(
         assert lock_of(client, tombstone.digest).acquire(blocking=False)
 
 
+def test_the_lease_of_the_lock_is_as_long_as_a_request_may_take(eraser: EraserFixture, valkey: str) -> None:
+    """Nothing renews it: it must not end before the request has landed."""
+    tombstone, late_ms = eraser.tombstone("dead"), 60_000
+    with redis.Redis.from_url(valkey) as client:
+        left_ms: list[int] = []
+
+        def during(path: str) -> Erased | None:
+            left_ms.append(client.pttl(f"lock:BLOB_DELETE_{tombstone.digest}"))
+            return None
+
+        slow = Wrapped(eraser.store, during, late_delete_ms=late_ms)
+        assert eraser.erase(slow, quay_redis_url=valkey).objects == 1
+    assert left_ms[0] > late_ms
+
+
+def test_case_59_a_redis_that_was_flushed_after_the_lock_stops_the_request(
+    eraser: EraserFixture, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tombstone = eraser.tombstone("dead")
+
+    class Flushed(QuayLocks):
+        def take(self, tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], list[Tombstone]]:
+            taken = super().take(tombstones)
+            with redis.Redis.from_url(valkey) as client:
+                client.flushall()
+            return taken
+
+    monkeypatch.setattr(module, "QuayLocks", Flushed)
+    assert eraser.erase(quay_redis_url=valkey) == Cleared(failed=1)
+    assert eraser.paths() == {tombstone.path} and eraser.left() == [tombstone]
+    assert "forgotten" in eraser.row(tombstone)["last_error"]
+
+
 def test_an_object_whose_lock_quay_holds_is_postponed_and_the_others_go(
     eraser: EraserFixture, valkey: str
 ) -> None:
