@@ -18,7 +18,7 @@ WITH cancelled AS (
 ), hurried AS (
     UPDATE dredge_tombstone SET due_ms = %(now)s WHERE id = ANY(%(ids)s) AND set_aside
 )
-UPDATE dredge_quarantine SET look_ms = %(now)s
+UPDATE dredge_quarantine SET look_ms = 0
 WHERE digest = %(digest)s AND path = %(path)s AND look_ms > %(now)s
 """
 

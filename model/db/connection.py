@@ -154,6 +154,14 @@ def whole_tables() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def short_transaction() -> Iterator[None]:
+    """A transaction that others wait for: the server ends it when this process is frozen for 3 seconds."""
+    with transaction():
+        execute("SET LOCAL idle_in_transaction_session_timeout = '3s'")
+        yield
+
+
 def lift_statement_timeout() -> None:
     """Let the statements of this transaction take as long as they need: for reads and our own tables."""
     execute("SET LOCAL statement_timeout = 0")

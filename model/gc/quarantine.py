@@ -1,4 +1,8 @@
-"""Objects in the trash: put back where they are referred to, purged when their time is over."""
+"""Objects in the trash: put back where they are referred to, purged when their time is over.
+
+A request that was never answered may move an object again that was put back, under the same name in the
+trash.  So the row that knows this name lives to the end of the quarantine, whatever happens meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,24 @@ from dataclasses import dataclass
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch, fetch_one
 from model.db.fragments import OBJECT_REFERRED
-from model.gc.tombstones import FIRST_RETRY_MS, LAST_RETRY_MS, Tombstone
+from model.gc.tombstones import FIRST_RETRY_MS, Tombstone
 
 # A reference that comes later is found by its row, which is among the newest.  These looks find others.
 FIRST_LOOK_MS = 60_000
+# How often an object that was put back is looked at, while a late request may move it again.
+KEPT_LOOK_MS = 60_000
+# Somebody may be waiting for an object that could not be put back.
+LAST_LOOK_MS = 300_000
 # Rows of `imagestorage` that a turn compares with the trash.
 NEWEST = 5_000
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An object in the trash; `referred` where a blob row refers to it, `over` where its time is over."""
+    """An object in the trash; `referred` where a blob row refers to it, `over` where its time is over.
+
+    `unanswered`: a late request may move it again.  `returned`: it was put back.
+    """
 
     id: int
     digest: str | None
@@ -29,6 +40,8 @@ class Quarantined:
     version: str
     size: int
     purge_ms: int
+    unanswered: bool
+    returned: bool
     referred: bool
     over: bool
 
@@ -45,19 +58,24 @@ class QuarantineClaim:
 # id is from an earlier try of the same move: the object is looked at again at once.
 _INSERT = """
 INSERT INTO dredge_quarantine AS q
-    (id, digest, path, location, trash, version, size, set_aside_ms, look_ms, purge_ms)
-SELECT n.id, n.digest, n.path, %(location)s, n.trash, n.version, n.size, %(now)s, n.look, %(purge)s
+    (id, digest, path, location, trash, version, size, set_aside_ms, look_ms, purge_ms, unanswered)
+SELECT n.id, n.digest, n.path, %(location)s, n.trash, n.version, n.size, %(now)s, n.look, %(purge)s, n.late
 FROM unnest(%(ids)s, %(digests)s::text[], %(paths)s::text[], %(trashes)s::text[], %(versions)s::text[],
-            %(sizes)s, %(looks)s) AS n (id, digest, path, trash, version, size, look)
-ON CONFLICT (id) DO UPDATE SET look_ms = least(q.look_ms, %(now)s),
+            %(sizes)s, %(looks)s, %(lates)s::boolean[])
+    AS n (id, digest, path, trash, version, size, look, late)
+ON CONFLICT (id) DO UPDATE SET look_ms = 0, unanswered = true,
+    purge_ms = greatest(q.purge_ms, excluded.purge_ms),
     version = CASE WHEN excluded.version = '' THEN q.version ELSE excluded.version END
 """
 
+# Before all others: somebody may be waiting for these.  What is back in its place, and what failed, has a
+# time of its own.
 _HURRY = f"""
-UPDATE dredge_quarantine s SET look_ms = %(now)s FROM (
+UPDATE dredge_quarantine s SET look_ms = 0 FROM (
     SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT {NEWEST}
 ) newest
-WHERE s.digest = newest.content_checksum AND s.look_ms > %(now)s AND s.token IS NULL AND {OBJECT_REFERRED}
+WHERE s.digest = newest.content_checksum AND s.look_ms > %(now)s AND s.token IS NULL
+  AND s.put_back_ms IS NULL AND s.tries = 0 AND {OBJECT_REFERRED}
 """
 
 # The next look is as far away as the last four looks together.
@@ -83,8 +101,17 @@ FROM due WHERE q.id = due.id RETURNING q.id
 
 _READ = f"""
 SELECT s.id, s.digest, s.path, s.location, s.trash, s.version, s.size, s.purge_ms,
-       {OBJECT_REFERRED} AS referred, s.purge_ms <= %(now)s AS over
+       s.unanswered, s.put_back_ms IS NOT NULL AS returned, {OBJECT_REFERRED} AS referred,
+       s.purge_ms <= %(now)s AS over
 FROM dredge_quarantine s WHERE s.id = ANY(%(ids)s) ORDER BY s.id
+"""
+
+# What no late request can move again is due at once: only its copy in the trash is left to purge.
+_KEEP = """
+UPDATE dredge_quarantine q SET token = NULL, tries = 0, last_error = NULL,
+    put_back_ms = coalesce(q.put_back_ms, %(now)s),
+    look_ms = CASE WHEN q.unanswered THEN least(q.purge_ms, %(now)s + %(every)s) ELSE %(now)s END
+WHERE q.id = ANY(%(ids)s) AND q.token = %(token)s
 """
 
 _POSTPONE = """
@@ -103,8 +130,8 @@ def add_quarantined(
 ) -> None:
     """Remember moved objects, (tombstone, trash, version) each, until they are put back or purged.
 
-    Call it in the transaction that settles their tombstones.  Those whose tombstone is in `at_once` are
-    looked at in the next turn.  Idempotent.
+    Call it in the transaction that settles their tombstones, when no request of theirs is fenced.  Those
+    whose tombstone is in `at_once` may be referred to again, and are looked at in the next turn.  Idempotent.
     """
     moment = now_ms()
     look = min(moment + FIRST_LOOK_MS, moment + quarantine_ms)
@@ -120,7 +147,8 @@ def add_quarantined(
             "trashes": [trash for _, trash, _ in moved],
             "versions": [version for _, _, version in moved],
             "sizes": BigIntArray(tombstone.size for tombstone, _, _ in moved),
-            "looks": BigIntArray(moment if tombstone.id in at_once else look for tombstone, _, _ in moved),
+            "looks": BigIntArray(0 if tombstone.id in at_once else look for tombstone, _, _ in moved),
+            "lates": [tombstone.set_aside or tombstone.id in at_once for tombstone, _, _ in moved],
         },
     )
 
@@ -170,8 +198,13 @@ def settle_quarantined(token: int, ids: Sequence[int]) -> frozenset[int]:
     return frozenset(row.id for row in rows)
 
 
+def keep_quarantined(token: int, ids: Sequence[int]) -> None:
+    """Remember objects that are back in their place, for as long as a late request may move them again."""
+    execute(_KEEP, {"token": token, "ids": BigIntArray(ids), "now": now_ms(), "every": KEPT_LOOK_MS})
+
+
 def postpone_quarantined(token: int, errors: Mapping[int, str]) -> None:
-    """Try these again later: twice as long after each failure, from 5 seconds to 6 hours."""
+    """Try these again later: twice as long after each failure, from 5 seconds to 5 minutes."""
     execute(
         _POSTPONE,
         {
@@ -180,6 +213,6 @@ def postpone_quarantined(token: int, errors: Mapping[int, str]) -> None:
             "errors": [error[:500] for error in errors.values()],
             "now": now_ms(),
             "first": FIRST_RETRY_MS,
-            "last": LAST_RETRY_MS,
+            "last": LAST_LOOK_MS,
         },
     )

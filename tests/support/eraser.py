@@ -20,10 +20,10 @@ CONTENT = b"0123456789"
 
 
 class EraserFixture:
-    """A store of files with tombstones for some of its objects."""
+    """A store, by default of files, with tombstones for some of its objects."""
 
-    def __init__(self, world: World, root: Path) -> None:
-        self.world, self.store = world, LocalStore(root, fsync=False)
+    def __init__(self, world: World, root: Path, *, store: Any = None) -> None:
+        self.world, self.store = world, store or LocalStore(root, fsync=False)
         make_toolbox({LOCATION: self.store})
         self.bystander = self.object("bystander")
         world.tag("bystander", manifest=world.manifest(blobs=[world.blob(digest=self.bystander)]))

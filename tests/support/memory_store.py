@@ -62,9 +62,8 @@ class MemoryStore:
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
         """One step."""
         stop_before(Step(f"put back {path}", STORE, True))
-        content = self.trash.pop(trash, None)
-        if content is not None:
-            self.objects.setdefault(path, content)
+        if path not in self.objects and trash in self.trash:
+            self.objects[path] = self.trash.pop(trash)
         return path in self.objects
 
     def purge(self, trash: Sequence[Trash]) -> list[Erased]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from model.db.connection import connection, transaction
+from model.db.connection import connection, short_transaction
 from model.gc.tombstones import (
     Tombstone,
     claim_tombstones,
@@ -23,7 +24,7 @@ from worker.jobs.pace import Budget
 from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
 from worker.jobs.storage_identity import proven, verify_location
 from worker.quay.quay_lock import QuayLocks
-from worker.storage.base import Erased, SetAside, Store, clock_s
+from worker.storage.base import Erased, SetAside, Store, Stores, clock_s
 
 log = logs.logger("dredge.erase")
 
@@ -31,6 +32,8 @@ log = logs.logger("dredge.erase")
 WINDOW_MS = 3_000
 # Beside a Quay its pushes wait for each lock, so few are held at a time.
 BESIDE_QUAY = 100
+# Looks at missing objects at once.
+LOOKS = 16
 
 
 def erase(context: JobContext, *, budget_s: float) -> Cleared:
@@ -42,15 +45,18 @@ def erase(context: JobContext, *, budget_s: float) -> Cleared:
     """
     budget = Budget(budget_s)
     with connection():
-        total = tend_quarantine(context)
+        total = tend_quarantine(context, Budget(budget_s / 2))
         for location in find_tombstone_locations():
             if location not in context.stores:
-                total += fail_unconfigured(location)
+                erased = fail_unconfigured(location)
             elif not verify_location(context.stores, location):
-                total += _erase_location(context, location, budget)
-            if total.has_more or total.stopped:
+                erased = _erase_location(context, location, budget)
+            else:
+                continue
+            total += erased
+            if erased.has_more or erased.stopped:
                 break
-        return total + tend_quarantine(context)
+        return total + tend_quarantine(context, Budget(0))
 
 
 def _erase_location(context: JobContext, location: str, budget: Budget) -> Cleared:
@@ -67,7 +73,7 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
             return total + Cleared(has_more=True)
         started = time.monotonic()
         with metrics.batch("erase"):
-            cleared = _erase_batch(place, limit, settings.quay_redis_url)
+            cleared = _erase_batch(context, place, limit)
         context.limits.charge(objects=cleared.claimed, bytes=cleared.bytes)
         _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
         total += cleared
@@ -77,14 +83,14 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
             return total + Cleared(has_more=True)
 
 
-def _erase_batch(place: Place, limit: int, quay_redis_url: str) -> Cleared:
+def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     """One request: claim, look, send, settle."""
     window_ms = max(WINDOW_MS, place.store.late_delete_ms // 4)
     # Read before the database's clock: the request's time is over before its fence, never after.
     until_s = clock_s() + window_ms / 1000
     fence_ms = window_ms + place.store.late_delete_ms
     aside, outcome = place.quarantine_s > 0, Outcome()
-    with transaction():
+    with short_transaction():
         claim = claim_tombstones(place.location, limit=limit, fence_ms=fence_ms, set_aside=aside)
         # Safe: the tombstones are locked, and this is a new statement.  A push that wants one of these
         # digests locks its tombstone before it commits its row: it shows here, or it will see the fence.
@@ -92,13 +98,12 @@ def _erase_batch(place: Place, limit: int, quay_redis_url: str) -> Cleared:
         settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
     if not claim.tombstones:
         return Cleared()
-    with QuayLocks(quay_redis_url, lease_ms=fence_ms) as locks:
+    with QuayLocks(context.settings.quay_redis_url, lease_ms=fence_ms) as locks:
         if locks.needed:
             doomed = _lock_with_quay(locks, doomed, outcome)
         _send(place.store, doomed, outcome, until_s, set_aside=aside)
-        _put_back(place.store, outcome)
         locks.keep(outcome.unknown)
-        _distrust_missing(place, outcome)
+        _distrust_missing(context.stores, place, outcome)
         settle(place, claim, outcome)
     return Cleared.of(outcome, claimed=len(claim.tombstones))
 
@@ -109,16 +114,6 @@ def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[To
     referred = find_referred(given)
     outcome.dropped += [tombstone for tombstone in given if tombstone.id in referred]
     return [tombstone for tombstone in given if tombstone.id not in referred]
-
-
-def _put_back(store: Store, outcome: Outcome) -> None:
-    """An earlier request may have moved objects that are referred to again: see that they are in place."""
-    for tombstone in [t for t in outcome.dropped if t.set_aside]:
-        try:
-            store.put_back(tombstone.path, trash_path(tombstone.id, tombstone.path))
-        except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
-            outcome.dropped.remove(tombstone)
-            outcome.failed[tombstone.id] = str(error)
 
 
 def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome) -> list[Tombstone]:
@@ -155,21 +150,42 @@ def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: Outcome)
         outcome.unknown[tombstone.id] = result.error or "the store did not answer"
     elif result.error is not None:
         outcome.failed[tombstone.id] = result.error
-    elif tombstone.set_aside or (isinstance(result, SetAside) and result.existed is not False):
-        version = result.version if isinstance(result, SetAside) else ""
-        outcome.moved.append((tombstone, trash_path(tombstone.id, tombstone.path), version))
     elif result.existed is False:
         outcome.missing.append(tombstone)
+    elif tombstone.set_aside or isinstance(result, SetAside):
+        version = result.version if isinstance(result, SetAside) else ""
+        outcome.moved.append((tombstone, trash_path(tombstone.id, tombstone.path), version))
     else:
         outcome.erased.append(tombstone)
 
 
-def _distrust_missing(place: Place, outcome: Outcome) -> None:
-    """A missing object says something only where the store shows others: a prefix may be wrong."""
-    if outcome.missing and not proven(place.store, place.location):
+def _distrust_missing(stores: Stores, place: Place, outcome: Outcome) -> None:
+    """Believe that an object is missing only where the store proves, after that answer, to be the right one.
+
+    The order matters: its disk may have been away for as long as the request took.  So the store shows first
+    who it is and some object that the rows know, and then once more that this object is not there.  An
+    earlier request may have moved it into the trash.
+    """
+    if not outcome.missing:
+        return
+    wrong = verify_location(stores, place.location)
+    if not wrong and not proven(place.store, place.location):
         wrong = "it is not there, and neither is any object that the rows know"
-        outcome.failed.update({tombstone.id: wrong for tombstone in outcome.missing})
-        outcome.missing.clear()
+    with ThreadPoolExecutor(LOOKS) as pool:
+        found = pool.map(lambda tombstone: wrong or _look_again(place.store, tombstone), outcome.missing)
+        reasons = {t.id: reason for t, reason in zip(outcome.missing, found, strict=True) if reason}
+    outcome.failed.update(reasons)
+    gone = [tombstone for tombstone in outcome.missing if tombstone.id not in reasons]
+    outcome.missing = [tombstone for tombstone in gone if not tombstone.set_aside]
+    outcome.moved += [(t, trash_path(t.id, t.path), "") for t in gone if t.set_aside]
+
+
+def _look_again(store: Store, tombstone: Tombstone) -> str:
+    """Why an object is not missing after all; empty where the store says again that it is."""
+    try:
+        return "" if store.size(tombstone.path) is None else "it was missing, and is there now"
+    except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
+        return str(error)
 
 
 def _slow_down(rate: int, erased: int, seconds: float) -> None:

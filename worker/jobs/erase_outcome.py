@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from model.db.clock import now_ms
-from model.db.connection import transaction
+from model.db.connection import short_transaction, transaction
 from model.events import record as events
 from model.gc.history import record_erasing
 from model.gc.quarantine import Quarantined, add_quarantined
@@ -18,6 +18,7 @@ from model.gc.tombstones import (
     release_tombstones,
     settle_tombstones,
 )
+from model.storage_paths import trash_path
 from worker import logs
 from worker.storage.base import Store
 
@@ -96,17 +97,18 @@ class Cleared:
 
 def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
     """Write down what one request did, for the tombstones that are still ours."""
-    moved = [tombstone for tombstone, _, _ in outcome.moved]
-    done = [*outcome.erased, *outcome.missing, *outcome.dropped, *moved]
-    with transaction():
+    # An earlier request may have moved, or may yet move, objects that are referred to again.
+    needed = [(t, trash_path(t.id, t.path), "") for t in outcome.dropped if t.set_aside]
+    aside = [*outcome.moved, *needed]
+    done = [*outcome.erased, *outcome.missing, *outcome.dropped, *(each for each, _, _ in outcome.moved)]
+    with short_transaction():
         started_ms = now_ms()
         ours = settle_tombstones(claim.token, [tombstone.id for tombstone in done])
-        if outcome.moved:
+        if aside:
             # Whoever was frozen may have moved an object that is referred to by now: look again at once.
-            late = frozenset(tombstone.id for tombstone in moved) - ours
-            add_quarantined(
-                place.location, outcome.moved, quarantine_ms=place.quarantine_s * 1000, at_once=late
-            )
+            late = frozenset(each.id for each, _, _ in aside if each.id not in ours)
+            at_once = late | frozenset(each.id for each, _, _ in needed)
+            add_quarantined(place.location, aside, quarantine_ms=place.quarantine_s * 1000, at_once=at_once)
         if outcome.failed:
             postpone_tombstones(claim.token, outcome.failed)
         if outcome.unknown:

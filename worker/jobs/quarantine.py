@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from model.db.clock import now_ms
-from model.db.connection import transaction
+from model.db.connection import short_transaction
 from model.gc.quarantine import (
     QuarantineClaim,
     Quarantined,
     claim_quarantined,
+    keep_quarantined,
     look_at_quarantine,
     postpone_quarantined,
     settle_quarantined,
@@ -19,6 +21,7 @@ from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.erase_outcome import Cleared, record_erased
+from worker.jobs.pace import Budget
 from worker.jobs.storage_identity import verify_location
 from worker.storage.base import Store, Trash
 
@@ -42,77 +45,129 @@ def choose_quarantine_s(context: JobContext, store: Store) -> int:
     return 0
 
 
-def tend_quarantine(context: JobContext) -> Cleared:
+def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
     """Put back and purge what is due, at the locations that prove to be the right store.
 
-    Several at once take different objects.  Idempotent.
+    What is put back comes first; then `has_more` where the budget is used up.  An object that was put back is
+    purged from the trash by a later step than the one that put it back.  Several at once take different
+    objects.  Idempotent.
     """
     total = Cleared()
     for location in look_at_quarantine(limit=10 * BATCH):
         if location not in context.stores or verify_location(context.stores, location):
             continue
         while True:
-            with transaction():
+            with short_transaction():
                 claim = claim_quarantined([location], limit=BATCH, lease_ms=LEASE_MS)
-            if not claim.rows:
+            if claim.rows:
+                total += _tend(context, location, claim)
+            if len(claim.rows) < BATCH:
                 break
-            total += _tend(context.stores[location], claim, may_purge=not find_stop(context))
+            if not budget:
+                return total + Cleared(has_more=True)
     return total
 
 
-def _tend(store: Store, claim: QuarantineClaim, *, may_purge: bool) -> Cleared:
-    errors: dict[int, str] = {}
-    back = _put_back(store, [row for row in claim.rows if row.referred], errors)
+@dataclass
+class _Tended:
+    """What became of the rows of one claim: a pile for each fate."""
+
+    back: list[Quarantined] = field(default_factory=list)
+    kept: list[Quarantined] = field(default_factory=list)
+    lost: list[Quarantined] = field(default_factory=list)
+    purged: list[Quarantined] = field(default_factory=list)
+    missing: list[Quarantined] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+
+
+def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared:
+    store, tended = context.stores[location], _Tended()
+    spare = [row for row in claim.rows if row.referred and _see_to(store, row, tended)]
     # Safe: nothing refers to the digest in a statement that began after the row was locked, the name in the
     # trash is no live object's, and a reference that comes now brings its own bytes.
     over = [row for row in claim.rows if row.over and not row.referred]
-    purged, missing = _purge(store, over if may_purge else [], errors)
-    started_ms = now_ms()
-    with transaction():
-        ours = settle_quarantined(claim.token, [row.id for row in (*back, *purged, *missing)])
-        purged, missing = ([row for row in rows if row.id in ours] for rows in (purged, missing))
-        record_erased(purged, missing, started_ms)
-        if errors:
-            postpone_quarantined(claim.token, errors)
+    if not find_stop(context):
+        # Safe: what is spare was seen in its place in this step, and no late request can move it from there.
+        _purge(store, [*over, *spare], tended)
+    _distrust_missing(context, location, tended)
+    _settle(claim, tended)
     return Cleared(
-        objects=len(purged),
-        bytes=sum(row.size for row in purged),
-        missing=len(missing),
-        put_back=len(back),
-        failed=len(errors),
+        objects=sum(_is_freed(row) for row in tended.purged),
+        bytes=sum(row.size for row in tended.purged if _is_freed(row)),
+        missing=sum(_is_freed(row) for row in tended.missing),
+        put_back=len(tended.back),
+        failed=len(tended.errors),
     )
 
 
-def _put_back(store: Store, rows: Sequence[Quarantined], errors: dict[int, str]) -> list[Quarantined]:
-    """Put back one after the other; those that are settled by it."""
-    done = []
-    for row in rows:
-        try:
-            there = store.put_back(row.path, row.trash, row.version)
-        except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
-            errors[row.id] = str(error)
-            log.warning("object.not_put_back", digest=row.digest, location=row.location, error=str(error))
-            continue
-        done.append(row)
-        if there:
-            log.info("object.put_back", digest=row.digest, location=row.location)
-        else:
-            log.error("object.lost", digest=row.digest, location=row.location)
-    return done
+def _is_freed(row: Quarantined) -> bool:
+    """The object itself goes with its place in the trash: it is nowhere else."""
+    return not (row.referred or row.returned)
 
 
-def _purge(
-    store: Store, rows: Sequence[Quarantined], errors: dict[int, str]
-) -> tuple[list[Quarantined], list[Quarantined]]:
-    """Purge rows in one call: (gone, already missing)."""
-    gone, missing = [], []
+def _see_to(store: Store, row: Quarantined, tended: _Tended) -> bool:
+    """Put back a referenced object; True where it is in its place already and nothing can move it again."""
+    try:
+        live = store.size(row.path) is not None
+        there = live or store.put_back(row.path, row.trash, row.version)
+    except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
+        tended.errors[row.id] = str(error)
+        log.warning("object.not_put_back", digest=row.digest, location=row.location, error=str(error))
+        return False
+    if live and (row.over or not row.unanswered):
+        return True
+    if not there:
+        tended.lost.append(row)
+        return False
+    tended.kept.append(row)
+    if not live:
+        tended.back.append(row)
+        log.info("object.put_back", digest=row.digest, location=row.location)
+    return False
+
+
+def _purge(store: Store, rows: Sequence[Quarantined], tended: _Tended) -> None:
     results = store.purge([Trash(row.path, row.trash, row.version) for row in rows]) if rows else []
     for row, result in zip(rows, results, strict=True):
         if result.error is not None:
-            errors[row.id] = result.error
+            tended.errors[row.id] = result.error
             log.warning("object.not_purged", location=row.location, error=result.error)
         elif result.existed is False:
-            missing.append(row)
+            tended.missing.append(row)
         else:
-            gone.append(row)
-    return gone, missing
+            tended.purged.append(row)
+
+
+def _distrust_missing(context: JobContext, location: str, tended: _Tended) -> None:
+    """An object that is nowhere says something only where the store proves, after it, to be the right one.
+
+    One that is referred to stays in question to the end of its quarantine: somebody may be writing it.
+    """
+    if not tended.missing and not tended.lost:
+        return
+    wrong = verify_location(context.stores, location)
+    for row in tended.lost:
+        if wrong or not row.over:
+            tended.errors[row.id] = wrong or "it is neither in its place nor in the trash"
+        log.error("object.lost", digest=row.digest, location=row.location)
+    if wrong:
+        tended.errors.update({row.id: wrong for row in tended.missing})
+        tended.missing.clear()
+
+
+def _settle(claim: QuarantineClaim, tended: _Tended) -> None:
+    """Write down what became of the rows that are still ours."""
+    lost = [row for row in tended.lost if row.id not in tended.errors]
+    started_ms = now_ms()
+    with short_transaction():
+        done = [row.id for row in (*lost, *tended.purged, *tended.missing)]
+        ours = settle_quarantined(claim.token, done)
+        tended.purged, tended.missing = (
+            [row for row in rows if row.id in ours] for rows in (tended.purged, tended.missing)
+        )
+        freed, gone = ([row for row in rows if _is_freed(row)] for rows in (tended.purged, tended.missing))
+        record_erased(freed, gone, started_ms)
+        if tended.kept:
+            keep_quarantined(claim.token, [row.id for row in tended.kept])
+        if tended.errors:
+            postpone_quarantined(claim.token, tended.errors)

@@ -1,4 +1,4 @@
-"""Stray objects of the trash: back where a row refers to them, else purged after two passes."""
+"""Stray objects of the trash: back where a row needs them and they are away, else purged after two passes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ def sweep_trash(swept: Swept, store: Store, location: str, *, delay_ms: int, dry
     for page in pages(store.list(TRASH_FOLDER)):
         looked += len(page)
         stray += find_stray([info.path for info in page], location)
-    lost = [each for each in stray if not each.needed]
     if dry_run:
         return swept.plus(looked, len(stray), 0)
-    put_back = sum(_put_back(store, location, each) for each in stray if each.needed)
-    confirmed = mark_stray(location, [each.trash for each in lost], now_ms=now_ms(), delay_ms=delay_ms)
+    spare = {each.trash for each in stray if _is_spare(store, each)}
+    put_back = sum(_put_back(store, location, each) for each in stray if each.trash not in spare)
+    confirmed = mark_stray(location, sorted(spare), now_ms=now_ms(), delay_ms=delay_ms)
     purged = sum(
         _purge(store, location, confirmed[start : start + BATCH]) for start in range(0, len(confirmed), BATCH)
     )
     return swept.plus(looked, len(stray), purged, put_back)
+
+
+def _is_spare(store: Store, stray: Stray) -> bool:
+    """Nothing refers to the object, or it is in its place too."""
+    return not stray.needed or store.size(stray.path) is not None
 
 
 def _put_back(store: Store, location: str, stray: Stray) -> bool:
@@ -47,9 +52,10 @@ def _put_back(store: Store, location: str, stray: Stray) -> bool:
 
 
 def _purge(store: Store, location: str, names: list[str]) -> int:
-    # Safe: no row knows the names and nothing refers to their paths, in a statement after the second mark;
-    # no live object can have a name in the trash, and a push that comes now writes its own bytes.
-    lost = [each for each in find_stray(names, location) if not each.needed]
+    # Safe: no row knows the names, and nothing refers to their paths or the objects are in their places, in a
+    # statement and a look after the second mark; no live object can have a name in the trash, and a push
+    # that comes now writes its own bytes.
+    lost = [each for each in find_stray(names, location) if _is_spare(store, each)]
     results = store.purge([Trash(each.path, each.trash) for each in lost])
     for result in results:
         if result.error is not None:

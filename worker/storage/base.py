@@ -119,9 +119,10 @@ class Store(Protocol):
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
         """Undo one `set_aside`; True where the object is at `path` afterwards.
 
-        An object that is at `path` already is kept.  Nothing is left at `trash`.  On a versioned
-        bucket the object becomes a new version, so that a late purge of the old one does no harm.
-        Idempotent.  Raises `StoreUnavailable`.
+        An object that is at `path` already is kept.  What had to be copied stays in the trash until a
+        purge: a late request may delete what is at `path`.  On a versioned bucket the object becomes a new
+        version, so that a late purge of the old one does no harm; where `version` is empty, the newest
+        hidden one is taken.  Idempotent.  Raises `StoreUnavailable`.
         """
 
     def purge(self, trash: Sequence[Trash]) -> list[Erased]:

@@ -68,24 +68,6 @@ def remove_empty_folders(prefix: str, folders: Iterable[str]) -> None:
             folder = folder.rpartition("/")[0]
 
 
-def move_unless_taken(source: Path, target: Path) -> None:
-    """Move a file to a name that is free; where the name is taken, its file stays and `source` goes.
-
-    A hard link refuses a taken name in one step.  A file system without hard links is asked first.
-    """
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-            raise
-        if not target.exists():
-            source.replace(target)
-            return
-    source.unlink(missing_ok=True)
-
-
 def remove_stale_files(folder: Path, *, older_than_s: float) -> None:
     """Remove the files of a folder that were last changed longer ago."""
     stale_before = time.time() - older_than_s

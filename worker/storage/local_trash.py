@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from model.storage_paths import IDENTITY_PATH, TRASH_FOLDER
 from worker.storage.base import NOT_SENT, SetAside, clock_s, valid_path
-from worker.storage.disk import explain, fsync_directory, move_unless_taken, remove_empty_folders
+from worker.storage.disk import explain, fsync_directory, remove_empty_folders
 
 
 def set_aside(root: Path, moves: Sequence[tuple[str, str]], until_s: float) -> list[SetAside]:
@@ -52,19 +53,23 @@ def _make_trash_folder(root: Path, trash: str) -> None:
 
 
 def put_back(root: Path, path: str, trash: str, *, fsync: bool) -> bool:
-    """Move a file from the trash to its path, which may be taken; True where the path has a file then."""
+    """Move a file from the trash to its path, where that is free; True where the path has a file then."""
     target = root / path
-    if not (root / trash).exists():
+    if target.exists():
+        return True
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # One step, so that no late rename into the trash finds the file under two names or none.  Whoever
+        # writes the path at this moment writes the same bytes: its name is their digest.
+        (root / trash).rename(target)
+    except FileNotFoundError:  # somebody else put it back meanwhile, or it never was there
         return target.exists() or _raise_if_missing(root)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):  # somebody else put it back meanwhile
-        move_unless_taken(root / trash, target)
     if fsync:
         for folder in target.parents:
             fsync_directory(folder)
             if folder == root:
                 break
-    return target.exists()
+    return True
 
 
 def _raise_if_missing(root: Path) -> bool:
@@ -86,6 +91,24 @@ def write_identity(root: Path, identity: str) -> str:
     """Write the file whole, unless there is one; the identity that stands."""
     temporary = root / f".identity-{uuid.uuid4().hex}"
     temporary.write_text(identity)
-    move_unless_taken(temporary, root / IDENTITY_PATH)
+    _link_unless_taken(temporary, root / IDENTITY_PATH)
     fsync_directory(root)
     return read_identity(root) or identity
+
+
+def _link_unless_taken(source: Path, target: Path) -> None:
+    """Give a file a name that is free; where the name is taken, its file stays and `source` goes.
+
+    A hard link refuses a taken name in one step.  A file system without hard links is asked first.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if not target.exists():
+            source.replace(target)
+            return
+    source.unlink(missing_ok=True)

@@ -132,14 +132,12 @@ class NativeStore:
         self._asked(source, lambda: obstore.copy(self._ask, source, target))
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Copy back where the path is free, then delete the copy in the trash."""
-        if self.size(checked(path)) is None:
-            if self.size(checked(trash)) is None:
-                return self.size(path) is not None
-            self._copy(trash, path)
-        (erased,) = self.erase([trash])
-        if erased.error:
-            raise StoreUnavailable(f"{self.name}: {erased.error}")
+        """Copy back where the path is free; the copy in the trash stays until a purge."""
+        if self.size(checked(path)) is not None:
+            return True
+        if self.size(checked(trash)) is None:
+            return self.size(path) is not None
+        self._copy(trash, path)
         return True
 
     def purge(self, trash: Sequence[Trash]) -> builtins.list[Erased]:

@@ -69,7 +69,7 @@ class S3Store:
         return self._trash.set_aside(moves, until_s)
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Copy back where the path is free, then purge."""
+        """Copy back where the path is free."""
         return self._trash.put_back(checked(path), checked(trash), version)
 
     def purge(self, trash: Sequence[Trash]) -> builtins.list[Erased]:

@@ -13,7 +13,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from worker.storage.answers import Problem, attempt, raised
-from worker.storage.base import Erased, SetAside, StoreUnavailable, Trash, valid_path
+from worker.storage.base import Erased, SetAside, Trash, valid_path
 from worker.storage.one_by_one import PARALLEL
 from worker.storage.s3_client import S3Client, classify
 from worker.storage.s3_erase import Doomed, Eraser
@@ -23,7 +23,6 @@ COPY_PART = 1 << 30
 _NO_PARTS = ("NotImplemented", "501", "MethodNotAllowed", "405")
 _NULL = "null"
 _NO_PATH = "not the path of an object"
-_STILL_LIVE = "this version is the live object"
 
 
 def _joined(result: SetAside, erased: Erased | None) -> SetAside:
@@ -118,22 +117,18 @@ class TrashBin:
             self._client.ask.copy_object(CopySource=origin, **named)
 
     def put_back(self, path: str, trash: str, version: str) -> bool:
-        """Copy the hidden object to its path where that is free, then remove what was hidden.
+        """Copy the hidden object to its path where that is free; what was hidden stays until a purge.
 
         The copy is a new version: a late purge of the hidden one does no harm.
         """
-        live = self._asked(path, partial(self._client.head, path))
-        if live is not None and version and live.get("VersionId") == version:
+        if self._asked(path, partial(self._client.head, path)) is not None:
             return True
-        if live is None:
-            source = (path, version) if version else (trash, "")
-            if self._asked(path, partial(self._client.head, *source)) is None:
-                # Somebody else may have put it back between the two looks.
-                return self._asked(path, partial(self._client.head, path)) is not None
-            self._asked(path, partial(self._copy, source[0], path, source[1]))
-        (purged,) = self.purge([Trash(path, trash, version)])
-        if purged.error:
-            raise StoreUnavailable(f"{self._client.url}: {purged.error}")
+        version = version or self._asked(path, partial(self._hidden_version, path))
+        source = (path, version) if version else (trash, "")
+        if self._asked(path, partial(self._client.head, *source)) is None:
+            # Somebody else may have put it back between the two looks.
+            return self._asked(path, partial(self._client.head, path)) is not None
+        self._asked(path, partial(self._copy, source[0], path, source[1]))
         return True
 
     def purge(self, trash: Sequence[Trash]) -> list[Erased]:
@@ -148,24 +143,25 @@ class TrashBin:
         wanted = [each for each in doomed if isinstance(each, Doomed)]
         erased = dict(zip(wanted, self._eraser.erase(wanted, until_s=math.inf), strict=True))
         return [
-            Erased(was.trash, None, each) if isinstance(each, str) else erased[each]._replace(path=was.trash)
+            erased[each]._replace(path=was.trash) if isinstance(each, Doomed) else each
             for was, each in zip(trash, doomed, strict=True)
         ]
 
-    def _doomed(self, trash: Trash) -> Doomed | str:
-        """What a purge deletes, or why it does not."""
+    def _doomed(self, trash: Trash) -> Doomed | Erased:
+        """What a purge deletes, or the result where there is nothing to delete."""
         path = trash.path if trash.version else trash.trash
         if not valid_path(path):
-            return _NO_PATH
+            return Erased(trash.trash, None, _NO_PATH)
         if not trash.version and not self.keeps_versions:
             return Doomed(path)
         found = attempt(partial(self._client.head, path), classify)
         if isinstance(found, Problem):
-            return found.message
+            return Erased(trash.trash, None, found.message)
         live = str((found or {}).get("VersionId") or "")
         if not trash.version:
             return Doomed(path, live)
-        return _STILL_LIVE if live == trash.version else Doomed(path, trash.version)
+        # Somebody has removed the delete marker by hand: nothing is hidden any more.
+        return Erased(trash.trash, False) if live == trash.version else Doomed(path, trash.version)
 
     def _asked(self, path: str, call: Any) -> Any:
         found = attempt(call, classify)

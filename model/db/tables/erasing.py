@@ -40,7 +40,11 @@ class Tombstone(BaseModel):
 
 
 class Quarantined(BaseModel):
-    """An object in the trash: its tombstone's id, where it was, and when it is looked at and purged."""
+    """An object in the trash: its tombstone's id, where it was, and when it is looked at and purged.
+
+    `unanswered`: some request that moves it was never answered, and may be carried out late.
+    `put_back_ms`: it was put back then, and is in its place, unless such a request has moved it again.
+    """
 
     id = BigIntegerField(primary_key=True)
     digest = CharField(null=True)
@@ -52,6 +56,8 @@ class Quarantined(BaseModel):
     set_aside_ms = BigIntegerField()
     look_ms = BigIntegerField()
     purge_ms = BigIntegerField()
+    unanswered = BooleanField(default=True)
+    put_back_ms = BigIntegerField(null=True)
     token = BigIntegerField(null=True)
     tries = IntegerField(default=0)
     last_error = TextField(null=True)

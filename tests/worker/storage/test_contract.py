@@ -197,7 +197,26 @@ def test_what_is_put_back_meets_a_newer_object_and_keeps_it(store: Store) -> Non
     (moved,) = store.set_aside([(A, trash_path(7, A))])
     store.write(A, [b"new"])
     assert store.put_back(A, trash_path(7, A), moved.version)
+    assert content(store, A) == b"new" and paths(store, "dredge-trash") == [trash_path(7, A)]
+    assert [purged.error for purged in store.purge([Trash(A, trash_path(7, A), moved.version)])] == [None]
     assert content(store, A) == b"new" and not paths(store, "dredge-trash")
+
+
+def test_an_object_that_was_put_back_and_deleted_late_can_be_put_back_again(store: Store) -> None:
+    """On a store that copies, an earlier request's delete may come after the object is back."""
+    store.write(A, [b"precious"])
+    store.write(B, [b"bystander"])
+    trash = trash_path(7, A)
+    store.set_aside([(A, trash)])
+    assert store.put_back(A, trash)
+    if paths(store, "dredge-trash"):
+        store.erase([A])
+    else:
+        store.set_aside([(A, trash)])
+    assert store.size(A) is None
+    assert store.put_back(A, trash) and content(store, A) == b"precious"
+    store.purge([Trash(A, trash)])
+    assert paths(store) == [A, B] and not paths(store, "dredge-trash")
 
 
 def test_a_purge_leaves_the_live_object(store: Store) -> None:
