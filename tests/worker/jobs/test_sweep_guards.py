@@ -140,6 +140,15 @@ def test_what_a_frozen_process_moved_without_a_row_goes_back_where_it_is_needed(
     assert object_path(needed, True, "") in swept.paths() and not swept.paths("dredge-trash")
 
 
+def test_a_copy_whose_object_is_in_its_place_leaves_the_trash_after_two_passes(swept: SweptStore) -> None:
+    needed = swept.world.blob().digest
+    trash = swept.stray(7, needed)
+    live = swept.put(needed)
+    assert swept.sweep().confirmed == 0 and swept.paths("dredge-trash") == {trash}
+    assert swept.sweep().confirmed == 1 and not swept.paths("dredge-trash")
+    assert live in swept.paths()
+
+
 def test_what_nothing_needs_leaves_the_trash_after_two_passes(swept: SweptStore) -> None:
     digest = digest_of("dead")
     trash = swept.stray(7, digest)
