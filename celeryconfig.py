@@ -5,30 +5,34 @@ Every value is one that was seen to behave under kill -9, frozen brokers and res
 
 import os
 
-from worker.broker import routes
-from worker.settings import Settings, SettingsError
+from worker.broker import routes, urls
+from worker.environment import in_few_lines as _in_few_lines
+from worker.settings import Settings
 
-settings = Settings.from_env(os.environ)
-if not settings.broker_url:
-    raise SettingsError(
-        ["DREDGE_BROKER_URL: not set; give a Redis, or use `dredge up` or `dredge embedded -- COMMAND`"]
-    )
+# `celery report`, `inspect conf` and Flower print every public name of this module.
+with _in_few_lines():
+    _settings = Settings.from_env(os.environ, required=("broker_url",))
+_broker = urls.for_kombu(_settings.broker_url)
+_redis = urls.for_kombu(_settings.own_redis)
 
-broker_url = routes.kombu_url(settings.broker_url)
+broker_url = _broker.url
+broker_use_ssl = _broker.ssl
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # A broker that answers and refuses (read-only after a failover, or full) counts as unavailable.
 broker_channel_error_retry = True
 # A task gives up its turn after its budget; one that takes ten times as long hangs, and is ended before its
 # message is given to another worker.
-task_time_limit = max(600, 10 * settings.task_budget_s)
+task_time_limit = max(600, 10 * _settings.task_budget_s)
 broker_transport_options = routes.transport_options(
-    settings.key_prefix, visibility_timeout_s=1.2 * task_time_limit
+    _settings.broker_url, _settings.key_prefix, visibility_timeout_s=1.2 * task_time_limit
 )
 task_publish_retry_policy = routes.PUBLISH_RETRY
 
 # Without a prefix, so that a client in any language finds `celery-task-meta-<id>`.
-result_backend = broker_url
+result_backend = _redis.url
+result_backend_transport_options = _redis.transport_options
+redis_backend_use_ssl = _redis.ssl
 result_expires = 3600
 result_backend_always_retry = True
 redis_socket_timeout = 5
@@ -52,7 +56,7 @@ task_ignore_result = True
 task_store_errors_even_if_ignored = False
 task_default_queue = routes.MAINTENANCE_QUEUE
 task_create_missing_queues = False
-task_queues = routes.task_queues()
+task_queues = routes.task_queues(_settings.broker_url)
 task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
 
 # A few small tasks at hand: fetching each one when the last is done leaves processes idle for a third
@@ -61,13 +65,14 @@ worker_prefetch_multiplier = 4
 worker_hijack_root_logger = False
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_send_task_events = False
-worker_soft_shutdown_timeout = settings.task_budget_s + 15
+worker_soft_shutdown_timeout = _settings.task_budget_s + 15
 
 beat_scheduler = "worker.broker.beat:Scheduler"
-beat_max_loop_interval = min(5.0, settings.scan_interval_s)
-redbeat_redis_url = settings.broker_url
-redbeat_redis_options = {"retry_period": 5, "socket_timeout": 5, "socket_connect_timeout": 5}
-redbeat_key_prefix = settings.key_prefix + "redbeat:"
+beat_max_loop_interval = min(5.0, _settings.scan_interval_s)
+# For people only: the scheduler makes its client itself.
+redbeat_redis_url = urls.shown(_settings.own_redis)
+redbeat_redis_options: dict[str, object] = {}
+redbeat_key_prefix = _settings.key_prefix + "redbeat:"
 redbeat_lock_timeout = 30
 
 
@@ -77,13 +82,13 @@ def _every(seconds: float, task: str) -> dict[str, object]:
 
 
 beat_schedule = {
-    "find": _every(settings.scan_interval_s, routes.FIND),
+    "find": _every(_settings.scan_interval_s, routes.FIND),
     "retention": _every(60.0, routes.FIND_RETENTION),
-    "in_use": _every(settings.in_use_interval_s, routes.LOAD_IN_USE),
-    "purges": _every(settings.purge_interval_s, routes.FIND_PURGES),
-    "review": _every(settings.scan_interval_s, routes.REVIEW),
-    "erase": _every(settings.scan_interval_s, routes.ERASE),
-    "reports": _every(max(5.0, settings.scan_interval_s), routes.REPORTS),
+    "in_use": _every(_settings.in_use_interval_s, routes.LOAD_IN_USE),
+    "purges": _every(_settings.purge_interval_s, routes.FIND_PURGES),
+    "review": _every(_settings.scan_interval_s, routes.REVIEW),
+    "erase": _every(_settings.scan_interval_s, routes.ERASE),
+    "reports": _every(max(5.0, _settings.scan_interval_s), routes.REPORTS),
     "prune": _every(60.0, routes.PRUNE),
-    "sweep": _every(settings.sweep_interval_s, routes.SWEEP),
+    "sweep": _every(_settings.sweep_interval_s, routes.SWEEP),
 }

@@ -61,9 +61,9 @@ def fed_worker(lab: Lab, url: str, directory: Path, *, concurrency: int) -> Iter
 def new_queue(broker_url: str, prefix: str = "dredge:") -> CeleryQueue:
     """A queue as the workers have it."""
     app = Celery("bench", broker=broker_url)
-    app.conf.task_queues = routes.task_queues()
+    app.conf.task_queues = routes.task_queues(broker_url)
     app.conf.task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
-    app.conf.broker_transport_options = routes.transport_options(prefix)
+    app.conf.broker_transport_options = routes.transport_options(broker_url, prefix)
     client = redis.Redis.from_url(broker_url)
     return CeleryQueue(app, client, prefix=prefix, believed_ms=60_000)
 

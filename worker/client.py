@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery
 from celery.result import AsyncResult
 
-from worker.broker import routes
+from worker.broker import routes, urls
 
 
 class Client:
@@ -24,18 +24,25 @@ class Client:
     `model.errors.RegistryError` says what was wrong with the arguments.
     """
 
-    def __init__(self, broker_url: str, *, key_prefix: str = "dredge:") -> None:
-        """`key_prefix` is the workers' DREDGE_KEY_PREFIX; nothing is opened before the first call."""
+    def __init__(self, broker_url: str, *, redis_url: str = "", key_prefix: str = "dredge:") -> None:
+        """`redis_url` and `key_prefix` are the workers' DREDGE_REDIS_URL and DREDGE_KEY_PREFIX.
+
+        Nothing is opened before the first call.  Raises `BadInput` for what is no broker's URL.
+        """
+        broker, results = urls.for_kombu(broker_url), urls.for_kombu(redis_url or broker_url)
         self._app = Celery("dredge-client", set_as_current=False)
         self._app.conf.update(
-            broker_url=routes.kombu_url(broker_url),
-            result_backend=routes.kombu_url(broker_url),
-            broker_transport_options=routes.transport_options(key_prefix),
+            broker_url=broker.url,
+            broker_use_ssl=broker.ssl,
+            broker_transport_options=routes.transport_options(broker_url, key_prefix),
+            result_backend=results.url,
+            result_backend_transport_options=results.transport_options,
+            redis_backend_use_ssl=results.ssl,
             task_publish_retry_policy=routes.PUBLISH_RETRY,
             redis_socket_timeout=10,
             redis_socket_connect_timeout=5,
             task_create_missing_queues=False,
-            task_queues=routes.task_queues(),
+            task_queues=routes.task_queues(broker_url),
             task_default_queue=routes.MAINTENANCE_QUEUE,
             accept_content=["json"],
             result_accept_content=["json"],

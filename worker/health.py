@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from kombu import Connection
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from model.db.connection import connection, execute
 from model.errors import RegistryError
 from worker.broker.connection import OUTAGE, connect
+from worker.broker.urls import TIMEOUT_S, for_kombu, is_amqp
 from worker.settings import Settings, SettingsError
 
 TEXT = "text/plain; charset=utf-8"
@@ -96,11 +98,25 @@ def find_outages(settings: Settings) -> list[str]:
             execute("SELECT 1")
     except RegistryError:
         problems.append("the database does not answer")
-    client = connect(settings.broker_url)
+    return problems + [
+        f"the {name} does not answer" for name, url in _servers(settings).items() if not _answers(url)
+    ]
+
+
+def _servers(settings: Settings) -> dict[str, str]:
+    found = {"broker": settings.broker_url, "Redis": settings.own_redis}
+    return {name: url for name, url in found.items() if name == "broker" or url != settings.broker_url}
+
+
+def _answers(url: str) -> bool:
     try:
-        client.ping()
+        if is_amqp(url):
+            found = for_kombu(url)
+            with Connection(found.url, ssl=found.ssl or False) as link:
+                link.ensure_connection(max_retries=1, timeout=TIMEOUT_S)
+        else:
+            with connect(url) as client:
+                client.ping()
     except OUTAGE:
-        problems.append("the broker does not answer")
-    finally:
-        client.close()
-    return problems
+        return False
+    return True

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable
-from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
+from model import redis_url
 from model.db import dsn
 from model.errors import BadInput
 from model.window import parse_window
-
-
-def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
-    """A field of `Settings`: its default, how its text is read, and its line in the documentation."""
-    made = {"default_factory": default} if callable(default) else {"default": default}
-    return field(**made, metadata={"parse": parse, "help": help, "secret": secret})
+from worker.broker import urls
 
 
 def text(raw: str) -> str:
@@ -91,10 +88,9 @@ def locations(raw: str) -> dict[str, str]:
     return found
 
 
-def database_url(raw: str) -> str:
-    """A URL of PostgreSQL that libpq reads."""
+def _as_value(check: Callable[[str], object], raw: str) -> str:
     try:
-        dsn.parse(raw)
+        check(raw)
     except BadInput as error:
         raise ValueError(str(error)) from None
     return raw
@@ -103,4 +99,38 @@ def database_url(raw: str) -> str:
 def window(raw: str) -> str:
     """Times of day, as `model.window` reads them."""
     parse_window(raw)
+    return raw
+
+
+def database_url(raw: str) -> str:
+    """A URL of PostgreSQL that libpq reads."""
+    return _as_value(dsn.parse, raw)
+
+
+def broker(raw: str) -> str:
+    """A URL of a Redis, of Sentinels, or of RabbitMQ."""
+    if raw.partition("://")[0] not in urls.BROKERS:
+        hint = (
+            "; Sentinels: redis+sentinel://host:26379,host:26379/mymaster/0" if raw[:8] == "sentinel" else ""
+        )
+        raise ValueError(f"must start with {', '.join(f'{name}://' for name in urls.BROKERS)}{hint}")
+    return _as_value(urls.for_kombu, raw)
+
+
+def redis_server(raw: str) -> str:
+    """A URL of a Redis or of Sentinels, no cluster."""
+    return _as_value(urls.check_redis, raw)
+
+
+def cache(raw: str) -> str:
+    """A URL of any Redis, `memory://` or `none://`."""
+    return raw if raw.partition("://")[0] in ("memory", "none") else _as_value(redis_url.parse, raw)
+
+
+def base64_key(raw: str) -> str:
+    """A key in base64."""
+    try:
+        base64.b64decode(raw, validate=True)
+    except binascii.Error:
+        raise ValueError("must be base64") from None
     return raw

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from model.cache.keys import KINDS
 from model.policy import Policy
 from model.window import ALWAYS, parse_window
-from worker.parsers import database_url, flag, locations, number, one_of, setting, text, url
+from worker.environment import PREFIX, SettingsError, read, setting
+from worker.parsers import flag, locations, number, one_of, text
 from worker.settings_pace import PaceSettings
+from worker.settings_servers import ServerSettings
 
-PREFIX = "DREDGE_"
+__all__ = ["PREFIX", "Settings", "SettingsError"]
 
-
-class SettingsError(Exception):
-    """The configuration is wrong; `problems` has one line for each mistake, all of them."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(problems))
-
-
-_REDIS = url("redis", "rediss", "unix")
-_CACHE = url(
-    *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
-    *("redis+cluster", "rediss+cluster", "memory", "none"),
-)
 _DAY_S = 86_400
-
 
 # Fields with one variable for each kind of cache entry, which begins so and ends with the kind.
 _PER_KIND = {"cache_ttls": PREFIX + "CACHE_TTL_", "cache_sizes": PREFIX + "CACHE_MAX_BYTES_"}
 
 
 @dataclass(frozen=True)
-class Settings(PaceSettings):
+class Settings(ServerSettings, PaceSettings):
     """Every setting; the variable is `DREDGE_` and the field's name in capitals."""
 
-    database_url: str = setting(
-        "",
-        database_url,
-        "PostgreSQL with the registry's tables; empty: embedded",
-        secret=True,
-    )
-    prepared_statements: bool = setting(
-        True, flag, "plan statements once per connection; must be off behind PgBouncer in transaction mode"
-    )
-    broker_url: str = setting("", _REDIS, "Redis for Celery and events; empty: embedded server", secret=True)
-    cache_url: str = setting(
-        "", _CACHE, "Redis of the cache (default: the broker's); memory:// or none:// also work", secret=True
-    )
-    cache_replica_url: str = setting("", _CACHE, "Redis to read cache entries from, if another", secret=True)
     storage: dict[str, str] = setting(
         dict,
         locations,
@@ -136,7 +109,10 @@ class Settings(PaceSettings):
         0, number(0, 3650), "announce that a tag will end so many days before; 0: never"
     )
     in_use_source: str = setting(
-        "", text, "list of digests that run somewhere: a path, a URL, or `kubernetes`; empty: none"
+        "",
+        text,
+        "list of digests that run somewhere: a path, a URL, or `kubernetes`; empty: none",
+        secret=True,
     )
     in_use_max_age_s: int = setting(
         3600, number(10, 365 * _DAY_S), "age at which the list of digests in use stops all expiry, seconds"
@@ -172,55 +148,34 @@ class Settings(PaceSettings):
         1_000, number(1, 1_000_000_000), "fewer manifests than this never open the breaker"
     )
 
-    quay_redis_url: str = setting(
-        "", _REDIS, "Redis of a live Quay beside us: take its locks, forget its cache entries", secret=True
-    )
-    clair_url: str = setting("", url("http", "https"), "Clair v4 to delete security reports at")
-    clair_psk: str = setting("", text, "Clair's pre-shared key, base64", secret=True)
-
-    cache_prefix: str = setting("", text, "prefix of this system's cache keys")
-    cache_ttls: dict[str, float] = setting(dict, number(0, 1e8, float), "life of one kind, seconds; 0: none")
-    cache_max_bytes: int = setting(1_000_000, number(1, 512_000_000), "a larger value is not cached, bytes")
-    cache_sizes: dict[str, int] = setting(dict, number(1, 512_000_000), "the same for one kind of entry")
-    cache_timeout_s: float = setting(
-        0.5, number(0.01, 60, float), "connect and read timeout of the cache, seconds"
-    )
-
-    key_prefix: str = setting("dredge:", text, "prefix of this system's keys in the broker's Redis")
     metrics_port: int = setting(0, number(0, 65_535), "port of the Prometheus endpoint of a worker; 0: none")
     metrics_host: str = setting("127.0.0.1", text, "address that the Prometheus endpoint listens on")
     log_format: str = setting("text", one_of("text", "json"), "`text` for people, `json` for machines")
     log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "minimum log level")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Read every `DREDGE_*` variable; raises `SettingsError` with all problems at once."""
-        values: dict[str, Any] = {field: {} for field in _PER_KIND}
-        problems: list[str] = []
-        known = {PREFIX + f.name.upper(): f for f in fields(cls) if f.name not in _PER_KIND}
-        parsers = {f.name: f.metadata["parse"] for f in fields(cls) if f.name in _PER_KIND}
-        for name, raw in sorted(environ.items()):
-            if not name.startswith(PREFIX) or not raw.strip():
-                continue
-            try:
-                if name in known:
-                    values[known[name].name] = known[name].metadata["parse"](raw.strip())
-                elif field := next((f for f in _PER_KIND if name.startswith(_PER_KIND[f])), ""):
-                    values[field][name.removeprefix(_PER_KIND[field]).lower()] = parsers[field](raw.strip())
-                else:
-                    problems.append(f"{name}: no such setting")
-            except ValueError as error:
-                problems.append(f"{name}: {error}")
+    def from_env(cls, environ: Mapping[str, str], *, required: Sequence[str] = ()) -> Settings:
+        """Read every `DREDGE_*` variable; raises `SettingsError` with all problems at once.
+
+        `required` names the fields that the process cannot do without.
+        """
+        values, problems = read(cls, environ, per_kind=_PER_KIND, kinds=KINDS)
         settings = cls(**values)
         problems += settings._contradictions()
+        problems += [
+            f"{PREFIX}{name.upper()}: not set; see `dredge check`, or use `dredge up`"
+            for name in required
+            if not getattr(settings, name) and not any(PREFIX + name.upper() in each for each in problems)
+        ]
         if problems:
             raise SettingsError(problems)
         return settings
 
     def _contradictions(self) -> list[str]:
+        found = []
         if self.storage and self.upload_location not in self.storage:
-            return [f"{PREFIX}UPLOAD_LOCATION: {self.upload_location} is not one of {PREFIX}STORAGE"]
-        return []
+            found.append(f"{PREFIX}UPLOAD_LOCATION: {self.upload_location} is not one of {PREFIX}STORAGE")
+        return found + self._missing_servers()
 
     @property
     def policy(self) -> Policy:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.parsers import number, setting, window
+from worker.environment import setting
+from worker.parsers import number, window
 
 _MOST = 1_000_000_000
 

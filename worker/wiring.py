@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import replace
 
+import redis
 from celery import Celery
 
 from model.cache.base import DataModelCache
@@ -13,7 +14,9 @@ from model.cache.open import open_cache
 from model.db import connection as database
 from worker import metrics
 from worker.broker import connection as broker
+from worker.broker.backlog import AmqpBacklog
 from worker.broker.task_queue import CeleryQueue
+from worker.broker.urls import is_amqp
 from worker.jobs.context import JobContext
 from worker.jobs.in_process import NoQueue
 from worker.settings import Settings
@@ -48,11 +51,17 @@ def queue(app: Celery, settings: Settings) -> CeleryQueue:
     """The queue on the broker of these settings."""
     return CeleryQueue(
         app,
-        broker.connect(settings.broker_url),
+        broker.connect(settings.own_redis),
+        backlog=AmqpBacklog(app) if is_amqp(settings.broker_url) else None,
         prefix=settings.key_prefix,
         # A message that got lost is missed by the second scan after it at the latest.
         believed_ms=int(2000 * settings.scan_interval_s),
     )
+
+
+def own_redis() -> redis.Redis:
+    """A client of the Redis that keeps locks, marks and results, as RedBeat wants it: texts, no bytes."""
+    return broker.connect(Settings.from_env(os.environ).own_redis, decode_responses=True)
 
 
 def build(settings: Settings, app: Celery) -> JobContext:
@@ -68,7 +77,7 @@ def build(settings: Settings, app: Celery) -> JobContext:
 
 def _cache(settings: Settings) -> DataModelCache:
     return open_cache(
-        settings.cache_url or settings.broker_url or "none://",
+        settings.cache_url or settings.own_redis or "none://",
         replica_url=settings.cache_replica_url,
         quay_url=settings.quay_redis_url,
         prefix=settings.cache_prefix,

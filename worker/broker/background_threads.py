@@ -51,7 +51,7 @@ class BackgroundThreads:
         self._stop = threading.Event()
         url, prefix = box.settings.broker_url, box.settings.key_prefix
         self._publisher = Publisher(url, prefix)
-        self._consumer = EventConsumer(url, prefix, self._handle)
+        self._consumer = EventConsumer(url, prefix, self._handle, redis_url=box.settings.own_redis)
         self._listener = Listener()
         self._threads = [
             threading.Thread(target=self._forever, args=(body,), name=f"dredge-{name}", daemon=True)

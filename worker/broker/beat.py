@@ -6,13 +6,15 @@ import time
 from typing import Any
 
 import redis.exceptions
-from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
+from redbeat.schedulers import RedBeatScheduler, RetryingConnection, acquire_distributed_beat_lock
 
 from worker import logs
+from worker.wiring import own_redis
 
 log = logs.logger("dredge.beat")
 
 RETRY_S = 1.0
+RETRY_PERIOD_S = 5
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
@@ -20,6 +22,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     lock: Any = None
     _closed = False
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        """RedBeat takes the client that it finds at the application, whatever its own settings say."""
+        app.redbeat_redis = RetryingConnection(RETRY_PERIOD_S, own_redis())
+        super().__init__(app, **options)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; seconds until the next look.

@@ -1,15 +1,18 @@
-"""The broker's Redis: how to reach it, and what its absence looks like."""
+"""The Redis of queues, marks and locks: how to reach it, and what a broker's absence looks like."""
 
 from __future__ import annotations
 
+import amqp
 import redis
 from kombu.exceptions import BatchPublishError, OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from model import redis_url
 from model.errors import RegistryError
+from worker.broker.urls import TIMEOUT_S, check_redis
 
-OUTAGE = (redis.RedisError, OperationalError, BatchPublishError, OSError)
+OUTAGE = (redis.RedisError, amqp.AMQPError, OperationalError, BatchPublishError, OSError)
 
 
 class BrokerUnavailable(RegistryError):
@@ -18,13 +21,15 @@ class BrokerUnavailable(RegistryError):
     retryable = True
 
 
-def connect(url: str) -> redis.Redis:
-    """A client that answers or fails within seconds; opens nothing yet."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=5,
-        socket_connect_timeout=5,
+def connect(url: str, *, timeout_s: float = TIMEOUT_S, decode_responses: bool = False) -> redis.Redis:
+    """A client that answers or fails within seconds; opens nothing yet.  Raises `BadInput`."""
+    client = redis_url.connector(
+        check_redis(url),
+        timeout_s,
         health_check_interval=10,
         retry=Retry(NoBackoff(), 1),
         client_name="dredge",
-    )
+        decode_responses=decode_responses,
+    )()
+    assert isinstance(client, redis.Redis)
+    return client

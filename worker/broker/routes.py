@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from kombu import Exchange, Queue
+
+from worker.broker import urls
 
 COLLECT_QUEUE = "dredge.collect"
 OBJECTS_QUEUE = "dredge.objects"
@@ -57,26 +58,33 @@ REMOVALS_QUEUE = "dredge.removals"
 PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
 
 
-def task_queues() -> list[Queue]:
-    """Every queue of tasks, each under its own key: the message reaches that one alone."""
-    exchange = Exchange("dredge.tasks", type="direct")
-    return [Queue(name, exchange, routing_key=name) for name in sorted(set(QUEUE_OF.values()))]
+# Of RabbitMQ's, the queues that survive the loss of a node; a Redis has one kind and takes no notice.
+QUORUM = {"x-queue-type": "quorum"}
 
 
-def kombu_url(url: str) -> str:
-    """The URL as kombu spells it: a Unix socket has another scheme there, and its database another name."""
-    if urlsplit(url).scheme != "unix":
-        return url
-    return "redis+socket://" + url.removeprefix("unix://").replace("?db=", "?virtual_host=")
+def task_queues(broker_url: str) -> list[Queue]:
+    """Every queue of tasks, each under its own key: the message reaches that one alone.
+
+    RabbitMQ delays messages itself, where their exchange is a topic.
+    """
+    exchange = Exchange("dredge.tasks", type="topic" if urls.is_amqp(broker_url) else "direct")
+    names = sorted(set(QUEUE_OF.values()))
+    return [Queue(name, exchange, routing_key=name, queue_arguments=QUORUM) for name in names]
 
 
-def transport_options(key_prefix: str, *, visibility_timeout_s: float = 600) -> dict[str, Any]:
-    """Return how kombu speaks to Redis: prefixed keys, timeouts, and prompt redelivery.
+def transport_options(
+    broker_url: str, key_prefix: str, *, visibility_timeout_s: float = 600
+) -> dict[str, Any]:
+    """Return how kombu speaks to the broker: Redis with prefixed keys, timeouts, and prompt redelivery.
 
     A message that a dead worker held comes back after `visibility_timeout_s`; one that a slow
-    worker still holds comes back as well, so no task may last nearly as long.
+    worker still holds comes back as well, so no task may last nearly as long.  RabbitMQ gives messages
+    back when a connection ends, and confirms what it has stored.
     """
+    if urls.is_amqp(broker_url):
+        return {"confirm_publish": True}
     return {
+        **urls.for_kombu(broker_url).transport_options,
         "global_keyprefix": key_prefix,
         "visibility_timeout": visibility_timeout_s,
         "unacked_restore_interval": 5,

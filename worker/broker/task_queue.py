@@ -5,9 +5,8 @@ All of it can be lost: the periodic scan finds again in PostgreSQL whatever was 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -15,6 +14,7 @@ from celery import Celery
 
 from worker import logs
 from worker.broker import routes
+from worker.broker.backlog import Backlog, RedisBacklog
 from worker.broker.connection import OUTAGE, BrokerUnavailable
 
 log = logs.logger("dredge.queueing")
@@ -46,11 +46,23 @@ return {now, claimed}
 class CeleryQueue:
     """Enqueues tasks; one that already waits is not enqueued again."""
 
-    def __init__(self, app: Celery, client: redis.Redis, *, prefix: str, believed_ms: int) -> None:
-        """`believed_ms`: a task that did not start by then is enqueued again if its message is gone."""
+    def __init__(
+        self,
+        app: Celery,
+        client: redis.Redis,
+        *,
+        prefix: str,
+        believed_ms: int,
+        backlog: Backlog | None = None,
+    ) -> None:
+        """`believed_ms`: a task that did not start by then is enqueued again if its message is gone.
+
+        `client` keeps the marks, and the queues too, unless `backlog` knows another broker.
+        """
         self._app = app
         self._client = client
         self._prefix = prefix
+        self._backlog = backlog or RedisBacklog(client, prefix)
         self._believed_ms = believed_ms
         self._claim = client.register_script(_CLAIM)
         self._gathering: dict[str, float] = {}
@@ -119,7 +131,7 @@ class CeleryQueue:
         try:
             now, claimed = self._claim(
                 [self._key(name) for name in names],
-                [self._believed_ms, self._oldest_waiting_ms(routes.QUEUE_OF[task]), MARK_TTL_MS],
+                [self._believed_ms, self._backlog.oldest_ms(routes.QUEUE_OF[task]), MARK_TTL_MS],
             )
         except OUTAGE as error:
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
@@ -151,24 +163,6 @@ class CeleryQueue:
                     add_to_parent=False,
                     headers=dict(headers),
                 )
-
-    def _oldest_waiting_ms(self, queue: str) -> int:
-        """When the message that is served next was enqueued: all from before it have been taken."""
-        for message in self._next_messages(queue):
-            queued_ms = message.get("headers", {}).get("queued_ms")
-            if isinstance(queued_ms, int):
-                return queued_ms
-        return 2**62 if not self._client.exists(self._prefix + queue) else 0
-
-    def _next_messages(self, queue: str) -> Iterator[dict[str, Any]]:
-        waiting = self._client.lrange(self._prefix + queue, -10, -1)
-        for raw in reversed(waiting):
-            try:
-                message = json.loads(raw)
-            except ValueError:
-                continue
-            if isinstance(message, dict):
-                yield message
 
     def _unmark(self, names: list[str]) -> None:
         try:

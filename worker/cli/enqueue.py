@@ -71,7 +71,7 @@ def _existing(settings: Settings, names: Sequence[str]) -> list[str]:
 
 
 def _enqueue(settings: Settings, names: Sequence[str], wait_s: float | None) -> list[Outcome]:
-    with Client(settings.broker_url, key_prefix=settings.key_prefix) as client:
+    with Client(settings.broker_url, redis_url=settings.own_redis, key_prefix=settings.key_prefix) as client:
         results = [(name, client.collect(name)) for name in names]
         return [_outcome(name, result, wait_s) for name, result in results] if wait_s else []
 

@@ -33,11 +33,12 @@ class EventConsumer:
     rejected; after an error with `retryable` the whole batch comes again.
     """
 
-    def __init__(self, url: str, key_prefix: str, handle: Handler) -> None:
+    def __init__(self, url: str, key_prefix: str, handle: Handler, *, redis_url: str = "") -> None:
+        """`redis_url` is the Redis that remembers the ids, where the broker is none."""
         self._url = url
         self._prefix = key_prefix
         self._handle = handle
-        self._redis = connect(url)
+        self._redis = connect(redis_url or url)
         self._waiting: list[tuple[list[CloudEvent], Message]] = []
 
     def run(self, stop: threading.Event) -> None:

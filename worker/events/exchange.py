@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from kombu import Connection, Exchange, Queue
 
-from worker.broker import routes
+from worker.broker import routes, urls
 
 EXCHANGE = Exchange(routes.EXCHANGE, type="topic", durable=True)
 # Two, taken from in turns: a deletion must not wait behind what a collection removed.
-OWN_QUEUE = Queue(routes.EVENTS_QUEUE, EXCHANGE, routing_key="tag.#", durable=True)
-REMOVALS_QUEUE = Queue(routes.REMOVALS_QUEUE, durable=True)
+OWN_QUEUE = Queue(
+    routes.EVENTS_QUEUE, EXCHANGE, routing_key="tag.#", durable=True, queue_arguments=routes.QUORUM
+)
+REMOVALS_QUEUE = Queue(routes.REMOVALS_QUEUE, durable=True, queue_arguments=routes.QUORUM)
+
+
+_OWN_LIST = {
+    "unacked_key": "events.unacked",
+    "unacked_index_key": "events.unacked_index",
+    "unacked_mutex_key": "events.unacked_mutex",
+    "max_retries": 1,
+    "interval_start": 0,
+}
 
 
 def connection(url: str, key_prefix: str) -> Connection:
@@ -18,12 +29,8 @@ def connection(url: str, key_prefix: str) -> Connection:
     What a dead consumer held is delivered again after a minute.  Kept apart from the tasks that
     workers hold: a process that restores one list of such messages would also give back theirs.
     """
-    options = {
-        **routes.transport_options(key_prefix, visibility_timeout_s=60),
-        "unacked_key": "events.unacked",
-        "unacked_index_key": "events.unacked_index",
-        "unacked_mutex_key": "events.unacked_mutex",
-    }
-    return Connection(
-        routes.kombu_url(url), transport_options={**options, "max_retries": 1, "interval_start": 0}
-    )
+    found = urls.for_kombu(url)
+    options = routes.transport_options(url, key_prefix, visibility_timeout_s=60)
+    if not urls.is_amqp(url):
+        options |= _OWN_LIST
+    return Connection(found.url, ssl=found.ssl or False, transport_options=options)

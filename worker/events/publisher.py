@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -11,9 +10,11 @@ from typing import Any
 from kombu import Connection, Producer, Queue
 
 from worker.broker import routes
-from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
-from worker.events.exchange import EXCHANGE, OWN_QUEUE, connection
+from worker.broker.connection import OUTAGE, BrokerUnavailable
+from worker.broker.urls import TIMEOUT_S, is_amqp
+from worker.events.exchange import EXCHANGE, OWN_QUEUE, REMOVALS_QUEUE, connection
 from worker.events.message import CloudEvent, routing_key
+from worker.events.trace import trace_in
 
 
 class Publisher:
@@ -22,7 +23,7 @@ class Publisher:
     def __init__(self, url: str, key_prefix: str) -> None:
         self._url = url
         self._prefix = key_prefix
-        self._redis = connect(url)
+        self._trace = trace_in(url, key_prefix)
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         self._bindings: set[tuple[str, str]] = set()
@@ -52,7 +53,7 @@ class Publisher:
     def broker_was_flushed(self) -> bool:
         """True when the broker has no trace of an earlier `mark_epoch`: it is new, or was flushed."""
         try:
-            forgot = not self._redis.exists(self._epoch_key)
+            forgot = not self._trace.exists(self._ready().connection)
             if not forgot:
                 self._learn_bindings()
         except OUTAGE as error:
@@ -77,7 +78,7 @@ class Publisher:
     def mark_epoch(self) -> None:
         """Leave the trace that `broker_was_flushed` looks for."""
         try:
-            self._redis.set(self._epoch_key, str(uuid.uuid4()))
+            self._trace.leave(self._ready().connection)
         except OUTAGE as error:
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
 
@@ -94,30 +95,40 @@ class Publisher:
             self._connection = connection(self._url, self._prefix)
             channel = self._connection.channel()
             # The queue too, not only the exchange: what is published before any queue is bound is dropped.
-            OWN_QUEUE(channel).declare()
+            for queue in (OWN_QUEUE, REMOVALS_QUEUE):
+                queue(channel).declare()
             self._producer = Producer(channel, auto_declare=False)
         return self._producer
 
     def _learn_bindings(self) -> None:
+        if is_amqp(self._url):
+            return  # RabbitMQ keeps bindings itself; who lost a queue with it declares it again
         table: list[Any] = self._ready().channel.get_table(routes.EXCHANGE)
         self._bindings |= {(queue, key) for key, _, queue in table}
 
-    @property
-    def _epoch_key(self) -> str:
-        return self._prefix + "events.epoch"
-
 
 def _send(producer: Producer, body: CloudEvent | list[CloudEvent], exchange: str, key: str) -> None:
-    producer.publish(body, exchange=exchange, routing_key=key, serializer="json", delivery_mode=2)
+    producer.publish(
+        body,
+        exchange=exchange,
+        routing_key=key,
+        serializer="json",
+        delivery_mode=2,
+        timeout=TIMEOUT_S,
+        confirm_timeout=TIMEOUT_S,
+    )
 
 
 @contextmanager
 def _bindings_read_once(channel: Any) -> Iterator[Callable[[str], bool]]:
-    """kombu asks the broker for the exchange's bindings at every message: here once per batch.
+    """On Redis kombu asks for the exchange's bindings at every message: here once per batch.
 
     That is five times as fast; a queue that is bound during a batch receives from the next one on.
     Yields whether any queue is bound to a key: an exchange drops the others, so they need no encoding.
     """
+    if not hasattr(channel, "get_table"):
+        yield lambda key: True
+        return
     table = channel.get_table(EXCHANGE.name)
     kind = channel.typeof(EXCHANGE.name)
     channel.get_table = lambda exchange: table

@@ -14,6 +14,7 @@ import redis_lock
 
 from model.gc.tombstones import Tombstone
 from worker import logs
+from worker.broker.connection import connect
 
 log = logs.logger("dredge.quay_lock")
 
@@ -48,9 +49,7 @@ class QuayLocks:
         A tombstone without a digest needs none.  When Redis does not answer, all the rest are busy: an
         object is never erased without its lock.
         """
-        client = redis.Redis.from_url(
-            self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, decode_responses=True
-        )
+        client = connect(self._url, timeout_s=TIMEOUT_S, decode_responses=True)
         self._client = client
         self._held.callback(client.close)
         waiting = deque(tombstones)

@@ -23,8 +23,8 @@ WAITING = "dredge:" + routes.COLLECT_QUEUE
 def app(valkey: str) -> Iterator[Celery]:
     made = Celery("test", broker=valkey, set_as_current=False)
     made.conf.update(
-        broker_transport_options=routes.transport_options("dredge:"),
-        task_queues=routes.task_queues(),
+        broker_transport_options=routes.transport_options(valkey, "dredge:"),
+        task_queues=routes.task_queues(valkey),
         task_routes={task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()},
         task_publish_retry_policy=routes.PUBLISH_RETRY,
     )

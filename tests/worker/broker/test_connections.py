@@ -1,0 +1,145 @@
+"""A worker, a beat, a client and the commands on servers as operators run them: TLS, ACL, Sentinels."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model import registry
+from tests.support.patience import eventually
+from tests.support.servers.redises import Certificates, Redis, Sentinel
+from tests.support.world import World
+from tests.worker.broker.running import ROOT, Process, celery, worker
+from worker.client import Client
+
+pytestmark = pytest.mark.slow
+
+LONG_S = 90
+CLI = [sys.executable, "-c", "from worker.cli import main; main()"]
+
+
+def dredge(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONG_S
+    )
+
+
+def checked(environment: dict[str, str]) -> list[dict[str, Any]]:
+    said = dredge(environment, "check", "--json")
+    return [json.loads(line) for line in said.stdout.splitlines()]
+
+
+def problems(environment: dict[str, str]) -> list[str]:
+    return [finding["problem"] for finding in checked(environment) if finding["problem"]]
+
+
+@pytest.fixture
+def where(world: World, tmp_path: Path) -> dict[str, str]:
+    """A worker's variables without a broker: of a registry with one deleted tag and one bystander."""
+    prompt = world.repository("prompt", namespace=world.namespace("now", window_s=0))
+    world.tag("bystander")
+    for name in ("first", "second"):
+        world.tag(name, repository=prompt)
+    (tmp_path / "storage").mkdir()
+    return {
+        "PATH": "/usr/bin:/bin",
+        "DREDGE_DATABASE_URL": world.url,
+        "DREDGE_STORAGE": f"local_us={tmp_path / 'storage'}",
+        "DREDGE_SCAN_INTERVAL_S": "0.5",
+        "DREDGE_QUARANTINE_S": "0",
+    }
+
+
+def tags(world: World) -> set[str]:
+    return {name for (name,) in world.rows("SELECT name FROM tag")}
+
+
+def collects(world: World, name: str, *running: Process) -> None:
+    """Delete a tag; what it leaves is collected by whoever runs."""
+    registry.delete_tag("now/prompt", name)
+    eventually(lambda: name not in tags(world), *running)
+
+
+@pytest.fixture
+def over_tls(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(
+        tmp_path / "tls",
+        *("--requirepass", "p@ss/w0rd"),
+        program="redis-server",
+        certificates=Certificates(tmp_path / "certificates"),
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_everything_runs_over_tls_and_verifies_the_certificate(
+    over_tls: Redis, where: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    url = over_tls.url(userinfo=":p%40ss%2Fw0rd@")
+    told = {**where, "DREDGE_BROKER_URL": url, "DREDGE_CACHE_URL": url.replace("/0?", "/1?")}
+    assert problems(told) == []
+    with worker(told, tmp_path) as working, celery(told, tmp_path, "beat") as beat, Client(url) as client:
+        assert client.delete_tag("now", "prompt", "first").get(timeout=LONG_S)["tag"] == "first"
+        collects(world, "second", working, beat)
+        eventually(lambda: tags(world) == {"bystander"}, working, beat)
+        assert dredge(told, "enqueue", "now/prompt", "--wait", str(LONG_S)).returncode == 0
+        beat.wait_for("Sending due task")
+        assert "p@ss" not in working.log + beat.log
+        assert "p%40ss" not in working.log + beat.log
+        assert working.stop() == 0
+        assert beat.stop() == 0
+    unknown = {name: value.partition("?")[0] for name, value in told.items()}
+    found = problems(unknown)
+    assert found and all("certificate verify failed" in each for each in found), found
+    trusting = {name: value + "?ssl_cert_reqs=none" for name, value in unknown.items() if "URL" in name}
+    trusting["DREDGE_DATABASE_URL"] = world.url
+    assert problems({**where, **trusting}) == []
+
+
+@pytest.fixture(params=["valkey", "redis-server"])
+def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Redis, Redis, Sentinel]]:
+    """A master, its replica and a Sentinel."""
+    program = request.param
+    with ExitStack() as stack:
+        master = Redis(tmp_path / "master", program=program)
+        replica = Redis(tmp_path / "replica", program=program)
+        sentinel = Sentinel(tmp_path / "sentinel", program=program)
+        sentinel.master = master
+        for server in (master, replica, sentinel):
+            stack.callback(server.stop)
+            server.start()
+            if server is master:
+                master.client().config_set("repl-diskless-sync-delay", 0)
+            if server is replica:
+                replica.client().replicaof("127.0.0.1", str(master.port))
+                eventually(lambda: replica.client().info("replication")["master_link_status"] == "up")
+        asked: Any = sentinel.client()
+        eventually(lambda: asked.sentinel_masters()["main"]["num-slaves"] == 1)
+        yield master, replica, sentinel
+
+
+def test_broker_beat_and_cache_follow_their_sentinels_to_the_new_master(
+    watched: tuple[Redis, Redis, Sentinel], where: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    master, replica, sentinel = watched
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
+    told = {**where, "DREDGE_BROKER_URL": url, "DREDGE_CACHE_URL": url[:-1] + "1"}
+    assert problems(told) == []
+    with worker(told, tmp_path) as working, celery(told, tmp_path, "beat") as beat, Client(url) as client:
+        collects(world, "first", working, beat)
+        master.kill()
+        eventually(lambda: replica.client().info("replication")["role"] == "master", working)
+        assert client.delete_tag("now", "prompt", "second").get(timeout=LONG_S)["tag"] == "second"
+        eventually(lambda: tags(world) == {"bystander"}, working, beat)
+        seen = beat.log.count("Sending due task")
+        eventually(lambda: beat.log.count("Sending due task") > seen + 2, beat)
+        assert working.stop() == 0
+    assert problems(told) == []

@@ -1,0 +1,122 @@
+"""From environment variables to the fields of a class of settings, with every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import Field, field, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+PREFIX = "DREDGE_"
+FILE = "_FILE"
+
+# Kubernetes sets these in every container of a namespace with a Service called `dredge` or `dredge-…`.
+# https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+_SERVICE = re.compile(
+    PREFIX + r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+class SettingsError(Exception):
+    """The configuration is wrong; `problems` has one line for each mistake, all of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class WrongConfiguration(click.ClickException):
+    """A `SettingsError` that ends a program of Celery's with one line for each problem."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+    def show(self, file: Any = None) -> None:
+        """Write the lines to standard error."""
+        for problem in self.problems:
+            click.echo(f"dredge: configuration: {problem}", file=file, err=True)
+
+
+@contextmanager
+def in_few_lines() -> Iterator[None]:
+    """Have the block's `SettingsError` end Celery's command line with a line for each problem."""
+    try:
+        yield
+    except SettingsError as error:
+        raise WrongConfiguration(error.problems) from None
+
+
+def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
+    """A field of `Settings`: its default, how its text is read, and its line in the documentation.
+
+    A secret is in no `repr`, and can be read from a file.
+    """
+    made = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**made, repr=not secret, metadata={"parse": parse, "help": help, "secret": secret})
+
+
+def read(
+    cls: type, environ: Mapping[str, str], *, per_kind: Mapping[str, str], kinds: tuple[str, ...]
+) -> tuple[dict[str, Any], list[str]]:
+    """The values of the fields that `environ` names, and every problem in words.
+
+    `per_kind` has the fields with one variable for each of `kinds`, and how those variables begin.
+    """
+    values: dict[str, Any] = {name: {} for name in per_kind}
+    problems: list[str] = []
+    by_variable = {PREFIX + f.name.upper(): f for f in fields(cls) if f.name not in per_kind}
+    parsers = {f.name: f.metadata["parse"] for f in fields(cls) if f.name in per_kind}
+    given, from_files = _given(environ, by_variable)
+    problems += from_files
+    for variable, raw in sorted(given.items()):
+        try:
+            if variable in by_variable:
+                found = by_variable[variable]
+                values[found.name] = found.metadata["parse"](raw)
+            elif name := next((n for n in per_kind if variable.startswith(per_kind[n])), ""):
+                kind = variable.removeprefix(per_kind[name]).lower()
+                if kind not in kinds:
+                    raise ValueError(f"no such kind of cache entry; there are {', '.join(kinds)}")
+                values[name][kind] = parsers[name](raw)
+            else:
+                problems.append(f"{variable}: no such setting")
+        except ValueError as error:
+            problems.append(f"{variable}: {error}")
+    return values, problems
+
+
+def _given(
+    environ: Mapping[str, str], by_variable: Mapping[str, Field[Any]]
+) -> tuple[dict[str, str], list[str]]:
+    """The variables that say something, those of files replaced by what the files say."""
+    given: dict[str, str] = {}
+    problems: list[str] = []
+    for variable, raw in environ.items():
+        text = raw.strip()
+        if not variable.startswith(PREFIX) or not text or _is_of_a_service(variable, text):
+            continue
+        meant = by_variable.get(variable.removesuffix(FILE))
+        if variable in by_variable or meant is None or not meant.metadata["secret"]:
+            given[variable] = text
+        elif environ.get(variable.removesuffix(FILE), "").strip():
+            problems.append(f"{variable}: {variable.removesuffix(FILE)} is set as well; give one of them")
+        else:
+            try:
+                given[variable.removesuffix(FILE)] = Path(text).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
+                problems.append(f"{variable}: {text} cannot be read: {reason}")
+    return given, problems
+
+
+def _is_of_a_service(variable: str, text: str) -> bool:
+    is_port = variable.endswith("_PORT") and _SERVICE_URL.fullmatch(text)
+    return bool(_SERVICE.fullmatch(variable) or is_port)

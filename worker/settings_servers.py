@@ -1,0 +1,69 @@
+"""The settings that say which servers there are, and how they are reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.broker.urls import is_amqp
+from worker.environment import PREFIX, setting
+from worker.parsers import base64_key, broker, cache, database_url, flag, number, redis_server, text, url
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Database, broker, Redis, cache, and a live Quay's neighbours."""
+
+    database_url: str = setting(
+        "",
+        database_url,
+        "PostgreSQL with the registry's tables; empty: embedded",
+        secret=True,
+    )
+    prepared_statements: bool = setting(
+        True, flag, "plan statements once per connection; must be off behind PgBouncer in transaction mode"
+    )
+    broker_url: str = setting(
+        "", broker, "Redis or RabbitMQ for Celery and events; empty: embedded server", secret=True
+    )
+    redis_url: str = setting(
+        "",
+        redis_server,
+        "Redis of locks, marks and results (default: the broker's); needed with RabbitMQ",
+        secret=True,
+    )
+    cache_url: str = setting(
+        "",
+        cache,
+        "Redis of the cache (default: that of the locks); memory:// or none:// also work",
+        secret=True,
+    )
+    cache_replica_url: str = setting("", cache, "Redis to read cache entries from, if another", secret=True)
+
+    quay_redis_url: str = setting(
+        "",
+        redis_server,
+        "Redis of a live Quay beside us: take its locks, forget its cache entries",
+        secret=True,
+    )
+    clair_url: str = setting("", url("http", "https"), "Clair v4 to delete security reports at")
+    clair_psk: str = setting("", base64_key, "Clair's pre-shared key, base64", secret=True)
+
+    cache_prefix: str = setting("", text, "prefix of this system's cache keys")
+    cache_ttls: dict[str, float] = setting(dict, number(0, 1e8, float), "life of one kind, seconds; 0: none")
+    cache_max_bytes: int = setting(1_000_000, number(1, 512_000_000), "a larger value is not cached, bytes")
+    cache_sizes: dict[str, int] = setting(dict, number(1, 512_000_000), "the same for one kind of entry")
+    cache_timeout_s: float = setting(
+        0.5, number(0.01, 60, float), "connect and read timeout of the cache, seconds"
+    )
+
+    key_prefix: str = setting("dredge:", text, "prefix of this system's keys in the broker's Redis")
+
+    @property
+    def own_redis(self) -> str:
+        """URL of the Redis that keeps locks, marks and results."""
+        return self.redis_url or self.broker_url
+
+    def _missing_servers(self) -> list[str]:
+        if is_amqp(self.broker_url) and not self.redis_url:
+            return [f"{PREFIX}REDIS_URL: not set; beside RabbitMQ a Redis keeps locks, marks and results"]
+        return []
