@@ -23,6 +23,8 @@ from worker.registry_gauges import gauges
 log = logs.logger("dredge.metrics")
 
 LEASE = "registry-state"
+# Those that set items aside in `dredge_poison`.
+POISON_STAGES = ("review", "relay", "consumer", "sweep")
 EVERY_S = 15.0
 # Longer than a read takes and shorter than anybody's patience for a dead exporter.
 LEASE_MS = 60_000

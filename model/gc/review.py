@@ -15,12 +15,16 @@ from model.policy import Policy
 from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, PATH_SQL
 
 # What left a repository on hold stays a candidate until the hold is lifted.
+# What makes batches fail is judged alone.
 # SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
 # row; what is skipped stays a candidate.
 _TAKE = f"""
 WITH taken AS MATERIALIZED (
     SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
       AND (%(ignores_holds)s OR NOT {IS_HELD})
+      AND CASE WHEN %(blob_id)s > 0 THEN c.blob_id = %(blob_id)s
+               ELSE NOT EXISTS (SELECT FROM dredge_poison p
+                                WHERE p.stage = 'review' AND p.key = c.blob_id::text) END
     ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
     SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT DISTINCT blob_id FROM taken))
@@ -32,6 +36,12 @@ SELECT (SELECT count(*) FROM taken) AS taken,
        ARRAY(SELECT t.id FROM taken t
              WHERE t.blob_id IN (SELECT id FROM locked)
                 OR NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = t.blob_id)) AS judged
+"""
+
+_FIRST = """
+SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
+  AND NOT EXISTS (SELECT FROM dredge_poison p WHERE p.stage = 'review' AND p.key = c.blob_id::text)
+ORDER BY c.id LIMIT 1
 """
 
 # Safe: the blob's row is locked FOR UPDATE, and this is a new statement: a reference that was
@@ -115,25 +125,42 @@ class Reviewed:
     stopped: str = ""
 
 
-def review_batch(*, policy: Policy, limit: int, after_id: int = 0) -> Reviewed:
+@dataclass(frozen=True)
+class Candidate:
+    """A blob to judge."""
+
+    id: int
+    blob_id: int
+
+
+def review_batch(*, policy: Policy, limit: int, after_id: int = 0, blob_id: int = 0) -> Reviewed:
     """Judge at most `limit` blob candidates after `after_id`, oldest first, across all repositories.
 
     A blob that no manifest and no push refers to loses its rows and gets a tombstone for each place
     where its object lies, or may lie after a push that died; one that is used only stops being a
-    candidate; one that somebody holds stays one.
+    candidate; one that somebody holds stays one.  With `blob_id` only candidates of that blob; without,
+    only blobs that are not set aside.
     Two reviews at once take different candidates.  A second run finds others or none.
     """
-    reviewed = _review_batch(policy, limit, after_id)
+    reviewed = _review_batch(policy, limit, after_id, blob_id)
     certificate.confirm()
     return reviewed
 
 
-def _review_batch(policy: Policy, limit: int, after_id: int) -> Reviewed:
+def _review_batch(policy: Policy, limit: int, after_id: int, blob_id: int) -> Reviewed:
     with transaction():
         moment = now_ms()
         if stopped := find_stop(policy, now_ms=moment):
             return Reviewed(stopped=stopped)
-        taken = run_one(_TAKE, {"limit": limit, "after_id": after_id, "ignores_holds": policy.ignores_holds})
+        taken = run_one(
+            _TAKE,
+            {
+                "limit": limit,
+                "after_id": after_id,
+                "blob_id": blob_id,
+                "ignores_holds": policy.ignores_holds,
+            },
+        )
         if not taken.judged:
             return Reviewed(last_id=taken.last_id, has_more=taken.taken == limit)
         moment = now_ms()
@@ -158,6 +185,12 @@ def _review_batch(policy: Policy, limit: int, after_id: int) -> Reviewed:
             last_id=taken.last_id,
             has_more=taken.taken == limit,
         )
+
+
+def find_candidate(*, after_id: int) -> Candidate | None:
+    """The first candidate after `after_id` that is not set aside; only reads."""
+    row = run_one(_FIRST, {"after_id": after_id})
+    return Candidate(*row) if row else None
 
 
 def _certify(found: Any, policy: Policy, moment: int) -> None:

@@ -28,6 +28,7 @@ COMMANDS = {
     "pause": ("worker.cli.pause", "Hold the registry, a namespace or a repository."),
     "approve": ("worker.cli.approve", "Let a collection go on that the breaker has stopped."),
     "resume": ("worker.cli.resume", "Lift a hold."),
+    "retry": ("worker.cli.retry", "Try again now what failed and waits."),
     "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
     "explain": ("worker.cli.explain", "Why a tag, manifest, blob, repository or object is still there."),
     "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),

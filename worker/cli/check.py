@@ -17,6 +17,7 @@ from model.db import lookup_rows as lookups
 from model.errors import RegistryError
 from model.events import trigger as triggers
 from model.gc.orphans.share import read_shares
+from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
 from worker.broker.connection import connect
@@ -93,6 +94,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
                 yield Finding("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
+                yield from _poison()
                 yield from _throttle(settings)
     finally:
         database.db.close_all()
@@ -118,6 +120,14 @@ def _throttle(settings: Settings) -> Iterator[Finding]:
     what = f"a standby is {health.lag_ms / 1000:.1f} s behind, {health.active_sessions} sessions are active"
     problem = "The role cannot see standbys and sessions: GRANT pg_read_all_stats to it, or do not throttle"
     yield Finding("throttle", what, "" if health.sees_all else problem)
+
+
+def _poison() -> Iterator[Finding]:
+    for stage, count in count_poison().items():
+        problem = (
+            f"{count:,} set aside by {stage}: `dredge status` says why, `dredge retry {stage}` tries again"
+        )
+        yield Finding("stages", stage, problem)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

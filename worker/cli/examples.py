@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "resume": ("dredge resume acme",),
     "approve": ("dredge approve acme",),
+    "retry": ("dredge retry", "dredge retry review 4711"),
     "retention": ("dredge retention run acme/app",),
     "retention run": ("dredge retention run acme/app --policy rules.yaml",),
     "retention audit": ("dredge retention audit acme/app",),

@@ -22,6 +22,7 @@ from model.gc.inspect.status import (
     read_waiting,
 )
 from model.gc.inspect.vacuum import TableState, read_table_states
+from model.gc.poison import Poisoned, count_poison, list_poison
 from model.policy import HOUR_MS, Policy
 from worker.jobs.find import find_due
 
@@ -63,6 +64,8 @@ class Overview:
     health: DatabaseHealth
     freed: list[Freed]
     failures: list[Failing]
+    poison: list[Poisoned]
+    poisoned: dict[str, int]
     due_within: dict[int, int]
     tables: list[TableState]
 
@@ -100,6 +103,8 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
         health=read_health(),
         freed=read_freed(since_ms=moment - hours * HOUR_MS, limit=SHOWN),
         failures=read_failures(limit=SHOWN),
+        poison=list_poison(limit=SHOWN),
+        poisoned=count_poison(),
         due_within={
             seconds: len(find_soon(policy=policy, now_ms=moment, within_ms=seconds * 1000, limit=LOOK))
             for seconds in HORIZONS_S

@@ -1,4 +1,4 @@
-"""Repositories whose collection fails, with the reason and the next try."""
+"""What fails, with the reason and the next try: repositories, and items that a shared stage set aside."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from worker.jobs.overview import Overview
 
 
 def read(overview: Overview) -> Section:
-    """Return the repositories that fail, worst first."""
+    """Return the repositories that fail and what is set aside, worst first."""
     return Section(
-        facts={"failures": [asdict(each) for each in overview.failures]},
+        facts={
+            "failures": [asdict(each) for each in overview.failures],
+            "set_aside": [asdict(each) for each in overview.poison],
+        },
         tables=(
             Table(
                 ("repository", "failures", "next try", "error"),
@@ -21,6 +24,15 @@ def read(overview: Overview) -> Section:
                     for f in overview.failures
                 ],
                 title="Failing",
+            ),
+            Table(
+                ("stage", "set aside", "tries", "next try", "error"),
+                [
+                    (p.stage, p.key, p.tries, until(p.due_ms - overview.now_ms), p.last_error)
+                    for p in overview.poison
+                ],
+                title="Set aside",
+                note="`dredge retry` tries them now.",
             ),
         ),
     )

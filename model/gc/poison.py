@@ -1,0 +1,131 @@
+"""What makes a shared stage fail: set aside with its reason and next try, so that the rest goes on.
+
+An attempt is counted before the work, in a transaction of its own: whatever ends the work, the item has
+backed off by then.  Repositories, tombstones and security reports keep their attempts in their own rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import execute, fetch, fetch_one
+from model.policy import HOUR_MS
+
+FIRST_RETRY_MS = 30_000
+LAST_RETRY_MS = 24 * HOUR_MS
+NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
+
+_BACKOFF_MS = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(p.tries, 20)))::bigint"
+
+_ATTEMPT = f"""
+INSERT INTO dredge_poison AS p (stage, key, created_ms, due_ms, tries, last_error, data)
+VALUES (%(stage)s, %(key)s, {NOW_MS_SQL}, {NOW_MS_SQL} + {FIRST_RETRY_MS}, 1, %(no_end)s, %(data)s)
+ON CONFLICT (stage, key) DO UPDATE SET tries = p.tries + 1, due_ms = {NOW_MS_SQL} + {_BACKOFF_MS},
+    data = coalesce(excluded.data, p.data)
+RETURNING tries
+"""
+
+_DUE = f"""
+SELECT key, data, tries FROM dredge_poison WHERE stage = %s AND due_ms <= {NOW_MS_SQL}
+ORDER BY due_ms, key LIMIT %s
+"""
+
+_LIST = """
+SELECT stage, key, created_ms, due_ms, tries, last_error FROM dredge_poison
+ORDER BY tries DESC, stage, key LIMIT %s
+"""
+
+_COUNT = "SELECT stage, count(*) AS n FROM dredge_poison GROUP BY stage ORDER BY stage"
+
+# The rows of each kind that back off, made due.  Nobody's work that runs is disturbed: a claim is a lease.
+_RETRY = {
+    "collect": f"UPDATE dredge_due SET next_try_ms = {NOW_MS_SQL} WHERE attempts > 0",
+    "erase": f"""UPDATE dredge_tombstone SET due_ms = greatest({NOW_MS_SQL}, coalesce(fenced_until_ms, 0))
+                 WHERE tries > 0 AND due_ms > {NOW_MS_SQL}""",
+    "reports": f"UPDATE dredge_report_debt SET due_ms = {NOW_MS_SQL} WHERE tries > 0",
+}
+_RETRY_POISON = f"""
+UPDATE dredge_poison SET due_ms = {NOW_MS_SQL} WHERE %(stage)s IN ('', stage) AND %(key)s IN ('', key)
+"""
+
+STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "sweep")
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """Something that a stage cannot deal with."""
+
+    stage: str
+    key: str
+    created_ms: int
+    due_ms: int
+    tries: int
+    last_error: str
+
+
+@dataclass(frozen=True)
+class DuePoison:
+    """An item whose next try has come; `data` is what its row keeps of it."""
+
+    key: str
+    data: str | None
+    tries: int
+
+
+def attempt(stage: str, key: str, data: str | None = None) -> int:
+    """Count an attempt at an item before it is made; returns how many there were.
+
+    Call it outside of the work's transaction.  The next try is 30 seconds later, doubled by each, to a day.
+    """
+    row = fetch_one(_ATTEMPT, {"stage": stage, "key": key, "no_end": NO_END, "data": data})
+    return int(row.tries)
+
+
+def record_error(stage: str, key: str, error: str) -> None:
+    """Note why the attempt failed."""
+    execute(
+        "UPDATE dredge_poison SET last_error = %s WHERE stage = %s AND key = %s",
+        (error[:500], stage, key),
+    )
+
+
+def clear(stage: str, key: str) -> None:
+    """Forget an item: its stage has dealt with it.  Idempotent."""
+    execute("DELETE FROM dredge_poison WHERE stage = %s AND key = %s", (stage, key))
+
+
+def find_due(stage: str, *, limit: int) -> list[DuePoison]:
+    """Items of a stage whose next try has come, longest waiting first; only reads."""
+    return [DuePoison(*row) for row in fetch(_DUE, (stage, limit))]
+
+
+def is_waiting(stage: str, key: str) -> bool:
+    """Return whether an item is set aside and its next try has not come."""
+    row = fetch_one(
+        f"SELECT FROM dredge_poison WHERE stage = %s AND key = %s AND due_ms > {NOW_MS_SQL}", (stage, key)
+    )
+    return row is not None
+
+
+def list_poison(*, limit: int) -> list[Poisoned]:
+    """Return what is set aside, worst first."""
+    return [Poisoned(*row) for row in fetch(_LIST, (limit,))]
+
+
+def count_poison() -> dict[str, int]:
+    """Return how many items each stage has set aside."""
+    return {row.stage: row.n for row in fetch(_COUNT)}
+
+
+def retry(stage: str = "", key: str = "") -> int:
+    """Make due what backs off: of one stage or all, of one set-aside item or all; returns how many."""
+    done = execute(_RETRY_POISON, {"stage": stage, "key": key})
+    if not key:
+        done += sum(execute(sql) for name, sql in _RETRY.items() if stage in ("", name))
+    return done
+
+
+def prune_poison(*, before_ms: int) -> int:
+    """Delete messages that were parked before `before_ms`: nobody waits for them.  Returns how many."""
+    return execute("DELETE FROM dredge_poison WHERE stage = 'consumer' AND created_ms < %s", (before_ms,))

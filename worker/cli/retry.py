@@ -1,0 +1,26 @@
+"""`dredge retry`."""
+
+from __future__ import annotations
+
+import click
+
+from model.gc.poison import STAGES, retry
+from worker.cli import output
+
+
+@click.command(name="retry")
+@click.argument("stage", required=False, default="", type=click.Choice(["", *STAGES]), metavar="[STAGE]")
+@click.argument("key", required=False, default="")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(stage: str, key: str, as_json: bool) -> None:
+    """Make due now what failed and waits for its next try; workers take it within seconds.
+
+    Without a stage, in all of them: collect, review, relay, consumer, reports, erase, sweep. KEY is one item
+    that review, relay, consumer or sweep has set aside, as `dredge status` names it.
+    """
+    with output.connected(output.settings()):
+        done = retry(stage, key)
+    if as_json:
+        output.emit_json({"due": done})
+    else:
+        click.echo(f"{done:,} are due now.")
