@@ -10,6 +10,58 @@ from model.db.fragments import PLACED, REFERRED
 from model.errors import BadManifest, NoSuchBlob
 from model.oci import Document
 
+_LOCK_BLOBS = f"""
+SELECT b.id, b.content_checksum AS digest, b.image_size AS size FROM imagestorage b
+WHERE b.content_checksum = ANY(%(digests)s) AND {PLACED} AND {REFERRED}
+ORDER BY b.id FOR KEY SHARE OF b
+"""
+
+_LOCK_REPOSITORY = """
+SELECT id FROM quotarepositorysize WHERE repository_id = %(repository)s AND backfill_complete
+FOR NO KEY UPDATE
+"""
+
+_LOCK_NAMESPACE = """
+SELECT q.id FROM quotanamespacesize q
+WHERE q.namespace_user_id = (SELECT namespace_user_id FROM repository WHERE id = %(repository)s)
+    AND q.backfill_complete
+FOR NO KEY UPDATE
+"""
+
+_ADD_TO_REPOSITORY = """
+UPDATE quotarepositorysize q SET size_bytes = size_bytes + coalesce((
+    SELECT sum(b.image_size) FROM imagestorage b WHERE b.id = ANY(%(blobs)s) AND NOT EXISTS (
+        SELECT FROM manifestblob m WHERE m.repository_id = q.repository_id AND m.blob_id = b.id)), 0)
+WHERE q.id = %(id)s
+"""
+
+_ADD_TO_NAMESPACE = """
+UPDATE quotanamespacesize q SET size_bytes = size_bytes + coalesce((
+    SELECT sum(b.image_size) FROM imagestorage b WHERE b.id = ANY(%(blobs)s) AND NOT EXISTS (
+        SELECT FROM manifestblob m JOIN repository r ON r.id = m.repository_id
+        WHERE m.blob_id = b.id AND r.namespace_user_id = q.namespace_user_id)), 0)
+WHERE q.id = %(id)s
+"""
+
+_LINK_BLOBS = """
+INSERT INTO manifestblob (repository_id, manifest_id, blob_id) SELECT %s, %s, unnest(%s)
+"""
+
+_LINK_CHILDREN = """
+INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)
+SELECT %s, %s, unnest(%s) ON CONFLICT (manifest_id, child_manifest_id) DO NOTHING
+"""
+
+_ADD_LABELS = """
+WITH made AS (
+    INSERT INTO label (uuid, key, value, media_type_id, source_type_id)
+    SELECT l.uuid, l.key, l.value, (SELECT id FROM mediatype WHERE name = 'text/plain'),
+           (SELECT id FROM labelsourcetype WHERE name = 'manifest')
+    FROM unnest(%s, %s, %s) AS l (uuid, key, value) RETURNING id
+)
+INSERT INTO manifestlabel (repository_id, manifest_id, label_id) SELECT %s, %s, id FROM made
+"""
+
 
 def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]:
     """The rows of the manifest's blobs, locked in id order before they are linked.
@@ -20,9 +72,7 @@ def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]
     """
     wanted = document.blobs
     rows = fetch(
-        "SELECT b.id, b.content_checksum AS digest, b.image_size AS size FROM imagestorage b"
-        f" WHERE b.content_checksum = ANY(%(digests)s) AND {PLACED}"
-        f" AND {REFERRED} ORDER BY b.id FOR KEY SHARE OF b",
+        _LOCK_BLOBS,
         {"digests": [*wanted, *document.remote], "repository": repository_id, "at": now_ms},
     )
     found = {row.digest: row for row in reversed(rows)}
@@ -46,41 +96,17 @@ def add_to_quota(repository_id: int, blob_ids: Sequence[int]) -> None:
     The rows are locked first, repository before namespace: of two pushes of one new blob, and of a
     push and a collection, the second one counts what the first left.
     """
-    repository = fetch_one(
-        "SELECT id FROM quotarepositorysize WHERE repository_id = %s AND backfill_complete FOR NO KEY UPDATE",
-        (repository_id,),
-    )
-    namespace = fetch_one(
-        "SELECT q.id, q.namespace_user_id FROM quotanamespacesize q"
-        " WHERE q.namespace_user_id = (SELECT namespace_user_id FROM repository WHERE id = %s)"
-        " AND q.backfill_complete FOR NO KEY UPDATE",
-        (repository_id,),
-    )
-    new_bytes = (
-        "coalesce((SELECT sum(b.image_size) FROM imagestorage b WHERE b.id = ANY(%s) AND NOT EXISTS ({})), 0)"
-    )
-    if repository:
-        held = "SELECT FROM manifestblob m WHERE m.repository_id = %s AND m.blob_id = b.id"
-        execute(
-            f"UPDATE quotarepositorysize SET size_bytes = size_bytes + {new_bytes.format(held)}"
-            " WHERE id = %s",
-            (IntArray(blob_ids), repository_id, repository.id),
-        )
-    if namespace:
-        held = (
-            "SELECT FROM manifestblob m JOIN repository r ON r.id = m.repository_id"
-            " WHERE m.blob_id = b.id AND r.namespace_user_id = %s"
-        )
-        execute(
-            f"UPDATE quotanamespacesize SET size_bytes = size_bytes + {new_bytes.format(held)} WHERE id = %s",
-            (IntArray(blob_ids), namespace.namespace_user_id, namespace.id),
-        )
+    params = {"repository": repository_id, "blobs": IntArray(blob_ids)}
+    for lock, add in ((_LOCK_REPOSITORY, _ADD_TO_REPOSITORY), (_LOCK_NAMESPACE, _ADD_TO_NAMESPACE)):
+        # A new statement after the lock: it sees what the transaction that held the row has committed.
+        if row := fetch_one(lock, params):
+            execute(add, {**params, "id": row.id})
 
 
 def link_blobs(repository_id: int, manifest_id: int, blob_ids: Sequence[int]) -> None:
     """Refer to blobs that are locked."""
     execute(
-        "INSERT INTO manifestblob (repository_id, manifest_id, blob_id) SELECT %s, %s, unnest(%s)",
+        _LINK_BLOBS,
         (repository_id, manifest_id, IntArray(blob_ids)),
     )
 
@@ -89,8 +115,7 @@ def link_children(repository_id: int, manifest_id: int, child_ids: Sequence[int]
     """Refer to children that are locked; those linked before stay as they are."""
     if child_ids:
         execute(
-            "INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)"
-            " SELECT %s, %s, unnest(%s) ON CONFLICT (manifest_id, child_manifest_id) DO NOTHING",
+            _LINK_CHILDREN,
             (repository_id, manifest_id, IntArray(child_ids)),
         )
 
@@ -99,11 +124,7 @@ def add_labels(repository_id: int, manifest_id: int, labels: Mapping[str, str]) 
     """Give the manifest labels of its own."""
     if labels:
         execute(
-            "WITH made AS (INSERT INTO label (uuid, key, value, media_type_id, source_type_id)"
-            " SELECT l.uuid, l.key, l.value, (SELECT id FROM mediatype WHERE name = 'text/plain'),"
-            " (SELECT id FROM labelsourcetype WHERE name = 'manifest')"
-            " FROM unnest(%s, %s, %s) AS l (uuid, key, value) RETURNING id)"
-            " INSERT INTO manifestlabel (repository_id, manifest_id, label_id) SELECT %s, %s, id FROM made",
+            _ADD_LABELS,
             (
                 [str(uuid.uuid4()) for _ in labels],
                 list(labels),

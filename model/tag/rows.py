@@ -8,11 +8,12 @@ from typing import Any
 from model.db.connection import fetch
 from model.db.prepared import run
 
-SELECT = (
-    "SELECT t.id, t.repository_id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms,"
-    " t.lifetime_end_ms AS end_ms, t.hidden, t.reversion, t.immutable"
-    " FROM tag t JOIN manifest m ON m.id = t.manifest_id"
-)
+_COLUMNS = """
+t.id, t.repository_id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms,
+t.lifetime_end_ms AS end_ms, t.hidden, t.reversion, t.immutable
+FROM tag t JOIN manifest m ON m.id = t.manifest_id
+"""
+SELECT = f"SELECT {_COLUMNS}"
 ALIVE = "(t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %(now_ms)s)"
 
 
@@ -30,6 +31,14 @@ def ending_after(condition: str, time: str) -> str:
 
 
 _OF_NAME = ending_after("a.repository_id = %(repository_id)s AND a.name = %(name)s", "%(now_ms)s")
+
+
+_ACTIVE_PAGE = f"""
+SELECT DISTINCT ON (t.name) {_COLUMNS}
+WHERE t.repository_id = %(repository_id)s AND NOT t.hidden AND {ALIVE}
+    AND (%(last)s::text IS NULL OR t.name > %(last)s)
+ORDER BY t.name, t.lifetime_start_ms DESC, t.id DESC LIMIT %(limit)s
+"""
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,7 @@ def find_alive_of_manifest(
 def find_active_page(repository_id: int, *, last: str | None, limit: int, now_ms: int) -> TagPage:
     """At most `limit` alive, visible tags by name, after the name `last`; one row for each name."""
     found = fetch(
-        f"{SELECT.replace('SELECT', 'SELECT DISTINCT ON (t.name)', 1)}"
-        f" WHERE t.repository_id = %(repository_id)s AND NOT t.hidden AND {ALIVE}"
-        " AND (%(last)s::text IS NULL OR t.name > %(last)s)"
-        " ORDER BY t.name, t.lifetime_start_ms DESC, t.id DESC LIMIT %(limit)s",
+        _ACTIVE_PAGE,
         {"repository_id": repository_id, "now_ms": now_ms, "last": last, "limit": limit + 1},
     )
     page = tuple(Tag(*row) for row in found)
