@@ -13,11 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 Answer = tuple[int, bytes] | None
 Response = tuple[int, bytes, dict[str, str]]
 HANG = (0, b"")
+CUT = (-1, b"")
 
 
 @dataclass
 class Unruly:
-    """`answer(method, path, body)` gives a status and body, `HANG`, or None to pass the request on."""
+    """`answer(method, path, body)` gives a status and body, `HANG`, `CUT`, or None to pass the request on."""
 
     upstream: str
     url: str = ""
@@ -32,9 +33,9 @@ class Unruly:
             self.release.wait(20)
         if answer:
             return *answer, {}
-        return self._pass_on(method, path, body, headers)
+        return self.pass_on(method, path, body, headers)
 
-    def _pass_on(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Response:
+    def pass_on(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Response:
         kept = {
             name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")
         }
@@ -61,7 +62,9 @@ def unruly_server(upstream: str) -> Iterator[Unruly]:
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             status, content, headers = unruly.respond(self.command, self.path, body, dict(self.headers))
-            if status:
+            if status < 0:
+                self.close_connection = True
+            elif status:
                 self.send_response(status)
                 for name, value in headers.items():
                     if name.lower() in ("etag", "last-modified", "content-type"):
