@@ -10,6 +10,7 @@ from model.policy import Policy
 from model.window import ALWAYS, parse_window
 from worker.environment import PREFIX, SettingsError, read, setting
 from worker.parsers import flag, locations, number, one_of, text
+from worker.settings_http import HttpSettings
 from worker.settings_pace import PaceSettings
 from worker.settings_servers import ServerSettings
 
@@ -22,7 +23,7 @@ _PER_KIND = {"cache_ttls": PREFIX + "CACHE_TTL_", "cache_sizes": PREFIX + "CACHE
 
 
 @dataclass(frozen=True)
-class Settings(ServerSettings, PaceSettings):
+class Settings(ServerSettings, PaceSettings, HttpSettings):
     """Every setting; the variable is `DREDGE_` and the field's name in capitals."""
 
     storage: dict[str, str] = setting(

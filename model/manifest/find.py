@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.db.connection import fetch
+from model.db.connection import IntArray, fetch
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,27 @@ class FoundManifest:
     text: str
     subject: str | None
     artifact_type: str | None
+
+
+@dataclass(frozen=True)
+class ManifestSize:
+    """The bytes of a manifest's layers, None where nobody counted them, and whether it is an index."""
+
+    bytes: int | None
+    is_index: bool
+
+
+_SIZES = """
+SELECT m.id, m.layers_compressed_size AS bytes,
+       t.name IN ('application/vnd.oci.image.index.v1+json',
+                  'application/vnd.docker.distribution.manifest.list.v2+json') AS is_index
+FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE m.id = ANY(%s)
+"""
+
+
+def read_manifest_sizes(ids: Iterable[int]) -> dict[int, ManifestSize]:
+    """Return what is known of the size of each of these manifests that is there, by id."""
+    return {row.id: ManifestSize(row.bytes, row.is_index) for row in fetch(_SIZES, (IntArray(ids),))}
 
 
 def find_manifest(repository_id: int, digest: str) -> FoundManifest | None:

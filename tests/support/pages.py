@@ -1,4 +1,4 @@
-"""Pages made of what the code says about itself: `make docs` writes the commands and the settings' rows."""
+"""Pages made of what the code says about itself: commands, rows of settings, cases, and the HTTP API."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from click.testing import CliRunner
 
 from worker.cli import COMMANDS, dredge
 from worker.settings import PREFIX, Settings
+from worker.web.app import build
+from worker.web.openapi import as_yaml
+from worker.wiring import in_process
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "reference"
 PAGE = DOCS / "commands.md"
 CONFIGURATION = DOCS / "configuration.md"
+OPENAPI = DOCS / "openapi.yaml"
 CASES = ROOT / "docs" / "explanation" / "cases.md"
 CASE_ROW = re.compile(r"^\| (\d+) \| ([SLAF ]+) \| ([^|]+) \|.*$", re.MULTILINE)
 
@@ -123,7 +127,13 @@ def refreshed_cases(text: str) -> str:
     )
 
 
+def openapi() -> str:
+    """What `dredge web` says of its API."""
+    return as_yaml(build(in_process(Settings())).openapi())
+
+
 if __name__ == "__main__":
     CASES.write_text(refreshed_cases(CASES.read_text()))
     CONFIGURATION.write_text(refreshed_configuration(CONFIGURATION.read_text()))
     PAGE.write_text(page())
+    OPENAPI.write_text(openapi())

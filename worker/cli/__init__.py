@@ -44,14 +44,15 @@ COMMANDS = {
     "sweep": ("worker.cli.sweep", "Find orphans: garbage that no tag leads to."),
     "verify": ("worker.cli.verify", "Prove by certificates why each manifest and blob went."),
     "fsck": ("worker.cli.fsck", "Check every invariant between rows and objects."),
+    "web": ("worker.cli.web", "Serve the status page and the HTTP API."),
     "completion": ("worker.cli.completion", "Complete commands and repositories in a shell."),
     "demo": ("worker.cli.demo", "All of it, from nothing, verified."),
 }
 
 _STOPPED = "stopped; what was committed stays, the rest waits for the next run"
 _REFUSED = "nothing was changed: the question was not answered with yes"
-# Packages of the extra `local`, which a production installation does without.
-LOCAL_EXTRA = ("zstandard",)
+# Packages of the extras, which a production installation may do without.
+EXTRA_OF = {"zstandard": "local", "uvicorn": "web", "fastapi": "web", "jinja2": "web"}
 
 
 class Lazy(click.Group):
@@ -66,10 +67,11 @@ class Lazy(click.Group):
         try:
             command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         except ModuleNotFoundError as error:
-            if error.name not in LOCAL_EXTRA:
+            extra = EXTRA_OF.get(error.name or "")
+            if extra is None:
                 raise
             raise click.ClickException(
-                f"dredge {cmd_name} needs {error.name}: pip install 'quay-dredge[local]'"
+                f"dredge {cmd_name} needs {error.name}: pip install 'quay-dredge[{extra}]'"
             ) from None
         return with_examples(cmd_name, command)
 

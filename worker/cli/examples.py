@@ -62,6 +62,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sweep": ("dredge sweep --dry-run", "dredge sweep --accept local_us"),
     "verify": ("dredge verify", "dredge verify --json"),
     "fsck": ("dredge fsck", "dredge fsck --deep --json"),
+    "web": ("dredge web --port 8090",),
+    "web token": ("dredge web token ci --scope read --scope delete",),
     "completion": ("dredge completion bash --install", "dredge completion zsh"),
     "demo": ("dredge demo", "dredge demo --kill"),
 }

@@ -21,8 +21,10 @@ from model.gc.inspect.status import (
     read_totals,
     read_waiting,
 )
+from model.gc.inspect.troubles import Trouble, read_troubles
 from model.gc.inspect.vacuum import TableState, read_table_states
 from model.gc.poison import Poisoned, count_poison, list_poison
+from model.gc.storage_identity import RecordedStorage, find_suspended
 from model.policy import HOUR_MS, Policy
 from worker.jobs.find import find_due
 
@@ -47,6 +49,7 @@ class Overview:
 
     `repositories_due` are those found among the first `repositories_looked_at`; `last_hour` is what was
     really done, and the rate that the time left follows from.  `freed` is of the last `hours`.
+    `troubles` are what fails beside collections.
     """
 
     now_ms: int
@@ -68,6 +71,8 @@ class Overview:
     poisoned: dict[str, int]
     due_within: dict[int, int]
     tables: list[TableState]
+    suspended: list[RecordedStorage]
+    troubles: list[Trouble]
 
     @property
     def collect_left_ms(self) -> int | None:
@@ -110,6 +115,8 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
             for seconds in HORIZONS_S
         },
         tables=read_table_states(),
+        suspended=find_suspended(),
+        troubles=read_troubles(limit=SHOWN),
     )
 
 

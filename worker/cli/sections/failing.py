@@ -14,6 +14,7 @@ def read(overview: Overview) -> Section:
     return Section(
         facts={
             "failures": [asdict(each) for each in overview.failures],
+            "troubles": [asdict(each) for each in overview.troubles],
             "set_aside": [asdict(each) for each in overview.poison],
         },
         tables=(
@@ -24,6 +25,14 @@ def read(overview: Overview) -> Section:
                     for f in overview.failures
                 ],
                 title="Failing",
+            ),
+            Table(
+                ("stage", "what", "tries", "next try", "error"),
+                [
+                    (t.stage, t.subject, t.tries, until(t.next_try_ms - overview.now_ms), t.reason)
+                    for t in overview.troubles
+                ],
+                title="Failing in other stages",
             ),
             Table(
                 ("stage", "set aside", "tries", "next try", "error"),

@@ -1,4 +1,4 @@
-"""What stops collections: open breakers and holds."""
+"""What stops collections and erasing: open breakers, holds, and suspended locations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from worker.jobs.overview import Overview
 
 
 def read(overview: Overview) -> Section:
-    """Return the open breakers and the holds in force."""
+    """Return the open breakers, the holds in force, and the suspended locations."""
     breakers, holds = overview.breakers, overview.holds
     return Section(
-        facts={"holds": [asdict(hold) for hold in holds], "breakers": [asdict(each) for each in breakers]},
+        facts={
+            "holds": [asdict(hold) for hold in holds],
+            "breakers": [asdict(each) for each in breakers],
+            "suspended": [asdict(each) for each in overview.suspended],
+        },
         tables=(
             Table(
                 ("breaker open", "since", "reason"),
@@ -23,6 +27,11 @@ def read(overview: Overview) -> Section:
             Table(
                 ("on hold", "until", "by", "reason"),
                 [(each.target, when(each.until_ms) or "resumed", each.author, each.reason) for each in holds],
+            ),
+            Table(
+                ("suspended location", "since", "reason"),
+                [(each.location, when(each.problem_since_ms), each.problem) for each in overview.suspended],
+                note="Nothing is erased there until the right store is back.",
             ),
         ),
     )

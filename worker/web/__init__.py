@@ -1,0 +1,1 @@
+"""The status page and the HTTP API: `dredge web`, behind the extra `[web]`."""

@@ -1,0 +1,101 @@
+"""The pages that show: status, a repository, what was deleted, and why something is still there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from model import registry
+from model.db.clock import now_ms
+from model.db.connection import connection
+from model.errors import BadInput
+from model.gc.inspect.daily import read_daily
+from model.gc.inspect.plan import plan_repository
+from model.gc.inspect.status import read_history
+from model.names import parse_repository
+from worker.jobs.explain import explain_any
+from worker.jobs.overview import read_overview
+from worker.jobs.targets import find_named
+from worker.jobs.waiting import list_waiting
+from worker.web.context import Context
+from worker.web.plot import bars
+from worker.web.rendering import page
+from worker.web.viewer import Viewer
+
+router = APIRouter(include_in_schema=False)
+
+DAYS = 30
+ROWS = 20
+TAGS = 100
+
+What = Annotated[str, Query(max_length=1024)]
+
+
+@router.get("/")
+@connection()
+def status(request: Request, context: Context, viewer: Viewer) -> Response:
+    """Everything that `dredge status` shows, with the buttons for holds and breakers."""
+    overview = read_overview(context.policy)
+    share = context.settings.namespace_share
+    waiting, _ = list_waiting(context.policy, share=share, limit=ROWS, within_ms=0)
+    days = read_daily(days=DAYS, now_ms=overview.now_ms)
+    return page(
+        request,
+        "status.html",
+        viewer,
+        overview=overview,
+        now_ms=overview.now_ms,
+        longest_waiting=waiting,
+        days=days,
+        bars=bars(days),
+        history=read_history(repository_id=None, limit=ROWS),
+    )
+
+
+@router.get("/look")
+@connection()
+def look(request: Request, context: Context, viewer: Viewer, what: What = "") -> Response:
+    """A repository's page, or why a tag, a manifest, a blob or an object is still there."""
+    what = what.strip()
+    try:
+        parse_repository(what)
+    except BadInput:
+        return _explained(request, context, viewer, what)
+    return _repository(request, context, viewer, what)
+
+
+def _explained(request: Request, context: Context, viewer: Viewer, what: str) -> Response:
+    found = explain_any(what, context.settings)
+    repository = what.partition("@")[0].rpartition(":")[0] or what.partition("@")[0]
+    return page(request, "explain.html", viewer, what=what, repository=repository, explanations=found)
+
+
+def _repository(request: Request, context: Context, viewer: Viewer, what: str) -> Response:
+    where = find_named(what)
+    plan = plan_repository(where.id, policy=context.policy)
+    return page(
+        request,
+        "repository.html",
+        viewer,
+        what=what,
+        repository=where.path,
+        plan=plan,
+        tags=registry.list_tag_history(where.id, limit=TAGS),
+        history=read_history(repository_id=where.id, limit=ROWS),
+        now_ms=now_ms(),
+    )
+
+
+@router.get("/deleted")
+@connection()
+def deleted(request: Request, context: Context, viewer: Viewer) -> Response:
+    """Deleted repositories and namespaces, and until when each can be restored."""
+    return page(
+        request,
+        "deleted.html",
+        viewer,
+        repositories=registry.list_deleted_repositories(limit=TAGS),
+        namespaces=registry.list_deleted_namespaces(limit=TAGS),
+        grace_ms=context.policy.purge_grace_ms,
+    )

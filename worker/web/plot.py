@@ -1,0 +1,34 @@
+"""Bytes freed per day, as bars: numbers for a picture without scripts and styles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.gc.inspect.daily import Day
+
+WIDTH, HEIGHT, GAP = 600, 120, 4
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One day: where its bar stands, and what it shows."""
+
+    day: Day
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def bars(days: Sequence[Day]) -> list[Bar]:
+    """One bar for each day, the highest as high as the picture; a day with little is still seen."""
+    most = max((day.bytes for day in days), default=0) or 1
+    step = WIDTH / max(len(days), 1)
+    made = []
+    for number, day in enumerate(days):
+        height = max(2.0, HEIGHT * day.bytes / most) if day.bytes else 0.0
+        made.append(
+            Bar(day, round(number * step, 1), round(HEIGHT - height, 1), round(step - GAP, 1), height)
+        )
+    return made
