@@ -147,7 +147,7 @@ def test_a_tag_and_a_repository_are_restored_by_the_buttons(world: World, client
 def test_one_box_explains_tags_digests_and_repositories(world: World, client: TestClient) -> None:
     manifest = world.tag("v1").manifest
     sign_in(client)
-    assert "has the living tag v1" in client.get("/look?what=acme/app:v1").text
+    assert "no retention rule" in client.get("/look?what=acme/app:v1").text
     assert "has the living tag v1" in client.get(f"/look?what=acme/app@{manifest.digest}").text
     assert "<h1>acme/app</h1>" in client.get("/look?what= acme/app ").text
     wrong = client.get("/look?what=acme/ap")
