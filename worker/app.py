@@ -38,8 +38,8 @@ class Job(Task):  # type: ignore[misc]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run once; called by the worker."""
         if (queued_ms := self.request.get("queued_ms")) is not None:
-            metrics.waited(routes.QUEUE_OF[self.name], time.time() - queued_ms / 1000)
-        with metrics.task(self.name):
+            metrics.waited(routes.QUEUE_OF[self.name], self.name, time.time() - queued_ms / 1000)
+        with logs.bound(**self._ids(args)), metrics.task(self.name):
             try:
                 with connection():
                     return self.run(*args, **kwargs)
@@ -55,6 +55,15 @@ class Job(Task):  # type: ignore[misc]
             except BaseException as error:
                 # Such as the panic of a native library: the pool takes it for the end of its process.
                 raise TaskBroken(f"{type(error).__name__}: {error}") from error
+
+    def _ids(self, args: tuple[Any, ...]) -> dict[str, object]:
+        """What every line of the log names: the task, and its repository by id or name."""
+        ids: dict[str, object] = {"task": self.name, "task_id": self.request.id}
+        if args and self.name in routes.OF_A_REPOSITORY:
+            ids["repository_id" if isinstance(args[0], int) else "repository"] = args[0]
+        elif len(args) > 1 and self.name in routes.OF_A_TAG:
+            ids["repository"] = f"{args[0]}/{args[1]}"
+        return ids
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Say in one line what was asked for and why it was not done."""

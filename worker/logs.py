@@ -1,7 +1,8 @@
 """The log: stable dotted event names with facts, as text for people or JSON for machines; no secrets.
 
 log = logs.logger("dredge.collect")
-log.info("repository.collected", repository=17, manifests=120, seconds=0.4)
+with logs.bound(task_id="7a4c"):
+    log.info("repository.collected", repository_id=17, manifests=120, seconds=0.4)
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -26,6 +30,19 @@ _NAMED_SECRET = re.compile(
 def masked(text: str) -> str:
     """The text with passwords in URLs, and values that are called secret, as `***`."""
     return _NAMED_SECRET.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***", text))
+
+
+_bound: ContextVar[Mapping[str, object] | None] = ContextVar("bound", default=None)
+
+
+@contextmanager
+def bound(**facts: object) -> Iterator[None]:
+    """Add facts, such as ids, to every line that is logged in the block, by libraries too."""
+    token = _bound.set({**(_bound.get() or {}), **facts})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
 
 
 class EventLogger:
@@ -65,11 +82,10 @@ def logger(name: str = "dredge") -> EventLogger:
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00.123 info repository.collected repository=17 manifests=120`"""
+    """`2027-01-31T12:00:00.123+00:00 info repository.collected repository_id=17 manifests=120`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = _time(record).strftime("%H:%M:%S.%f")[:-3]
-        words = [time, record.levelname.lower(), record.getMessage()]
+        words = [_time(record), record.levelname.lower(), record.getMessage()]
         words += [f"{name}={_shown(value)}" for name, value in _facts(record).items()]
         if record.exc_info:
             words.append("\n" + self.formatException(record.exc_info))
@@ -81,7 +97,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": _time(record).isoformat(timespec="milliseconds"),
+            "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": masked(record.getMessage()),
@@ -97,6 +113,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Send every record, of libraries too, to standard error in the configured form; again replaces it."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -105,13 +122,15 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def _time(record: logging.LogRecord) -> datetime:
-    return datetime.fromtimestamp(record.created, UTC)
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
-    facts = getattr(record, "facts", None)
-    return facts if isinstance(facts, dict) else {}
+    """What is bound, what Celery says of a task, and the line's own facts, which win."""
+    celery, own = getattr(record, "data", None), getattr(record, "facts", None)
+    task = {"task": celery.get("name"), "task_id": celery.get("id")} if isinstance(celery, dict) else {}
+    return {**(_bound.get() or {}), **task, **(own if isinstance(own, dict) else {})}
 
 
 def _clean(name: str, value: object) -> object:

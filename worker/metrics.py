@@ -5,6 +5,7 @@ Every process writes into files of one directory, and the main process serves th
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from celery.exceptions import Retry
 
 from model.errors import RegistryError
+from worker import logs
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -46,7 +48,7 @@ class Recorded:
         self.queue_wait = Histogram(
             "dredge_queue_wait_seconds",
             "Wait in a queue.",
-            ["queue"],
+            ["queue", "task"],
             buckets=SECONDS,
             registry=here,
         )
@@ -65,6 +67,7 @@ class Recorded:
         self.cache_seconds = Counter("dredge_cache_seconds", "How long it took.", kinds, registry=here)
 
 
+_batches = itertools.count(1)
 _recorded: Recorded | None = None
 _directory = ""
 
@@ -135,18 +138,19 @@ def iterated() -> None:
         _recorded.quay_iterations.inc()
 
 
-def waited(queue: str, seconds: float) -> None:
-    """Record how long a message was in its queue."""
+def waited(queue: str, task: str, seconds: float) -> None:
+    """Record how long a message of a task was in its queue."""
     if _recorded is not None:
-        _recorded.queue_wait.labels(queue).observe(max(0.0, seconds))
+        _recorded.queue_wait.labels(queue, task).observe(max(0.0, seconds))
 
 
 @contextmanager
 def batch(stage: str) -> Iterator[None]:
-    """Record how long one batch of a stage (one of `STAGES`) takes."""
+    """Record how long one batch of a stage (one of `STAGES`) takes, and name it in the lines of its log."""
     started = time.monotonic()
     try:
-        yield
+        with logs.bound(batch=f"{stage}-{next(_batches)}"):
+            yield
     finally:
         if _recorded is not None:
             _recorded.batch_seconds.labels(stage).observe(time.monotonic() - started)

@@ -91,7 +91,7 @@ def purge_repository(repository_id: int) -> dict[str, Any]:
     checked_id(repository_id, "repository")
     box = _box(started=f"purge:{repository_id}")
     purged = purge.purge_repository(box, repository_id, budget_s=box.settings.task_budget_s)
-    metrics.freed(tags=purged.tags, manifests=purged.manifests)
+    metrics.freed(tags=purged.tags, manifests=purged.manifests, repositories=purged.done)
     if purged.has_more:
         box.queue.purge([repository_id])
     return asdict(purged)
@@ -103,6 +103,7 @@ def purge_namespace(namespace_id: int) -> dict[str, Any]:
     checked_id(namespace_id, "namespace")
     box = _box(started=f"purge-namespace:{namespace_id}")
     purged = purge.purge_namespace(box, namespace_id, budget_s=box.settings.task_budget_s)
+    metrics.freed(namespaces=purged.done)
     if purged.has_more:
         box.queue.purge([], [namespace_id])
     return asdict(purged)

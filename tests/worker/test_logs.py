@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -33,6 +34,41 @@ def _logged(log_format: str, *events: tuple[str, dict[str, object]]) -> list[str
 def test_text_has_the_event_and_its_facts() -> None:
     (line,) = _logged("text", ("blob.erased", {"digest": "sha256:ab", "bytes": 7, "why": "two words"}))
     assert line.endswith('info blob.erased digest=sha256:ab bytes=7 why="two words"')
+
+
+def test_every_line_has_its_date_and_zone() -> None:
+    (text,) = _logged("text", ("x", {}))
+    (as_json,) = _logged("json", ("x", {}))
+    for time in (text.split()[0], json.loads(as_json)["time"]):
+        assert datetime.fromisoformat(time).utcoffset() == timedelta(0) and len(time) == 29
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_is_bound_is_on_every_line_of_libraries_too(log_format: str) -> None:
+    stream = io.StringIO()
+    logs.configure(Settings(log_format=log_format), stream)
+    with logs.bound(task_id="7a4c", repository_id=17):
+        with logs.bound(batch="collect-1"):
+            logs.logger("test").info("inside", repository_id=18)
+        logging.getLogger("a.library").warning("careful")
+    logging.getLogger("celery.app.trace").info("Task done", extra={"data": {"id": "99", "name": "a.task"}})
+    logs.logger("test").info("outside")
+    inside, library, celery, outside = stream.getvalue().splitlines()
+    if log_format == "json":
+        found = [json.loads(line) for line in (inside, library, celery, outside)]
+        assert (found[0]["task_id"], found[0]["repository_id"], found[0]["batch"]) == (
+            "7a4c",
+            18,
+            "collect-1",
+        )
+        assert (found[1]["event"], found[1]["task_id"], "batch" in found[1]) == ("careful", "7a4c", False)
+        assert (found[2]["task"], found[2]["task_id"]) == ("a.task", "99")
+        assert "task_id" not in found[3]
+    else:
+        assert inside.endswith("info inside task_id=7a4c repository_id=18 batch=collect-1")
+        assert library.endswith("warning careful task_id=7a4c repository_id=17")
+        assert celery.endswith("info Task done task=a.task task_id=99")
+        assert outside.endswith("info outside")
 
 
 def test_json_is_one_object_a_line() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
@@ -106,7 +107,7 @@ def everything(state: RegistryState) -> Iterator[str]:
         metrics.freed(**dict.fromkeys(metrics.FREED, 1))
         metrics.published(1)
         metrics.iterated()
-        metrics.waited("dredge.collect", 1.0)
+        metrics.waited("dredge.collect", "worker.tasks.garbage_collect_repo", 1.0)
     metrics.CacheRecorder().record("tag", "hit", 0.1)
     state.refresh()
     registry = metrics.registry()
@@ -144,6 +145,15 @@ def test_promtool_accepts_the_metrics(everything: str) -> None:
         [str(PROMTOOL), "check", "metrics"], input=everything, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_each_alert_is_seen_to_fire_and_not_to_fire_too_early() -> None:
+    stories = yaml.safe_load((ALERTS.parent / "alerts_test.yaml").read_text())["tests"]
+    seen = {
+        (one["alertname"], bool(one["exp_alerts"])) for each in stories for one in each["alert_rule_test"]
+    }
+    alerts = re.findall(r"alert: (\w+)", ALERTS.read_text())
+    assert seen == {(alert, fires) for alert in alerts for fires in (True, False)}
 
 
 @needs_promtool

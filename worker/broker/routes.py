@@ -50,6 +50,10 @@ QUEUE_OF = {
     RESTORE_TAG: TAGS_QUEUE,
 }
 
+# Whose first argument is a repository, and whose first three are namespace, repository and tag.
+OF_A_REPOSITORY = (COLLECT, PURGE_REPOSITORY, RETAIN)
+OF_A_TAG = (DELETE_TAG, DELETE_TAG_PERMANENTLY, RESTORE_TAG)
+
 EXCHANGE = "registry.events"
 EVENTS_QUEUE = "dredge.events"
 REMOVALS_QUEUE = "dredge.removals"

@@ -14,7 +14,7 @@ from model.db.connection import connection
 from model.errors import RegistryError
 from model.gc.due.attempt import record_failure
 from model.running_task import running_task
-from worker import logs, metrics, wiring
+from worker import logs, metrics, tracing, wiring
 from worker.app import application
 from worker.broker import kombu_patch as reconnecting
 from worker.broker import routes
@@ -30,6 +30,7 @@ def install() -> None:
     reconnecting.install()
     signals.setup_logging.connect(_log)
     signals.worker_process_init.connect(_forked)
+    signals.worker_process_shutdown.connect(_ending)
     signals.task_prerun.connect(_running)
     signals.task_failure.connect(_failed)
     signals.worker_init.connect(_starting)
@@ -80,8 +81,14 @@ def _stopped(**_: Any) -> None:
 
 def _forked(**_: Any) -> None:
     """In each child of the pool, before its first task."""
+    tracing.start()
     wiring.after_fork()
     wiring.context(application)
+
+
+def _ending(**_: Any) -> None:
+    """In each child of the pool, after its last task."""
+    tracing.stop()
 
 
 def _running(task_id: str = "", task: Any = None, **_: Any) -> None:

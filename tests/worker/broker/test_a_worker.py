@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,3 +122,25 @@ def test_each_tag_is_collected_at_its_instant_and_none_waits_for_a_scan(
             eventually(partial(collected, world, row), running)
             late_s = world.value("SELECT extract(epoch FROM clock_timestamp())::float8") - due_s
             assert 0 <= late_s < 1.5, name
+
+
+@pytest.mark.slow
+def test_a_worker_logs_json_with_the_ids_of_its_tasks_celery_s_own_lines_included(
+    world: World, environment: dict[str, str], tmp_path: Path, client: Client
+) -> None:
+    emptied = world.repository("emptied", namespace=world.namespace("now", window_s=0))
+    gone = world.tag("old", repository=emptied, ended_ms=1000)
+    task_id = ""
+    with worker({**environment, "DREDGE_LOG_FORMAT": "json"}, tmp_path) as running:
+        asked = client.collect(int(emptied))
+        assert asked.get(timeout=PATIENCE_S)["manifests"] == 1
+        task_id = asked.id
+        eventually(lambda: f"{task_id}] succeeded" in running.log, running)
+        assert running.stop() == 0
+    lines = [json.loads(line) for line in running.log.splitlines() if line.startswith("{")]
+    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in lines)
+    mine = {line["logger"]: line for line in lines if line.get("task_id") == task_id}
+    assert {"celery.app.trace", "celery.worker.strategy", "dredge.collect"} <= set(mine)
+    assert mine["dredge.collect"]["repository_id"] == int(emptied)
+    assert {line["task"] for line in mine.values()} == {"worker.tasks.garbage_collect_repo"}
+    assert world.rows("SELECT id FROM tag WHERE id = %s", (int(gone),)) == []

@@ -9,9 +9,21 @@ from model.policy import DEFAULT
 from tests.model.retention.retaining import aged, alive
 from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import celery, worker
+from tests.worker.broker.running import celery, free_port, scrape, worker
 from worker.broker import routes
 from worker.client import Client
+
+
+def delete_long_ago(world: World) -> None:
+    """A namespace of three repositories, and a repository, deleted eight days ago."""
+    gone = world.namespace("gone")
+    for n in range(3):
+        world.tag("v1", repository=world.repository(f"r{n}", namespace=gone))
+    world.tag("v1", repository=world.repository("doomed"))
+    registry.delete_namespace("gone")
+    registry.delete_repository("acme/doomed")
+    world.execute("UPDATE deletednamespace SET marked = marked - interval '8 days'")
+    world.execute("UPDATE deletedrepository SET marked = marked - interval '8 days'")
 
 
 def test_beat_and_a_worker_purge_and_retain_without_being_asked(
@@ -24,17 +36,12 @@ def test_beat_and_a_worker_purge_and_retain_without_being_asked(
     running.write_text(kept.manifest.digest)
     aged(world, "old", 9)
     aged(world, "new", 0)
-    gone = world.namespace("gone")
-    for n in range(3):
-        world.tag("v1", repository=world.repository(f"r{n}", namespace=gone))
-    world.tag("v1", repository=world.repository("doomed"))
+    delete_long_ago(world)
     restorable = world.tag("v1", repository=world.repository("restorable"))
-    registry.delete_namespace("gone")
-    registry.delete_repository("acme/doomed")
-    world.execute("UPDATE deletednamespace SET marked = marked - interval '8 days'")
-    world.execute("UPDATE deletedrepository SET marked = marked - interval '8 days'")
     registry.delete_repository("acme/restorable", policy=DEFAULT)
+    port = free_port()
     fast = {
+        "DREDGE_METRICS_PORT": str(port),
         "DREDGE_PURGE_INTERVAL_S": "0.3",
         "DREDGE_RETENTION_FILE": str(rules),
         "DREDGE_IN_USE_SOURCE": str(running),
@@ -48,6 +55,8 @@ def test_beat_and_a_worker_purge_and_retain_without_being_asked(
             eventually(lambda: world.value(names) == 2, working, beat)
             loaded = "SELECT count(*) FROM dredge_in_use"
             eventually(lambda: world.value(loaded) == 1, working, beat)
+        counted = {"quay_gc_repos_purged_total": 4, "quay_gc_namespaces_purged_total": 1}
+        eventually(lambda: counted.items() <= scrape(port).items(), working)
         send(environment, world.repository_id)
         eventually(lambda: alive(world) == {"running", "new"}, working)
         assert working.stop() == 0

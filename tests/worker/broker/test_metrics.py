@@ -11,15 +11,9 @@ import pytest
 
 from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
-from tests.worker.broker.running import celery, worker
+from tests.worker.broker.running import celery, free_port, scrape, worker
 from worker import metrics
 from worker.client import Client
-
-
-def scrape(port: int) -> dict[str, float]:
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -35,7 +29,7 @@ def test_without_a_port_nothing_is_recorded() -> None:
         metrics.freed(tags=1)
         metrics.published(1)
         metrics.iterated()
-        metrics.waited("dredge.collect", 1.0)
+        metrics.waited("dredge.collect", "worker.tasks.garbage_collect_repo", 1.0)
     metrics.stop()
 
 
@@ -55,8 +49,7 @@ def test_a_worker_counts_what_its_children_did_and_leaves_no_file(
     prompt = world.repository("prompt", namespace=world.namespace("now", window_s=0))
     for _ in range(3):
         world.tag(repository=prompt, ended_ms=1000)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "tmp").mkdir()
     told = {**environment, "DREDGE_METRICS_PORT": str(port), "TMPDIR": str(tmp_path / "tmp")}
     with worker(told, tmp_path, concurrency=2) as running:
