@@ -12,6 +12,8 @@ from worker import logs, metrics, wiring
 from worker.app import application
 from worker.broker import background_threads, routes, signals
 from worker.broker.connection import BrokerUnavailable
+from worker.events.parking import retry_parked
+from worker.events.react import react
 from worker.jobs import collect, erase, in_use, purge, reports, retain, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
@@ -165,9 +167,10 @@ def deliver_reports() -> None:
 
 @application.task(name=routes.PRUNE)
 def prune() -> None:
-    """Keep the outbox and the history bounded; what is left goes at the next tick."""
+    """Keep the outbox and the history bounded, and try parked messages again; the rest at the next tick."""
     box = _box()
     pruning.prune(box, budget_s=box.settings.task_budget_s)
+    retry_parked(lambda events: react(box, events))
 
 
 @application.task(name=routes.SWEEP)

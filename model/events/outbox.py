@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
+from model.db.clock import NOW_MS_SQL
 from model.db.connection import BigIntArray, db, execute, fetch, fetch_one
 from model.errors import DatabaseUnavailable
 from model.events.record import CHANNEL
@@ -35,30 +36,42 @@ def try_relay_lock() -> bool:
     )
 
 
+# What cannot be published waits for its next try, and nothing waits for it.
+_UNPUBLISHED = f"""
+SELECT id, event_id, type, subject, data, created_ms FROM (
+    SELECT *, sum(length(data)) OVER (ORDER BY id) - length(data) AS bytes_before FROM (
+        SELECT * FROM dredge_event e WHERE e.published_ms IS NULL
+          AND NOT EXISTS (SELECT FROM dredge_poison p
+                          WHERE p.stage = 'relay' AND p.key = e.id::text AND p.due_ms > {NOW_MS_SQL})
+        ORDER BY e.id LIMIT %s) AS oldest
+    ) AS measured
+WHERE bytes_before < %s ORDER BY id
+"""
+
+
 def find_unpublished(*, limit: int, max_bytes: int) -> list[OutboxRow]:
     """The oldest unpublished rows in id order: at most `limit`, and about `max_bytes` of data.
 
     The order of ids is the order of commits within a repository, because its changes serialise on
-    a lock that is held until the commit.
+    a lock that is held until the commit.  Rows that are set aside are left out until their next try.
     """
-    return [
-        OutboxRow(*row)
-        for row in fetch(
-            "SELECT id, event_id, type, subject, data, created_ms FROM ("
-            "  SELECT *, sum(length(data)) OVER (ORDER BY id) - length(data) AS bytes_before FROM ("
-            "    SELECT * FROM dredge_event WHERE published_ms IS NULL ORDER BY id LIMIT %s) AS oldest"
-            ") AS measured WHERE bytes_before < %s ORDER BY id",
-            (limit, max_bytes),
-        )
-    ]
+    return [OutboxRow(*row) for row in fetch(_UNPUBLISHED, (limit, max_bytes))]
+
+
+_PUBLISHED = """
+WITH cleared AS (
+    DELETE FROM dredge_poison WHERE stage = 'relay' AND key = ANY(%(ids)s::text[])
+)
+UPDATE dredge_event SET published_ms = %(now_ms)s WHERE id = ANY(%(ids)s) AND published_ms IS NULL
+"""
 
 
 def mark_published(row_ids: Sequence[int], *, now_ms: int) -> int:
-    """Mark these rows as published.  Returns how many were not marked before."""
-    return execute(
-        "UPDATE dredge_event SET published_ms = %s WHERE id = ANY(%s) AND published_ms IS NULL",
-        (now_ms, BigIntArray(row_ids)),
-    )
+    """Mark these rows as published; none of them is set aside any more.
+
+    Returns how many were not marked before.
+    """
+    return execute(_PUBLISHED, {"ids": BigIntArray(row_ids), "now_ms": now_ms})
 
 
 def unpublish_all() -> int:

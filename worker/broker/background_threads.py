@@ -20,6 +20,7 @@ from model.events.outbox import Listener
 from worker import logs
 from worker.events.consumer import EventConsumer
 from worker.events.message import CloudEvent
+from worker.events.parking import Parking
 from worker.events.publisher import Publisher
 from worker.events.react import react
 from worker.events.relay import relay, republish_after_flush
@@ -51,7 +52,7 @@ class BackgroundThreads:
         self._stop = threading.Event()
         url, prefix = box.settings.broker_url, box.settings.key_prefix
         self._publisher = Publisher(url, prefix)
-        self._consumer = EventConsumer(url, prefix, self._handle, redis_url=box.settings.own_redis)
+        self._consumer = EventConsumer(url, prefix, self._handle, Parking(), redis_url=box.settings.own_redis)
         self._listener = Listener()
         self._threads = [
             threading.Thread(target=self._forever, args=(body,), name=f"dredge-{name}", daemon=True)

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from kombu import Connection, Consumer
 from kombu.message import Message
@@ -15,7 +15,7 @@ from model.errors import RegistryError
 from worker import logs
 from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
 from worker.events.exchange import OWN_QUEUE, REMOVALS_QUEUE, connection
-from worker.events.message import CloudEvent
+from worker.events.message import CloudEvent, is_event
 
 log = logs.logger("dredge.consumer")
 
@@ -26,18 +26,29 @@ SEEN_MS = 3_600_000
 Handler = Callable[[Sequence[CloudEvent]], None]
 
 
+class Parking(Protocol):
+    """Where to leave what cannot be handled: see `worker.events.parking`."""
+
+    def attempt(self, event: CloudEvent, handle: Handler) -> None: ...
+    def park(self, body: object, error: str) -> None: ...
+
+
 class EventConsumer:
     """Hands batches of new events to `handle`.
 
-    Duplicates are dropped by id.  What is not an event, or makes `handle` raise, is logged and
-    rejected; after an error with `retryable` the whole batch comes again.
+    Duplicates are dropped by id.  What is not an event, or makes `handle` raise, is set aside and
+    acknowledged; after an error with `retryable` the whole batch comes again.  A message that came before
+    may have killed the process that had it: its events are handled alone, each attempt counted before.
     """
 
-    def __init__(self, url: str, key_prefix: str, handle: Handler, *, redis_url: str = "") -> None:
+    def __init__(
+        self, url: str, key_prefix: str, handle: Handler, parking: Parking, *, redis_url: str = ""
+    ) -> None:
         """`redis_url` is the Redis that remembers the ids, where the broker is none."""
         self._url = url
         self._prefix = key_prefix
         self._handle = handle
+        self._parking = parking
         self._redis = connect(redis_url or url)
         self._waiting: list[tuple[list[CloudEvent], Message]] = []
 
@@ -56,7 +67,7 @@ class EventConsumer:
                 callbacks=[self._receive],
                 accept=["json"],
                 prefetch_count=BATCH,
-                on_decode_error=_reject,
+                on_decode_error=self._reject,
             ):
                 while not stop.is_set():
                     self._drain(link)
@@ -79,16 +90,20 @@ class EventConsumer:
 
     def _receive(self, body: Any, message: Message) -> None:
         events: list[CloudEvent] = body if isinstance(body, list) else [body]
-        if events and all(map(_is_event, events)):
+        if events and all(map(is_event, events)):
             self._waiting.append((events, message))
         else:
-            _reject(message, ValueError("not a CloudEvent"))
+            self._reject(message, ValueError("not a CloudEvent"))
 
     def _deal_with(self, batch: list[tuple[list[CloudEvent], Message]]) -> None:
         events = [event for carried, _ in batch for event in carried]
+        came_before = {e["id"] for carried, message in batch if _came_before(message) for e in carried}
         seen = self._redis.mget([self._key(event) for event in events])
         fresh = {event["id"]: event for event, known in zip(events, seen, strict=True) if not known}
-        self._handle_each(list(fresh.values()))
+        self._handle_each([event for event in fresh.values() if event["id"] not in came_before])
+        for event in fresh.values():
+            if event["id"] in came_before:
+                self._parking.attempt(event, self._handle)
         self._remember(fresh.values())
         for _, message in batch:
             message.ack()
@@ -98,19 +113,14 @@ class EventConsumer:
         try:
             if events:
                 self._handle(events)
-        except RegistryError as error:
-            if error.retryable:
+        except OUTAGE:
+            raise
+        except Exception as error:
+            if isinstance(error, RegistryError) and error.retryable:
                 raise
-            self._one_by_one(events, error)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            self._one_by_one(events, error)
-
-    def _one_by_one(self, events: list[CloudEvent], error: Exception) -> None:
-        if len(events) > 1:
+            log.info("batch.divided", events=len(events), error=repr(error))
             for event in events:
-                self._handle_each([event])
-        else:
-            log.error("event.rejected", id=events[0]["id"], type=events[0].get("type"), error=repr(error))
+                self._parking.attempt(event, self._handle)
 
     def _remember(self, events: Iterable[CloudEvent]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -121,11 +131,10 @@ class EventConsumer:
     def _key(self, event: CloudEvent) -> str:
         return f"{self._prefix}seen:{event['id']}"
 
+    def _reject(self, message: Message, error: Exception) -> None:
+        self._parking.park(message.body, str(error))
+        message.reject()
 
-def _is_event(body: object) -> bool:
-    return isinstance(body, dict) and isinstance(body.get("id"), str) and isinstance(body.get("data"), dict)
 
-
-def _reject(message: Message, error: Exception) -> None:
-    log.error("event.rejected", error=str(error), body=str(message.body)[:200])
-    message.reject()
+def _came_before(message: Message) -> bool:
+    return bool((message.delivery_info or {}).get("redelivered"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ def cloud_events(row: OutboxRow) -> Iterator[CloudEvent]:
     A row with `items` is one event per item: the item's keys over the row's, and its own subject.
     A list `blobs` beside the items is dealt out among them, so that the whole stays as large as the row.
     """
-    data = json.loads(row.data)
+    data = _read(row.data)
     items = data.pop("items", None)
     if items is None:
         yield _event(row, row.event_id, row.subject, data)
@@ -37,8 +38,28 @@ def cloud_events(row: OutboxRow) -> Iterator[CloudEvent]:
 
 def removal(row: OutboxRow) -> CloudEvent | None:
     """A row with `items` as one event for the workers: a collection's thousands cost them as much as one."""
-    data = json.loads(row.data)
+    data = _read(row.data)
     return _event(row, row.event_id, row.subject, data) if "items" in data else None
+
+
+def _read(text: str) -> dict[str, Any]:
+    """The data of a row; raises `ValueError` where it is no object, or no JSON could carry it on."""
+    data = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    if not isinstance(data, dict):
+        raise ValueError("the data of an event must be an object")
+    return data
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that JSON can carry")
+    return number
+
+
+def is_event(body: object) -> bool:
+    """Return whether a message's body has what every handler needs of an event."""
+    return isinstance(body, dict) and isinstance(body.get("id"), str) and isinstance(body.get("data"), dict)
 
 
 def routing_key(event: CloudEvent) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from model.db.clock import now_ms
 from model.db.connection import transaction
+from model.errors import RegistryError
 from model.events import outbox
+from model.gc import poison
 from worker import logs, metrics
 from worker.events.message import CloudEvent, cloud_events, removal
 
 log = logs.logger("dredge.relay")
 
+STAGE = "relay"
 BATCH_ROWS = 1000
 BATCH_BYTES = 1_000_000
 
@@ -39,6 +42,8 @@ class Relayed:
 def relay(exchange: Exchange) -> Relayed:
     """Publish the oldest unpublished rows and mark them; nothing while another relay is at work.
 
+    A row that cannot be published is set aside until its next try, and the others go on.
+
     Running it again publishes only what was not marked: a crash in between repeats events, with
     the same ids, and loses none.  Raises `BrokerUnavailable` with nothing marked.
     """
@@ -50,11 +55,9 @@ def relay(exchange: Exchange) -> Relayed:
             return Relayed()
         # A network call inside a transaction, the only one: it holds the relay's lock and no row, the
         # broker's timeouts bound it, and losing the transaction repeats events but never drops one.
-        events = exchange.publish(
-            (event for row in rows for event in _events(row)),
-            (removed for row in rows for removed in _removal(row)),
-        )
-        outbox.mark_published([row.id for row in rows], now_ms=now_ms())
+        sent = _publish(exchange, [ready for row in rows if (ready := _ready(row))])
+        outbox.mark_published(list(sent), now_ms=now_ms())
+        events = sum(sent.values())
     metrics.published(events)
     is_full = len(rows) == BATCH_ROWS or sum(len(row.data) for row in rows) >= BATCH_BYTES
     return Relayed(len(rows), events, has_more=is_full)
@@ -77,18 +80,45 @@ def republish_after_flush(exchange: Exchange) -> int:
     return rows
 
 
-def _removal(row: outbox.OutboxRow) -> Sequence[CloudEvent]:
+class Ready(NamedTuple):
+    """A row of the outbox, and the messages that it stands for."""
+
+    id: int
+    events: list[CloudEvent]
+    removals: list[CloudEvent]
+
+
+def _ready(row: outbox.OutboxRow) -> Ready | None:
+    """Make the row's messages; one that cannot be read is set aside, for it would block all."""
     try:
         found = removal(row)
-    except ValueError:
-        return ()
-    return () if found is None else (found,)
+        return Ready(row.id, list(cloud_events(row)), [] if found is None else [found])
+    except Exception as error:  # noqa: BLE001  whatever it is, the row will have it again
+        _set_aside(row.id, error)
+        return None
 
 
-def _events(row: outbox.OutboxRow) -> Sequence[CloudEvent]:
-    """The row's events; one that cannot be read is logged and counts as published, for it would block all."""
+def _publish(exchange: Exchange, rows: Sequence[Ready]) -> dict[int, int]:
+    """Publish rows together, or each alone where that fails: how many events, by the ids of those sent."""
     try:
-        return list(cloud_events(row))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.error("relay.bad_row", row=row.id, error=str(error))
-        return ()
+        exchange.publish(
+            [event for row in rows for event in row.events],
+            [removed for row in rows for removed in row.removals],
+        )
+    except RegistryError:
+        raise
+    except Exception as error:  # noqa: BLE001  one message that cannot be encoded stops no other
+        if len(rows) > 1:
+            sent: dict[int, int] = {}
+            for row in rows:
+                sent |= _publish(exchange, [row])
+            return sent
+        _set_aside(rows[0].id, error)
+        return {}
+    return {row.id: len(row.events) for row in rows}
+
+
+def _set_aside(row_id: int, error: Exception) -> None:
+    tries = poison.attempt(STAGE, str(row_id))
+    poison.record_error(STAGE, str(row_id), f"{type(error).__name__}: {error}")
+    log.error("event.set_aside", row=row_id, tries=tries, error=str(error))

@@ -11,6 +11,7 @@ from model.events import outbox
 from model.gc.due.attempt import forget_attempts_of_gone
 from model.gc.due.note import forget_collected
 from model.gc.history import prune_history
+from model.gc.poison import prune_poison
 from model.retention.audit import prune_audit
 from model.retention.find import forget_visits
 from model.retention.warn import forget_warnings
@@ -47,6 +48,7 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
         forget_expired_holds()
         published_before = moment - settings.event_retention_s * 1000
         finished_before = moment - settings.history_days * DAY_MS
+        prune_poison(before_ms=finished_before)
         events = collections = 0
         while True:
             gone = outbox.prune_published(before_ms=published_before, limit=BATCH)

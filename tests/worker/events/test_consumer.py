@@ -8,13 +8,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from model.errors import BadInput
+from model.gc import poison
+from model.gc.poison import list_poison, retry
 from tests.support.patience import eventually
 from worker.broker.connection import BrokerUnavailable
 from worker.events.consumer import EventConsumer
 from worker.events.message import CloudEvent
+from worker.events.parking import Parking, retry_parked
 from worker.events.publisher import Publisher
 from worker.local.embedded import EmbeddedServers
+
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def event(subject: str, **data: Any) -> CloudEvent:
@@ -37,6 +44,8 @@ class Recorder:
                 raise BadInput("no")
             if each["subject"] == "nonsense":
                 raise KeyError("namespace")
+            if each["subject"] == "too large":
+                raise OverflowError("cannot convert float infinity to integer")
         self.handled += [each["subject"] for each in events]
 
 
@@ -46,7 +55,7 @@ def consuming(url: str, handle: Recorder) -> Iterator[threading.Thread]:
     stop = threading.Event()
 
     def run() -> None:
-        consumer = EventConsumer(url, "dredge:", handle)
+        consumer = EventConsumer(url, "dredge:", handle, Parking())
         while not stop.is_set():
             try:
                 consumer.run(stop)
@@ -85,7 +94,7 @@ def test_of_a_flock_that_comes_again_only_the_new_is_handled(valkey: str) -> Non
     assert handle.handled == ["first", "second", "third"]
 
 
-def test_poison_is_rejected_and_takes_nothing_with_it(valkey: str, broker_redis: Any) -> None:
+def test_case_67_poison_is_set_aside_and_takes_nothing_with_it(valkey: str, broker_redis: Any) -> None:
     publisher, handle = Publisher(valkey, "dredge:"), Recorder()
     odd: Any = ["not an event"]
     producer = publisher._ready()
@@ -93,11 +102,37 @@ def test_poison_is_rejected_and_takes_nothing_with_it(valkey: str, broker_redis:
     producer.publish(
         b"\xff", exchange="registry.events", routing_key="tag.x", content_type="application/x-odd"
     )
-    publisher.publish([event("first"), event("poison"), event("nonsense"), event("last")])
+    bad = [event("poison"), event("nonsense"), event("too large")]
+    publisher.publish([event("first"), *bad, event("last")])
     with consuming(valkey, handle):
         eventually(lambda: "last" in handle.handled)
         eventually(lambda: not broker_redis.exists("dredge:dredge.events", "dredge:events.unacked"))
     assert handle.handled == ["first", "last"]
+    parked = {each.key: each.last_error for each in list_poison(limit=9)}
+    assert len(parked) == 5 and {each["id"] for each in bad} < set(parked)
+    assert "infinity" in parked[bad[2]["id"]]
+    retry("consumer", bad[0]["id"])
+    assert retry_parked(handle) == 0, "it still cannot be handled"
+    retry("consumer")
+    mended: list[CloudEvent] = []
+    assert retry_parked(mended.extend) == 3
+    assert {each["id"] for each in mended} == {each["id"] for each in bad}
+    assert len(list_poison(limit=9)) == 2, "what is no event waits to be looked at"
+
+
+def test_a_message_that_came_before_is_handled_alone_and_counted_first(valkey: str) -> None:
+    """Its last consumer may have been killed by it, and the next one must not be killed for ever."""
+    publisher, handle = Publisher(valkey, "dredge:"), Recorder()
+    handle.outages = 1
+    killer = event("killer")
+    publisher.publish([killer, event("fine")])
+    poison.attempt("consumer", killer["id"])
+    with consuming(valkey, handle):
+        eventually(lambda: "fine" in handle.handled)
+        publisher.publish([event("last")])
+        eventually(lambda: "last" in handle.handled)
+    assert "killer" not in handle.handled
+    assert [each.key for each in list_poison(limit=9)] == [killer["id"]]
 
 
 def test_what_could_not_be_handled_for_now_comes_again(valkey: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from model.db.connection import connection, transaction
 from model.errors import DatabaseUnavailable
 from model.events import outbox
 from model.events import record as events
+from model.gc.poison import list_poison, retry
 from tests.support.world import World
 from worker.broker.connection import BrokerUnavailable
 from worker.events.exchange import EXCHANGE
@@ -201,13 +203,42 @@ def test_the_workers_hear_of_a_flock_of_collections_in_one_message(
     assert broker_redis.llen("dredge:dredge.events") == 0
 
 
-def test_a_row_that_cannot_be_read_does_not_block_the_others(
-    database: str, valkey: str, publisher: Publisher, world: World
+BAD_DATA = ["{broken", "5", "null", "[]", '{"ended_ms": 1e999}', '{"ended_ms": NaN}', '{"items": 5}']
+
+
+@pytest.mark.parametrize("data", BAD_DATA)
+def test_case_67_a_row_that_cannot_be_published_is_set_aside_and_the_others_go_on(
+    database: str, valkey: str, publisher: Publisher, world: World, data: str
 ) -> None:
-    world.insert("dredge_event", event_id="?", type="x", subject="x", data="{broken", created_ms=1)
+    row = world.insert(
+        "dredge_event", event_id=str(uuid.uuid4()), type="x", subject="x", data=data, created_ms=1
+    )
     record("fine")
     relay_all(publisher)
     assert arrived(valkey) == ["fine"]
+    (poisoned,) = list_poison(limit=5)
+    assert (poisoned.stage, poisoned.key, poisoned.tries) == ("relay", str(row), 1)
+    assert relay_all(publisher) == 0 and list_poison(limit=5) == [poisoned], "it backs off, and is not lost"
+    world.execute("UPDATE dredge_event SET data = '{}' WHERE id = %s", (row,))
+    assert retry("relay") == 1 and relay_all(publisher) == 1
+    assert arrived(valkey) == ["x"] and not list_poison(limit=5)
+
+
+def test_a_message_that_the_broker_client_refuses_stops_no_other(
+    database: str, valkey: str, publisher: Publisher
+) -> None:
+    class Refusing(Publisher):
+        def publish(self, events: Any, removals: Any = ()) -> int:
+            if any(event["subject"] == "refused" for event in events):
+                raise ValueError("cannot be encoded")
+            return super().publish(events, removals)
+
+    refusing = Refusing(valkey, "dredge:")
+    record("first", "refused", "last")
+    relay_all(refusing)
+    refusing.close()
+    assert arrived(valkey) == ["first", "last"]
+    assert [each.last_error for each in list_poison(limit=5)] == ["ValueError: cannot be encoded"]
 
 
 def test_a_large_row_does_not_take_the_whole_outbox_into_memory(database: str) -> None:

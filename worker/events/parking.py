@@ -1,0 +1,68 @@
+"""Messages that cannot be handled: set aside with their content, and tried again one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+
+from model.db.connection import connection
+from model.errors import RegistryError
+from model.gc import poison
+from worker import logs
+from worker.events.message import CloudEvent, is_event
+from worker.jobs.isolation import attempt_alone
+
+log = logs.logger("dredge.consumer")
+
+STAGE = "consumer"
+RETRIES = 100
+BODY_LIMIT = 100_000
+
+Handler = Callable[[Sequence[CloudEvent]], None]
+
+
+class Parking:
+    """Where the consumer leaves what it cannot handle."""
+
+    def attempt(self, event: CloudEvent, handle: Handler) -> None:
+        """Handle one event alone, its attempt counted before; one that fails is set aside.
+
+        One whose next try has not come is left as it is.  Raises what is no event's fault.
+        """
+        with connection():
+            if poison.is_waiting(STAGE, event["id"]):
+                return
+            try:
+                attempt_alone(STAGE, event["id"], lambda: handle([event]), data=json.dumps(event))
+            except RegistryError:
+                # The message comes again, and need not wait then.
+                poison.clear(STAGE, event["id"])
+                raise
+
+    def park(self, body: object, error: str) -> None:
+        """Set aside a message that is no event."""
+        text = str(body)[:BODY_LIMIT].replace("\0", "")
+        key = hashlib.sha256(text.encode()).hexdigest()
+        with connection():
+            poison.attempt(STAGE, key, text)
+            poison.record_error(STAGE, key, error)
+        log.error("event.rejected", error=error, body=text[:200])
+
+
+def retry_parked(handle: Handler) -> int:
+    """Try messages again whose next try has come, one after the other; returns how many were handled."""
+    with connection():
+        due = poison.find_due(STAGE, limit=RETRIES)
+        return sum(_retry(each, handle) for each in due)
+
+
+def _retry(due: poison.DuePoison, handle: Handler) -> bool:
+    return attempt_alone(STAGE, due.key, lambda: handle([_event(due.data)]))
+
+
+def _event(data: str | None) -> CloudEvent:
+    event = json.loads(data or "null")
+    if not is_event(event):
+        raise ValueError("not a CloudEvent")
+    return dict(event)
