@@ -15,6 +15,7 @@ def gauges(overview: Overview) -> Iterator[GaugeMetricFamily]:
     for name, (value, help) in _plain(overview).items():
         yield GaugeMetricFamily(name, help, value=float(value))
     yield from _labelled(overview)
+    yield from _erasing(overview)
 
 
 def _plain(overview: Overview) -> dict[str, tuple[float, str]]:
@@ -30,6 +31,12 @@ def _plain(overview: Overview) -> dict[str, tuple[float, str]]:
             0 if oldest_ms is None else (overview.now_ms - oldest_ms) / 1000,
             "Age of the oldest object to erase.",
         ),
+        "dredge_quarantined_bytes": (overview.quarantine.bytes, "Bytes of objects in the trash."),
+        "dredge_next_purge_timestamp_seconds": (
+            (overview.quarantine.next_purge_ms or 0) / 1000,
+            "When the next object leaves the trash for good; 0: none is there.",
+        ),
+        "dredge_suspended_locations": (len(overview.suspended), "Locations that are not the right store."),
         "dredge_report_debts": (waiting.report_debts, "Security reports to delete."),
         "dredge_unpublished_events": (waiting.unpublished_events, "Events that no relay has published."),
         "dredge_holds": (len(overview.holds), "Holds in force."),
@@ -45,7 +52,6 @@ def _plain(overview: Overview) -> dict[str, tuple[float, str]]:
 
 
 def _labelled(overview: Overview) -> Iterator[GaugeMetricFamily]:
-    waiting = overview.waiting
     waits = {limit.name: limit.wait_ms / 1000 for limit in overview.limits}
     yield _family(
         "dredge_due_within_seconds",
@@ -60,22 +66,37 @@ def _labelled(overview: Overview) -> Iterator[GaugeMetricFamily]:
         {name: waits.get(name, 0) for name in LIMITS},
     )
     yield _family(
+        "dredge_dead_rows",
+        "Rows that vacuum has not removed yet.",
+        "table",
+        {each.table: each.dead_rows for each in overview.tables},
+    )
+
+
+def _erasing(overview: Overview) -> Iterator[GaugeMetricFamily]:
+    waiting = overview.waiting
+    yield _family(
         "dredge_tombstones",
         "Objects to erase.",
         "state",
         {"waiting": waiting.tombstones - waiting.failing_tombstones, "failing": waiting.failing_tombstones},
     )
     yield _family(
+        "dredge_quarantined",
+        "Objects that were set aside.",
+        "state",
+        {"in_trash": overview.quarantine.objects, "put_back": overview.quarantine.put_back},
+    )
+    yield _family(
         "dredge_failing",
         "What fails and is tried again.",
         "stage",
-        {"collect": len(overview.failures), "erase": waiting.failing_tombstones},
-    )
-    yield _family(
-        "dredge_dead_rows",
-        "Rows that vacuum has not removed yet.",
-        "table",
-        {each.table: each.dead_rows for each in overview.tables},
+        {
+            "collect": len(overview.failures),
+            "erase": waiting.failing_tombstones,
+            "quarantine": overview.quarantine.failing,
+            **overview.poisoned,
+        },
     )
 
 

@@ -34,4 +34,19 @@ CHECKS = (
         "SELECT 'repository ' || repository_id || ' ' || last_error FROM dredge_due"
         " WHERE last_error IS NOT NULL",
     ),
+    Check(
+        "location-suspended",
+        "violation",
+        "a storage location that is not the store that the rows mean: nothing is erased or swept there",
+        "`dredge check` says why; it is lifted by itself when the right store is back.",
+        "SELECT location || ' ' || problem FROM dredge_storage WHERE problem IS NOT NULL",
+    ),
+    Check(
+        "object-stays-in-trash",
+        "pending",
+        "an object of the trash that could not be put back or purged",
+        "It is tried again by itself; look at its storage location if they stay.",
+        "SELECT location || ' ' || path || ' ' || coalesce(last_error, '') FROM dredge_quarantine"
+        " WHERE tries > 0",
+    ),
 )

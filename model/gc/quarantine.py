@@ -99,6 +99,12 @@ UPDATE dredge_quarantine q SET token = %(token)s, look_ms = %(until)s
 FROM due WHERE q.id = due.id RETURNING q.id
 """
 
+# Also what is leased: two who put one object back at once do what one of them does.
+_CLAIM_DIGEST = """
+UPDATE dredge_quarantine q SET token = %(token)s, look_ms = %(until)s
+WHERE q.digest = %(digest)s AND q.location = %(location)s AND q.put_back_ms IS NULL RETURNING q.id
+"""
+
 _READ = f"""
 SELECT s.id, s.digest, s.path, s.location, s.trash, s.version, s.size, s.purge_ms,
        s.unanswered, s.put_back_ms IS NOT NULL AS returned, {OBJECT_REFERRED} AS referred,
@@ -178,13 +184,21 @@ def claim_quarantined(locations: Sequence[str], *, limit: int, lease_ms: int) ->
     return QuarantineClaim(token, _read(ids, moment))
 
 
+def claim_digest(digest: str, location: str, *, lease_ms: int) -> QuarantineClaim:
+    """Claim a digest's objects in the trash of a location, due or not, as `claim_quarantined` does."""
+    moment, token = now_ms(), secrets.randbits(62)
+    params = {"digest": digest, "location": location, "until": moment + lease_ms, "token": token}
+    ids = [row.id for row in fetch(_CLAIM_DIGEST, params)]
+    return QuarantineClaim(token, _read(ids, moment))
+
+
 def _read(ids: Sequence[int], moment: int) -> tuple[Quarantined, ...]:
     return tuple(Quarantined(*row) for row in fetch(_READ, {"ids": BigIntArray(ids), "now": moment}))
 
 
 def find_quarantined(digest: str) -> tuple[Quarantined, ...]:
     """The digest's objects in the trash."""
-    rows = fetch("SELECT id FROM dredge_quarantine WHERE digest = %s", (digest,))
+    rows = fetch("SELECT id FROM dredge_quarantine WHERE digest = %s AND put_back_ms IS NULL", (digest,))
     return _read([row.id for row in rows], now_ms())
 
 

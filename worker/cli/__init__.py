@@ -30,6 +30,7 @@ COMMANDS = {
     "resume": ("worker.cli.resume", "Lift a hold."),
     "retry": ("worker.cli.retry", "Try again now what failed and waits."),
     "status": ("worker.cli.status", "Backlog, oldest overdue, failures, freed bytes."),
+    "undelete": ("worker.cli.undelete", "Put an object back from the trash."),
     "explain": ("worker.cli.explain", "Why a tag, manifest, blob, repository or object is still there."),
     "tag": ("worker.cli.tag", "List, delete, restore and expire tags."),
     "repository": ("worker.cli.repository", "Delete and restore repositories."),

@@ -22,9 +22,12 @@ from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
 from worker.broker.connection import connect
 from worker.cli import output
+from worker.human import human_ms
+from worker.jobs.quarantine import choose_quarantine_s
+from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
 from worker.settings import Settings
-from worker.storage.base import open_store
+from worker.storage.base import open_store, open_stores
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,25 @@ def _locations(settings: Settings) -> Iterator[Finding]:
     for found in find_suspended():
         problem = f"{found.location} is suspended, nothing is erased there: {found.problem}"
         yield Finding("storage", found.location, problem)
+    yield from _quarantine(settings)
     for share in read_shares():
         if excess := share.find_excess(settings.sweep_share):
             yield Finding("storage", share.location, f"The sweep has stopped at {share.location}: {excess}")
+
+
+def _quarantine(settings: Settings) -> Iterator[Finding]:
+    stores = open_stores(settings.storage, upload=settings.upload_location)
+    for names in find_aliases(stores):
+        what = "are names of one store: an object is erased when no row of any of them refers to it"
+        yield Finding("storage", f"{', '.join(names)} {what}")
+    for name, store in stores.items():
+        if problem := find_unsafe(settings, store):
+            yield Finding("storage", name, f"{name}: {problem}")
+        elif seconds := choose_quarantine_s(settings, store):
+            yield Finding("storage", f"{name}: dead objects stay in the trash for {human_ms(1000 * seconds)}")
+        else:
+            what = "dead objects are erased at once; a process that is frozen in a request can undo a push"
+            yield Finding("storage", f"{name}: {what}")
 
 
 def _throttle(settings: Settings) -> Iterator[Finding]:

@@ -38,6 +38,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "namespace list": ("dredge namespace list --deleted",),
     "namespace restore": ("dredge namespace restore acme",),
     "status": ("dredge status", "dredge status --json --hours 168", "dredge status --watch"),
+    "undelete": (
+        "dredge undelete sha256:DIGEST",
+        "dredge undelete sha256:DIGEST --repository acme/app",
+    ),
     "explain": (
         "dredge explain acme/app:v1",
         "dredge explain acme/app@sha256:DIGEST",

@@ -7,7 +7,9 @@ import click
 from model.db import schema
 from model.events import trigger as triggers
 from worker.cli import output
-from worker.storage.base import prepare_stores
+from worker.jobs.storage_identity import verify_location
+from worker.jobs.storage_settings import find_aliases
+from worker.storage.base import open_stores, prepare_stores
 
 
 @click.command("init")
@@ -22,7 +24,8 @@ def command(with_triggers: bool | None, as_json: bool) -> None:
     """Create missing tables, and missing directories of local storage.
 
     On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
-    other table is touched.  Idempotent.
+    other table is touched.  Each storage location shows an identity from then on, unless none of the objects
+    that the rows know is there.  Idempotent.
     """
     settings = output.settings()
     with output.connected(settings):
@@ -30,6 +33,9 @@ def command(with_triggers: bool | None, as_json: bool) -> None:
         prepared = schema.create()
         if with_triggers is not None:
             _set_triggers(with_triggers)
+        stores = open_stores(settings.storage, upload=settings.upload_location)
+        problems = {name: verify_location(stores, name) for name in stores}
+        aliases = find_aliases(stores)
     if as_json:
         output.emit_json(
             {
@@ -38,6 +44,8 @@ def command(with_triggers: bool | None, as_json: bool) -> None:
                 "lookup_rows": prepared.lookup_rows,
                 "migrations": list(prepared.migrations),
                 "triggers": with_triggers,
+                "storage": problems,
+                "aliases": [list(names) for names in aliases],
             }
         )
         return
@@ -50,6 +58,16 @@ def command(with_triggers: bool | None, as_json: bool) -> None:
         click.echo("Nothing to create.")
     if with_triggers is not None:
         click.echo("The trigger on tags is installed." if with_triggers else "There is no trigger on tags.")
+    _say_storage(problems, aliases)
+
+
+def _say_storage(problems: dict[str, str], aliases: list[tuple[str, ...]]) -> None:
+    for name, problem in problems.items():
+        click.echo(
+            f"{name} is suspended: {problem}" if problem else f"{name} is the store that the rows mean."
+        )
+    for names in aliases:
+        click.echo(f"{', '.join(names)} are names of one store.")
 
 
 def _set_triggers(wanted: bool) -> None:

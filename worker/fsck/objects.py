@@ -11,6 +11,7 @@ from model import storage_paths as paths
 from model.fsck import objects
 from model.fsck.check import EXAMPLES, Check, Finding, found
 from model.gc.orphans.objects import find_known, find_marked
+from model.gc.quarantine import find_quarantined
 from worker.storage.base import NoSuchObject, ObjectInfo, Store, StoreUnavailable
 
 T = TypeVar("T")
@@ -22,6 +23,13 @@ MISSING = Check(
     "violation",
     "a blob that is in use has no object",
     "The image cannot be pulled: push it again, or restore the object from a backup.",
+    "",
+)
+IN_TRASH = Check(
+    "object-in-trash",
+    "pending",
+    "a blob that is in use has its object in the trash",
+    "The eraser puts it back in its next turn, or `dredge undelete` now.",
     "",
 )
 DIFFERS = Check(
@@ -59,7 +67,7 @@ UNREADABLE = Check(
     "`dredge check` says what is wrong with it.",
     "",
 )
-CHECKS = (MISSING, DIFFERS, CORRUPT, UNKNOWN, WAITING, UNREADABLE)
+CHECKS = (MISSING, IN_TRASH, DIFFERS, CORRUPT, UNKNOWN, WAITING, UNREADABLE)
 
 
 class Tally:
@@ -146,7 +154,12 @@ class Location:
         needed = objects.still_needed([said.blob_id or 0 for said in expected], self.name)
         for said in expected:
             if said.blob_id in needed and self.store.size(said.path) is None:
-                self.tally.add(MISSING, f"{self.name}:{said.path} (blob {said.blob_id})")
+                where = IN_TRASH if self._is_in_trash(said.path) else MISSING
+                self.tally.add(where, f"{self.name}:{said.path} (blob {said.blob_id})")
+
+    def _is_in_trash(self, path: str) -> bool:
+        digest = paths.digest_of(path)
+        return digest is not None and any(each.location == self.name for each in find_quarantined(digest))
 
     def _confirm_unknown(self, unknown: Sequence[ObjectInfo]) -> None:
         names = [seen.path for seen in unknown if paths.is_ours(seen.path)]

@@ -61,7 +61,7 @@ def erase(context: JobContext, *, budget_s: float) -> Cleared:
 
 def _erase_location(context: JobContext, location: str, budget: Budget) -> Cleared:
     settings, place = context.settings, Place(location, context.stores[location])
-    place = replace(place, quarantine_s=choose_quarantine_s(context, place.store))
+    place = replace(place, quarantine_s=choose_quarantine_s(settings, place.store))
     limit = min(settings.erase_batch, BESIDE_QUAY if settings.quay_redis_url else settings.erase_batch)
     limit = context.limits.cap("objects", limit)
     total = Cleared()
@@ -83,12 +83,16 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
             return total + Cleared(has_more=True)
 
 
+def fence_of(store: Store) -> int:
+    """For how long the objects of one request are fenced: its time to be sent, and to be carried out late."""
+    return max(WINDOW_MS, store.late_delete_ms // 4) + store.late_delete_ms
+
+
 def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     """One request: claim, look, send, settle."""
-    window_ms = max(WINDOW_MS, place.store.late_delete_ms // 4)
+    fence_ms = fence_of(place.store)
     # Read before the database's clock: the request's time is over before its fence, never after.
-    until_s = clock_s() + window_ms / 1000
-    fence_ms = window_ms + place.store.late_delete_ms
+    until_s = clock_s() + (fence_ms - place.store.late_delete_ms) / 1000
     aside, outcome = place.quarantine_s > 0, Outcome()
     with short_transaction():
         claim = claim_tombstones(place.location, limit=limit, fence_ms=fence_ms, set_aside=aside)

@@ -11,6 +11,7 @@ from model.controls.limits import LimitState, list_limits
 from model.db.clock import now_ms
 from model.gc.find import rank
 from model.gc.inspect.due import find_soon
+from model.gc.inspect.quarantine import QuarantineState, read_quarantine
 from model.gc.inspect.status import (
     Failing,
     Freed,
@@ -59,6 +60,7 @@ class Overview:
     whole_registry: bool
     oldest_overdue_ms: int
     waiting: Waiting
+    quarantine: QuarantineState
     last_hour: Totals
     holds: list[Hold]
     breakers: list[OpenBreaker]
@@ -98,6 +100,8 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
         whole_registry=not position,
         oldest_overdue_ms=max((moment - each.due_ms for each in due), default=0),
         waiting=read_waiting(),
+        quarantine=read_quarantine(),
+        suspended=find_suspended(),
         last_hour=read_totals(since_ms=moment - HOUR_MS),
         holds=list_holds(),
         breakers=list_open(),
@@ -115,7 +119,6 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
             for seconds in HORIZONS_S
         },
         tables=read_table_states(),
-        suspended=find_suspended(),
         troubles=read_troubles(limit=SHOWN),
     )
 

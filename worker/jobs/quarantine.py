@@ -10,6 +10,7 @@ from model.db.connection import short_transaction
 from model.gc.quarantine import (
     QuarantineClaim,
     Quarantined,
+    claim_digest,
     claim_quarantined,
     keep_quarantined,
     look_at_quarantine,
@@ -23,6 +24,7 @@ from worker.jobs.controls import find_stop
 from worker.jobs.erase_outcome import Cleared, record_erased
 from worker.jobs.pace import Budget
 from worker.jobs.storage_identity import verify_location
+from worker.settings import Settings
 from worker.storage.base import Store, Trash
 
 log = logs.logger("dredge.quarantine")
@@ -32,12 +34,11 @@ BATCH = 1_000
 LEASE_MS = 60_000
 
 
-def choose_quarantine_s(context: JobContext, store: Store) -> int:
+def choose_quarantine_s(settings: Settings, store: Store) -> int:
     """Return how long objects of a store stay in the trash; 0 where they are erased at once.
 
     By itself: a day where it costs little, and where others than Dredge write.
     """
-    settings = context.settings
     if settings.quarantine_s is not None:
         return settings.quarantine_s
     if store.quarantine_is_cheap or settings.quay_redis_url or others_write():
@@ -66,6 +67,13 @@ def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
             if not budget:
                 return total + Cleared(has_more=True)
     return total
+
+
+def put_back_now(context: JobContext, digest: str, location: str) -> None:
+    """Put back the digest's objects at a verified location, where a row refers to them.  Idempotent."""
+    with short_transaction():
+        claim = claim_digest(digest, location, lease_ms=LEASE_MS)
+    _tend(context, location, claim)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from model.db.clock import now_ms
@@ -39,8 +40,11 @@ WHERE digest = %(digest)s OR path = %(path)s ORDER BY due_ms LIMIT 1
 
 _QUARANTINED = """
 SELECT location, purge_ms, tries, last_error FROM dredge_quarantine
-WHERE digest = %(digest)s OR path = %(path)s OR id = %(id)s ORDER BY purge_ms LIMIT 1
+WHERE put_back_ms IS NULL AND (digest = %(digest)s OR path = %(path)s OR id = %(id)s)
+ORDER BY purge_ms LIMIT 1
 """
+
+_SUSPENDED = "SELECT problem FROM dredge_storage WHERE location = %s AND problem IS NOT NULL"
 
 _UPLOAD = """
 SELECT n.username || '/' || r.name AS repository FROM blobupload u
@@ -52,9 +56,8 @@ WHERE u.uuid = %(uuid)s
 def explain_blob(digest: str) -> Explanation | None:
     """Why the blob of that digest, or the object it left, is there; None where nothing has the digest."""
     rows = fetch(_BLOB, {"digest": digest, "uuid": None})
-    if rows:
-        return _blob(digest, rows)
-    return _doomed(digest, {"digest": digest, "path": None, "id": None})
+    params = {"digest": digest, "path": None, "id": None}
+    return _needed(_blob(digest, rows), params) if rows else _doomed(digest, params)
 
 
 def explain_object(path: str) -> Explanation:
@@ -100,14 +103,33 @@ def _doomed(subject: str, params: dict[str, Any]) -> Explanation | None:
     if row is not None:
         wait_s = max(0, row.due_ms - now_ms()) // 1000
         return Explanation(
-            "object", subject, False, (f"its object will be erased in {wait_s} s{_tries(row)}",)
+            "object",
+            subject,
+            False,
+            (f"its object will be erased in {wait_s} s{_tries(row)}", *_suspended(row.location)),
         )
     row = fetch_one(_QUARANTINED, params)
     if row is None:
         return None
     wait_s = max(0, row.purge_ms - now_ms()) // 1000
     reason = f"is in the trash of {row.location}, and is erased in {wait_s} s{_tries(row)}"
-    return Explanation("object", subject, False, (reason, "goes back if a row refers to it before"))
+    what_to_do = "goes back if a row refers to it before: see dredge undelete"
+    return Explanation("object", subject, False, (reason, what_to_do, *_suspended(row.location)))
+
+
+def _needed(explained: Explanation, params: dict[str, Any]) -> Explanation:
+    """With where the blob's object is, if that is the trash."""
+    row = fetch_one(_QUARANTINED, params)
+    if row is None:
+        return explained
+    reason = f"its object is in the trash of {row.location}, and goes back with the eraser's next turn"
+    reasons = (*explained.reasons, reason + _tries(row), *_suspended(row.location))
+    return replace(explained, reasons=reasons)
+
+
+def _suspended(location: str) -> tuple[str, ...]:
+    row = fetch_one(_SUSPENDED, (location,))
+    return () if row is None else (f"nothing is done at {location}, which is suspended: {row.problem}",)
 
 
 def _in_trash(path: str) -> Explanation:

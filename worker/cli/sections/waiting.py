@@ -18,6 +18,7 @@ def read(overview: Overview) -> Section:
             "whole_registry": overview.whole_registry,
             "oldest_overdue_ms": overview.oldest_overdue_ms,
             **asdict(overview.waiting),
+            "quarantine": asdict(overview.quarantine),
             "due_within_s": overview.due_within,
             "last_hour": asdict(overview.last_hour),
             "collect_left_ms": overview.collect_left_ms,
@@ -47,6 +48,7 @@ def _rows(overview: Overview) -> list[tuple[object, ...]]:
             f"{done.objects:,} ({tables.human_bytes(done.bytes)})",
             _left(waiting.tombstones, overview.erase_left_ms),
         ),
+        ("objects in the trash", _trash(overview), "", ""),
         ("security reports to delete", f"{waiting.report_debts:,}", "", ""),
         ("events to publish", f"{waiting.unpublished_events:,}", "", ""),
         ("last scan", scanned or "never", "", ""),
@@ -58,6 +60,14 @@ def _objects(overview: Overview) -> str:
     oldest_ms = waiting.oldest_tombstone_ms
     oldest = f", oldest {tables.human_ms(overview.now_ms - oldest_ms)}" if oldest_ms else ""
     return f"{tables.human_bytes(waiting.tombstone_bytes)}, {waiting.failing_tombstones:,} failing{oldest}"
+
+
+def _trash(overview: Overview) -> str:
+    found, next_ms = overview.quarantine, overview.quarantine.next_purge_ms
+    text = f"{found.objects:,}: {tables.human_bytes(found.bytes)}, {found.failing:,} failing"
+    if next_ms is not None:
+        text += f", next purge in {tables.human_ms(max(0, next_ms - overview.now_ms))}"
+    return text + (f", {found.put_back:,} put back and watched" if found.put_back else "")
 
 
 def _left(waiting: int, left_ms: int | None) -> str:
