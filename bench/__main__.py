@@ -6,15 +6,18 @@ import importlib
 import json
 import sys
 import time
+from pathlib import Path
 
 import click
 
 from bench.figure import Figure, Options
+from bench.lab import choose_postgres
 from worker.cli.tables import table
 
 # Each module has `run(options) -> Iterator[Figure]`, bounded in time.
 BENCHES: tuple[str, ...] = (
     "collect",
+    "unique",
     "certificates",
     "giant",
     "slow",
@@ -37,8 +40,17 @@ BENCHES: tuple[str, ...] = (
 @click.option("--seconds", default=10.0, show_default=True, help="How long to measure what has no end.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def main(names: tuple[str, ...], manifests: int, seconds: float, seed: int, as_json: bool) -> None:
+@click.option(
+    "--postgres",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Run this PostgreSQL: /usr/lib/postgresql/15/bin.",
+)
+def main(
+    names: tuple[str, ...], manifests: int, seconds: float, seed: int, as_json: bool, postgres: Path | None
+) -> None:
     """Measure Dredge on embedded servers; without NAME everything."""
+    if postgres is not None:
+        choose_postgres(postgres)
     options = Options(manifests, seconds, seed)
     figures: list[Figure] = []
     for name in names or BENCHES:

@@ -70,9 +70,9 @@ def run(options: Options) -> Iterator[Figure]:
     """Rates, ratios, statements and memory on the ordinary registry and on one large repository."""
     shape = registry(options.manifests)
     with Lab() as lab:
-        rounds = [_round(lab, shape) for _ in range(ROUNDS)]
+        rounds = [compete(lab, shape) for _ in range(ROUNDS)]
         # The best of several rounds, in turns: other work on the machine only ever makes a run slower.
-        collector, floor, once = (_best(runs) for runs in zip(*rounds, strict=True))
+        collector, floor, once = (best(runs) for runs in zip(*rounds, strict=True))
         yield from _figures(collector, floor, once)
         with lab.clone(shape) as url:
             baseline = isolated(run_baseline, url, options.seconds)
@@ -81,13 +81,14 @@ def run(options: Options) -> Iterator[Figure]:
             yield from _large(isolated(run_collector, url))
 
 
-def _best(runs: Sequence[Run]) -> Run:
+def best(runs: Sequence[Run]) -> Run:
     """The shortest run, with the least processor time that any of them took."""
     best = min(runs, key=lambda run: run.seconds)
     return replace(best, cpu_s=min(run.cpu_s for run in runs))
 
 
-def _round(lab: Lab, shape: Shape) -> tuple[Run, Run, Run]:
+def compete(lab: Lab, shape: Shape) -> tuple[Run, Run, Run]:
+    """The collector, the floor a repository at a time, and the floor at once; all leave the same rows."""
     with lab.clone(shape) as url:
         collector = isolated(run_collector, url)
     with lab.clone(shape) as url:

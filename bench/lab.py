@@ -31,11 +31,22 @@ _SETTINGS = ("autovacuum = off", "checkpoint_timeout = '1h'", "max_wal_size = '8
 _MANY = 50_000
 
 
+_postgres: Path | None = None
+
+
+def choose_postgres(binaries: Path) -> None:
+    """Let every lab from now on run the PostgreSQL of this directory instead of the embedded one."""
+    global _postgres
+    _postgres = binaries
+
+
 class Lab:
     """Embedded servers with template databases; use it as a context."""
 
     def __init__(self, *, valkey: bool = False, autovacuum: bool = False) -> None:
         self.servers = EmbeddedServers(valkey=valkey)
+        if _postgres is not None and self.servers.postgres is not None:
+            self.servers.postgres.binaries = _postgres
         self._autovacuum = autovacuum
         self._templates: dict[Content, str] = {}
         self._clones = 0

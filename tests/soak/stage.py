@@ -31,6 +31,10 @@ class Workers(Processes):
         """Of the main process, which leads a group of its own."""
         return self._running[name].pid
 
+    def redefine(self, lines: Mapping[str, str]) -> None:
+        """Other command lines, from the next start of each on."""
+        self._lines = dict(lines)
+
     def __enter__(self) -> Workers:
         super().__enter__()
         return self

@@ -44,6 +44,14 @@ class Processes:
         self._signal(name, signal.SIGKILL)
         self._running[name].wait()
 
+    def stop(self, name: str) -> None:
+        """Ask the process to end, and wait for it."""
+        self._running[name].terminate()
+        try:
+            self._running[name].wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill(name)
+
     def ended(self) -> str | None:
         """The name of a process that ended by itself, and should not have."""
         return next((name for name, process in self._running.items() if process.poll() is not None), None)

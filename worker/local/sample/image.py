@@ -97,6 +97,8 @@ class Studio:
 
     def _layers(self, repository_id: int, stack: int) -> list[Piece]:
         dice = self._dice
+        if self._shape.own_layers:
+            return self._layers_of_repository(self._stacks.setdefault(repository_id, []))
         wanted = dice.lognormal(self._shape.layers_median, self._shape.layers_p90)
         count = min(max(round(wanted), 1), _MOST_LAYERS)
         layers: list[Piece] = []
@@ -107,6 +109,16 @@ class Studio:
         base = self._base(self._popularity.draw(dice), count - len(layers))
         rest = self._grown(self._stacks.setdefault(stack, []), count - len(layers) - len(base))
         return [*base, *rest, *layers]
+
+    def _layers_of_repository(self, pool: list[Piece]) -> list[Piece]:
+        """Own layers, and others of which one in four is new to the repository: four references each."""
+        dice, own = self._dice, self._shape.own_layers
+        layers = [self._content.layer() for _ in range(own)]
+        for _ in range(dice.randint(8, 12) - own):
+            if not pool or dice.chance(0.25):
+                pool.append(self._content.layer())
+            layers.append(dice.choice(pool))
+        return layers
 
     def _own_layers(self, repository_id: int, most: int) -> list[Piece]:
         """New layers of this build, or one mounted from another repository."""

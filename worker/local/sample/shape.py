@@ -23,6 +23,8 @@ class Shape:
     `tags` is the number of visible tag rows, or None for about 1.3 per image; `expired` the share
     of them beyond their recovery window.  `objects`: `none` writes rows only, with sizes as met in the wild;
     `small` also writes every object, with content that hashes to its digest and a size 65,536 times smaller.
+    `own_layers`: an image has 8 to 12 layers, so many of them found nowhere else, the others a few times in
+    its repository; 0: base images that many share.
     """
 
     manifests: int = 10_000
@@ -40,6 +42,7 @@ class Shape:
     labels: float = 2.0
     layers_median: float = 8.0
     layers_p90: float = 18.0
+    own_layers: int = 0
     extras: bool = True
 
     @property
@@ -63,6 +66,10 @@ SHAPES: dict[str, Shape] = {
     "tags": Shape(manifests=10_000, repositories=1, tags=20_000, windows_s=(14 * DAY_S,)),
     # One giant repository, all of it garbage.
     "giant": replace(_PLAIN, manifests=200_000, repositories=1, tags=1_000_000, expired=1.0),
+    # Half of all layers are in one image only: about three dead blobs for each dead manifest.
+    "unique": replace(
+        _PLAIN, manifests=10_000, repositories=205, windows_s=(0, DAY_S, 14 * DAY_S), own_layers=2
+    ),
     # Very many small repositories.
     "wide": replace(
         _PLAIN,

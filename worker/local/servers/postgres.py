@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -70,6 +71,11 @@ class Postgres(Server):
     name = "PostgreSQL"
     stop_signal: ClassVar[int] = signal.SIGINT
 
+    @cached_property
+    def binaries(self) -> Path:
+        """The directory of its programs; another one may be set before the first start."""
+        return postgres_binaries()
+
     @property
     def url(self) -> str:
         """postgresql://dredge@127.0.0.1:PORT/dredge"""
@@ -85,7 +91,7 @@ class Postgres(Server):
         result = subprocess.run(
             [
                 *_as_nobody(),
-                str(postgres_binaries() / "initdb"),
+                str(self.binaries / "initdb"),
                 *arguments,
                 *(() if self.durable else ("--no-sync",)),
             ],
@@ -110,7 +116,7 @@ class Postgres(Server):
             return ""
         return (
             "PostgreSQL does not run as root, and here no user namespace is allowed: put data"
-            f" ({self.directory}) and program ({postgres_binaries()}) where nobody can reach them,"
+            f" ({self.directory}) and program ({self.binaries}) where nobody can reach them,"
             " be a normal user, or set DREDGE_DATABASE_URL"
         )
 
@@ -124,11 +130,11 @@ class Postgres(Server):
         settings = {"max_connections": "200", "max_wal_size": "2GB", "shared_buffers": "128MB"}
         if not self.durable:
             settings |= _FAST
-        if _has_statistics(postgres_binaries()):
+        if _has_statistics(self.binaries):
             settings["shared_preload_libraries"] = "pg_stat_statements"
         place = ["-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [*_as_nobody(), str(postgres_binaries() / "postgres"), *place, *options]
+        return [*_as_nobody(), str(self.binaries / "postgres"), *place, *options]
 
     def _try_start(self) -> bool:
         """Waits for what is left of a killed server: its processes hold its memory until they notice."""

@@ -1,0 +1,36 @@
+"""The collection of a registry whose layers are mostly found nowhere else: the review weighs as much."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from bench.collect import best, compete
+from bench.figure import Figure, Options
+from bench.lab import Lab
+from worker.local.sample import SHAPES
+
+NAME = "unique"
+ROUNDS = 3
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Rate, ratio to the floor, statements and the longest transaction."""
+    base = SHAPES["unique"]
+    repositories = max(1, base.repositories * options.manifests // base.manifests)
+    shape = dataclasses.replace(base, manifests=options.manifests, repositories=repositories)
+    with Lab() as lab:
+        rounds = [compete(lab, shape) for _ in range(ROUNDS)]
+    collector, floor, _ = (best(runs) for runs in zip(*rounds, strict=True))
+    blobs = collector.removed("imagestorage") / max(collector.manifests, 1)
+    yield Figure(NAME, "blobs freed for each manifest", blobs, "blobs")
+    yield Figure(NAME, "manifests per second", collector.manifests_per_s, "manifests/s")
+    yield Figure(NAME, "floor per repository: manifests per second", floor.manifests_per_s, "manifests/s")
+    ratio = collector.seconds / floor.seconds
+    yield Figure(NAME, "time against floor per repository", ratio, "times", "at most 0.9")
+    if floor.cpu_s:
+        ratio = collector.cpu_s / floor.cpu_s
+        yield Figure(NAME, "processor time against floor per repository", ratio, "times", "at most 0.9")
+    statements = collector.statements / max(collector.manifests, 1)
+    yield Figure(NAME, "statements per manifest", statements, "statements", "at most 0.15")
+    yield Figure(NAME, "longest transaction", collector.longest_s, "s", "under 1")
