@@ -69,12 +69,13 @@ def collect_claimed(context: JobContext, repository_id: int, *, budget_s: float)
 
 
 def finish(context: JobContext, collected: Mapping[int, Collected]) -> None:
-    """After turns that ended well: release what has more, put off what nobody may collect, wake the review.
+    """After turns that ended well: put off what nobody may collect, release the others, wake the review.
 
-    What has nothing more was settled by its last batch.
+    What has nothing more was settled by its last batch, and is left alone; where somebody noted new garbage
+    at that moment it was not, and an attempt that stayed counted would make a busy repository back off.
     """
-    release([id for id, turn in collected.items() if turn.has_more])
     put_off = [id for id, turn in collected.items() if turn.stopped or not (turn.batches or turn.has_more)]
+    release([id for id in collected if id not in put_off])
     release(put_off, delay_ms=PUT_OFF_MS)
     if any(turn.blob_candidates for turn in collected.values()):
         context.queue.review()

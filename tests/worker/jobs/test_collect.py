@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from model.cache import keys
@@ -16,6 +17,7 @@ from model.cache.memory import MemoryBackend
 from model.db.clock import now_ms
 from model.errors import BadInput, Contended, DatabaseUnavailable
 from model.gc.collect import Batch, collect_batch
+from model.gc.due.attempt import claim
 from model.gc.find import find_in_slice
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
@@ -287,3 +289,27 @@ def test_a_batch_is_never_larger_than_the_setting(monkeypatch: pytest.MonkeyPatc
     for _ in range(4):
         assert next(sizes) == 3
         clock[0] += seconds
+
+
+def test_a_repository_whose_row_is_noted_while_its_last_batch_settles_does_not_back_off(
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_tags(world, 1)
+    claim([world.repository_id])
+    noting = psycopg2.connect(world.url)
+    noting.cursor().execute("SELECT * FROM dredge_due FOR UPDATE")
+    real = module.publish_removals
+
+    def noted(*arguments: Any) -> None:
+        noting.rollback()
+        real(*arguments)
+
+    monkeypatch.setattr(module, "publish_removals", noted)
+    module.collect_claimed(context, world.repository_id, budget_s=60)
+    noting.close()
+    ((attempts, waits),) = world.rows(
+        "SELECT attempts, next_try_ms > %s FROM dredge_due WHERE repository_id = %s",
+        (now_ms(), world.repository_id),
+    )
+    assert (attempts, waits) == (0, False)
+    assert world.rows("SELECT name FROM tag WHERE lifetime_end_ms = 1000") == []
