@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from model.errors import BadInput
 from model.policy import DEFAULT
 from tests.support.databases import Databases
 from worker.fsck.run import check_registry
-from worker.local.sample import Filled, Shape, fill
+from worker.local.sample import SHAPES, Filled, Shape, fill
 from worker.local.sample.objects import ObjectWriter
 from worker.local.sample.shape import registry
 from worker.storage.local import LocalStore
@@ -210,3 +211,21 @@ def test_small_objects_hash_to_their_digests(database: str, tmp_path: Path) -> N
     }
     stored = {info.path.rpartition("/")[2]: info.size for info in store.list("sha256")}
     assert stored == sizes
+
+
+def test_the_unique_shape_frees_three_blobs_for_each_dead_manifest(databases: Databases) -> None:
+    with databases.clone(), connection():
+        fill(dataclasses.replace(SHAPES["unique"], manifests=1_000, repositories=20))
+        layers = "SELECT blob_id, count(*) AS uses FROM manifestblob GROUP BY 1"
+        row = fetch_one(
+            f"WITH dead AS MATERIALIZED ({DEAD}), uses AS ({layers}),"
+            " few AS (SELECT count(*) - 1 AS layers FROM manifestblob GROUP BY manifest_id)"
+            " SELECT (SELECT count(*) FROM imagestorage b WHERE NOT EXISTS (SELECT FROM manifestblob r"
+            "  WHERE r.blob_id = b.id AND r.manifest_id NOT IN (SELECT id FROM dead)))::float"
+            "  / (SELECT count(*) FROM dead) AS freed,"
+            " (SELECT min(layers) FROM few) AS least, (SELECT max(layers) FROM few) AS most,"
+            " (SELECT avg((uses = 1)::int)::float FROM uses) AS single"
+        )
+    assert 2.5 < row.freed < 4.0
+    assert row.least >= 4 and row.most <= 12
+    assert 0.4 < row.single < 0.65

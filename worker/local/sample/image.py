@@ -115,9 +115,11 @@ class Studio:
         dice, own = self._dice, self._shape.own_layers
         layers = [self._content.layer() for _ in range(own)]
         for _ in range(dice.randint(8, 12) - own):
-            if not pool or dice.chance(0.25):
-                pool.append(self._content.layer())
-            layers.append(dice.choice(pool))
+            piece = dice.choice(pool) if pool and dice.chance(0.75) else None
+            if piece is None or piece in layers:
+                piece = self._content.layer()
+                pool.append(piece)
+            layers.append(piece)
         return layers
 
     def _own_layers(self, repository_id: int, most: int) -> list[Piece]:

@@ -68,7 +68,7 @@ SHAPES: dict[str, Shape] = {
     "giant": replace(_PLAIN, manifests=200_000, repositories=1, tags=1_000_000, expired=1.0),
     # Half of all layers are in one image only: about three dead blobs for each dead manifest.
     "unique": replace(
-        _PLAIN, manifests=10_000, repositories=205, windows_s=(0, DAY_S, 14 * DAY_S), own_layers=2
+        _PLAIN, manifests=10_000, repositories=205, windows_s=(0, DAY_S, 14 * DAY_S), own_layers=1
     ),
     # Very many small repositories.
     "wide": replace(
