@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test fast slow lint types layers format bench soak docs site constraints clean
+.PHONY: help install demo run test fast slow lint types layers format bench soak docs site constraints audit clean
 
 help: ## this list
 	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, WORKERS=4 for the tests, and PYTHON=python3.12 for install'
@@ -75,6 +75,11 @@ site: $(STAMP) ## build the documentation as a site in build/site
 constraints: $(STAMP) ## write what is installed into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
 	@touch $(STAMP)
+
+audit: $(STAMP) ## known vulnerabilities of the tested versions, and everybody's licences; needs PyPI
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit pip-licenses; }
+	build/audit/bin/pip-licenses --python=$(BIN)/python --order=license
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean: ## remove the virtual environment and what tools leave
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -1,0 +1,95 @@
+"""The files of `deploy/`: each is read by its own program where that is there, and by what they rest on."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.chart import render
+from worker.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm" / "dredge"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SYSTEMD = shutil.which("systemd-analyze")
+SETTINGS = {f"DREDGE_{field.name.upper()}" for field in fields(Settings)}
+
+
+def chart() -> dict[str, Any]:
+    """What the chart makes with its own values: documents by kind and name."""
+    described = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    scope = {
+        "Values": yaml.safe_load((CHART / "values.yaml").read_text()),
+        "Release": {"Name": "gc"},
+        "Chart": {"AppVersion": described["appVersion"]},
+    }
+    texts = (path.read_text() for path in sorted((CHART / "templates").glob("*.yaml")))
+    documents = [yaml.safe_load(render(text, scope)) for text in texts]
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in documents}
+
+
+def test_every_variable_in_the_files_is_a_setting() -> None:
+    texts = [path.read_text() for path in DEPLOY.rglob("*") if path.suffix in (".yaml", ".env", ".service")]
+    named = {name for text in texts for name in re.findall(r"\bDREDGE_[A-Z_]+", text)}
+    assert "DREDGE_BROKER_URL" in named and named - SETTINGS == {"DREDGE_IMAGE"}
+
+
+def test_the_chart_runs_workers_and_beats_without_rights_and_initialises_first() -> None:
+    made = chart()
+    assert set(made) == {"ConfigMap/gc-settings", "Job/gc-init", "Deployment/gc-worker", "Deployment/gc-beat"}
+    assert "pre-upgrade" in made["Job/gc-init"]["metadata"]["annotations"]["helm.sh/hook"]
+    for name in ("Job/gc-init", "Deployment/gc-worker", "Deployment/gc-beat"):
+        pod = made[name]["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] and pod["enableServiceLinks"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        references = [next(iter(each.values()))["name"] for each in container["envFrom"]]
+        assert references == ["gc-settings", "dredge"]
+    for part in ("worker", "beat"):
+        spec = made[f"Deployment/gc-{part}"]["spec"]
+        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+        assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+    command = made["Deployment/gc-worker"]["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[4:6] == ["worker", "--concurrency=2"]
+    assert all(isinstance(value, str) for value in made["ConfigMap/gc-settings"]["data"].values())
+
+
+def test_the_compose_file_runs_the_procfile_s_commands_read_only() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = compose["services"]
+    assert set(services) == {"init", "worker", "beat"}
+    assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in services.values())
+    procfile = yaml.safe_load((ROOT / "Procfile").read_text())
+    assert " ".join(services["beat"]["command"]) == procfile["beat"].removeprefix("exec ")
+    image = (DEPLOY / "Containerfile").read_text()
+    assert yaml.safe_load(image.rpartition("\nCMD ")[2]) == procfile["worker"].removeprefix("exec ").split()
+    (built,) = {service["build"]["dockerfile"] for service in services.values()}
+    assert (ROOT / built).exists()
+
+
+def test_the_containerfile_copies_what_is_there_and_ends_as_a_user() -> None:
+    lines = (DEPLOY / "Containerfile").read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    assert all((ROOT / name).exists() for names in copied for name in names)
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 65532:65532"]
+
+
+@pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze (Debian: systemd) is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
+    text = unit.read_text()
+    assert text.count("/opt/dredge/bin/celery") == 1
+    (tmp_path / unit.name).write_text(text.replace("/opt/dredge/bin/celery", "/bin/true"))
+    done = subprocess.run(
+        [str(SYSTEMD), "verify", tmp_path / unit.name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
