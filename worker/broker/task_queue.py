@@ -28,7 +28,7 @@ BATCHING_DELAY_S = 0.1
 
 # A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
 # may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
-_CLAIM = """
+CLAIM = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local claimed = {}
@@ -64,7 +64,7 @@ class CeleryQueue:
         self._prefix = prefix
         self._backlog = backlog or RedisBacklog(client, prefix)
         self._believed_ms = believed_ms
-        self._claim = client.register_script(_CLAIM)
+        self._claim = client.register_script(CLAIM)
         self._gathering: dict[str, float] = {}
 
     def collect(self, repository_ids: Sequence[int]) -> int:

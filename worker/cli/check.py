@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit
+from dataclasses import asdict
 
 import click
 import redis
@@ -20,23 +19,15 @@ from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
-from worker.broker.connection import connect
 from worker.cli import output
+from worker.cli.check_servers import check_broker, check_cache, check_quay
+from worker.cli.finding import Finding, unset
 from worker.human import human_ms
 from worker.jobs.quarantine import choose_quarantine_s
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
 from worker.settings import Settings
 from worker.storage.base import open_store, open_stores
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at; `problem` says what to do, or is empty."""
-
-    part: str
-    what: str
-    problem: str = ""
 
 
 @click.command("check")
@@ -48,7 +39,7 @@ def command(as_json: bool) -> None:
     """
     settings = output.settings()
     failed = False
-    for part in (_database, _broker, _cache, _quay, _storage):
+    for part in (_database, check_broker, check_cache, check_quay, _storage):
         for finding in _guarded(part, settings):
             failed = failed or bool(finding.problem)
             _show(finding, as_json)
@@ -65,7 +56,7 @@ def _show(finding: Finding, as_json: bool) -> None:
 
 def _guarded(part: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
     """The part's findings; what it raises becomes one of them."""
-    name = part.__name__.removeprefix("_")
+    name = part.__name__.removeprefix("check").removeprefix("_")
     try:
         yield from part(settings)
     except (RegistryError, redis.RedisError, OSError, ValueError) as error:
@@ -74,7 +65,7 @@ def _guarded(part: Callable[[Settings], Iterator[Finding]], settings: Settings) 
 
 def _database(settings: Settings) -> Iterator[Finding]:
     if not settings.database_url:
-        yield _unset("database", "DREDGE_DATABASE_URL")
+        yield unset("database", "DREDGE_DATABASE_URL")
         return
     database.configure(
         settings.database_url,
@@ -149,51 +140,9 @@ def _poison() -> Iterator[Finding]:
         yield Finding("stages", stage, problem)
 
 
-def _broker(settings: Settings) -> Iterator[Finding]:
-    if not settings.broker_url:
-        yield _unset("broker", "DREDGE_BROKER_URL")
-        return
-    yield from _redis("broker", settings.broker_url)
-    if urlsplit(settings.broker_url).scheme == "sentinel":
-        return
-    with connect(settings.broker_url) as client:
-        memory = client.info("memory")
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if memory.get("maxmemory") and policy != "noeviction":
-        problem = (
-            f"The broker throws messages away when it is full ({policy}): set maxmemory-policy noeviction"
-        )
-        yield Finding("broker", "memory", problem)
-
-
-def _cache(settings: Settings) -> Iterator[Finding]:
-    for url in filter(None, (settings.cache_url or settings.broker_url, settings.cache_replica_url)):
-        yield from _redis("cache", url)
-
-
-def _quay(settings: Settings) -> Iterator[Finding]:
-    if settings.quay_redis_url:
-        yield from _redis("quay", settings.quay_redis_url)
-
-
-def _redis(part: str, url: str) -> Iterator[Finding]:
-    scheme = urlsplit(url).scheme
-    if scheme not in ("redis", "rediss", "unix"):
-        yield Finding(part, f"{scheme} is not tried here")
-        return
-    try:
-        with connect(url) as client:
-            version = client.info("server").get("redis_version", "?")
-    except (redis.RedisError, OSError) as error:
-        what = f"{_place(url)} does not answer ({error}): start it, or correct DREDGE_{part.upper()}_URL"
-        yield Finding(part, "reachable", what)
-    else:
-        yield Finding(part, f"Redis {version} answers at {_place(url)}")
-
-
 def _storage(settings: Settings) -> Iterator[Finding]:
     if not settings.storage:
-        yield _unset("storage", "DREDGE_STORAGE")
+        yield unset("storage", "DREDGE_STORAGE")
     for name, url in settings.storage.items():
         try:
             open_store(url).check()
@@ -201,13 +150,3 @@ def _storage(settings: Settings) -> Iterator[Finding]:
             yield Finding("storage", name, f"{name}: {error}")
         else:
             yield Finding("storage", f"{name}: objects can be written, read and erased")
-
-
-def _unset(part: str, variable: str) -> Finding:
-    return Finding(part, "configured", f"{variable} is not set: set it, or use `dredge embedded -- COMMAND`")
-
-
-def _place(url: str) -> str:
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.hostname or parts.path}{port}"

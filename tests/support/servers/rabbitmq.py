@@ -20,6 +20,8 @@ class RabbitMQ(Server):
     """Answers on `port`; over TLS on `tls_port` where there are certificates."""
 
     name = "RabbitMQ"
+    # Ten seconds on an idle machine.
+    start_s = 300
 
     def __init__(self, directory: Path, certificates: Certificates | None = None, **options: Any) -> None:
         # Not Debian's wrapper in /usr/sbin, which keeps data and log of its own.

@@ -143,3 +143,45 @@ def test_broker_beat_and_cache_follow_their_sentinels_to_the_new_master(
         eventually(lambda: beat.log.count("Sending due task") > seen + 2, beat)
         assert working.stop() == 0
     assert problems(told) == []
+
+
+ACL = next(line for line in (ROOT / "deploy" / "redis.acl").read_text().splitlines() if line[:5] == "user ")
+
+
+def operate(server: Redis, *command: str) -> Any:
+    client: Any = server.client()
+    return client.execute_command(*command)
+
+
+@pytest.fixture(params=["valkey", "redis-server"])
+def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
+    """A server whose only user beside the operator is that of `deploy/redis.acl`."""
+    server = Redis(tmp_path / "guarded", program=request.param)
+    server.start()
+    _, user, *rules = ACL.split()
+    operate(server, "ACL SETUSER", user, "reset", *rules)
+    yield server
+    server.stop()
+
+
+def test_the_least_acl_is_enough_and_check_says_what_is_missing(
+    guarded: Redis, where: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    url = guarded.url(userinfo="dredge:change-me@")
+    told = {**where, "DREDGE_BROKER_URL": url, "DREDGE_CACHE_PREFIX": "dredge:cache:"}
+    assert problems(told) == []
+    with worker(told, tmp_path) as working, celery(told, tmp_path, "beat") as beat, Client(url) as client:
+        assert client.delete_tag("now", "prompt", "first").get(timeout=LONG_S)["tag"] == "first"
+        collects(world, "second", working, beat)
+        eventually(lambda: tags(world) == {"bystander"}, working, beat)
+        assert dredge(told, "enqueue", "now/prompt", "--wait", str(LONG_S)).returncode == 0
+        beat.wait_for("Sending due task")
+        assert working.stop() == 0
+        assert beat.stop() == 0
+    # The client library says who it is where it may, and needs no right to.
+    denied = [each["object"] for each in operate(guarded, "ACL LOG") if each["object"] != "client|setinfo"]
+    assert denied == []
+    operate(guarded, "ACL SETUSER", "dredge", "-hset", "resetchannels")
+    found = problems(told)
+    assert {each.split(": ")[1].split()[0] for each in found} >= {"queues", "results", "schedule"}
+    assert all("grant the user what deploy/redis.acl lists" in each for each in found), found

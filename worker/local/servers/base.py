@@ -53,6 +53,7 @@ class Server:
 
     name: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGTERM
+    start_s: ClassVar[float] = START_S
 
     def __init__(
         self, directory: Path, *, port: int = 0, durable: bool = False, doomed: Path | None = None
@@ -129,7 +130,7 @@ class Server:
                 **self.privileges(),
             )
         self._watch(self._process.pid)
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + self.start_s
         while time.monotonic() < deadline and self._process.poll() is None:
             if self.answers():
                 return True
