@@ -30,6 +30,7 @@ BENCHES: tuple[str, ...] = (
     "memory",
     "cache",
     "events",
+    "trigger",
     "model",
 )
 

@@ -19,9 +19,14 @@ from model.tag.lock import OWN_CHANGES
 
 FUNCTION = "dredge_tag_ended"
 TRIGGER = "dredge_tag_ended"
+# Set on the function itself, so that no session can change it there.
+NOTIFY = "dredge.notify"
 
-# SECURITY DEFINER: whoever changes a tag need not have rights on our table.
+# SECURITY DEFINER: whoever changes a tag need not have rights on our table.  It runs with our rights, so
+# its search_path is fixed, and tables of the session (pg_temp) come last.
+# Sums end at the largest number that a column holds.
 # A failure is a warning and not an error: events are hints, and nobody's push may fail for a hint.
+_OWN_SCHEMA = "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)"
 _FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $body$
@@ -31,6 +36,7 @@ DECLARE
   later record;
   kind text;
   facts jsonb;
+  never_ms CONSTANT numeric := 9223372036854775807;
 BEGIN
   IF current_setting('{OWN_CHANGES}', true) = 'on' THEN
     RETURN NULL;
@@ -43,10 +49,11 @@ BEGIN
   END IF;
   facts := jsonb_build_object('namespace', place.namespace, 'repository', place.repository,
     'repository_id', NEW.repository_id, 'tag', NEW.name, 'digest', place.digest, 'hidden', NEW.hidden,
-    'ended_ms', NEW.lifetime_end_ms, 'recoverable_until_ms', NEW.lifetime_end_ms + place.window_ms);
+    'ended_ms', NEW.lifetime_end_ms,
+    'recoverable_until_ms', least(NEW.lifetime_end_ms::numeric + place.window_ms, never_ms));
   IF NEW.lifetime_end_ms IS NULL OR NEW.lifetime_end_ms > now_ms THEN
     kind := CASE WHEN OLD.lifetime_end_ms <= now_ms THEN '{TAG_RESTORED}' ELSE '{TAG_EXPIRY_CHANGED}' END;
-  ELSIF NEW.lifetime_end_ms + place.window_ms <= now_ms
+  ELSIF NEW.lifetime_end_ms::numeric + place.window_ms <= now_ms
         AND (place.window_ms > 0 OR OLD.lifetime_end_ms <= now_ms) THEN
     kind := '{TAG_PERMANENTLY_DELETED}';
   ELSE
@@ -62,13 +69,16 @@ BEGIN
     IF FOUND THEN
       kind := '{TAG_RETARGETED}';
       facts := facts || jsonb_build_object('previous_digest', place.digest, 'digest', later.digest,
-        'ended_ms', later.end_ms, 'recoverable_until_ms', later.end_ms + place.window_ms);
+        'ended_ms', later.end_ms,
+        'recoverable_until_ms', least(later.end_ms::numeric + place.window_ms, never_ms));
     END IF;
   END IF;
   INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
     VALUES (gen_random_uuid()::text, kind, NEW.repository_id,
             place.namespace || '/' || place.repository || ':' || NEW.name, facts::text, now_ms);
-  PERFORM pg_notify('{CHANNEL}', '');
+  IF current_setting('{NOTIFY}', true) IS DISTINCT FROM 'off' THEN
+    PERFORM pg_notify('{CHANNEL}', '');
+  END IF;
   RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
   RAISE WARNING 'dredge: the event of tag %% was not recorded: %%', NEW.name, SQLERRM;
@@ -84,15 +94,26 @@ WHEN (OLD.lifetime_end_ms IS DISTINCT FROM NEW.lifetime_end_ms) EXECUTE FUNCTION
 """
 
 
-def install_triggers() -> bool:
+_RIGHTS = f"REVOKE ALL ON FUNCTION {FUNCTION}() FROM PUBLIC"
+_NOTIFY = {
+    True: f"ALTER FUNCTION {FUNCTION}() RESET {NOTIFY}",
+    False: f"ALTER FUNCTION {FUNCTION}() SET {NOTIFY} = 'off'",
+}
+
+
+def install_triggers(*, notify: bool = True) -> bool:
     """Put the trigger on the table of tags; True if it was not there before.
 
     Repeating it brings the function up to date.  Waits at most five seconds for the table's
-    lock, and raises `Contended` then: pushes must not queue behind us.
+    lock, and raises `Contended` then: pushes must not queue behind us.  Without `notify` the relay
+    finds the events when it polls, a second later, and commits that end tags need not wait for each other.
     """
     with transaction():
         execute("SET LOCAL lock_timeout = '5s'")
+        fetch_one(_OWN_SCHEMA)
         execute(_FUNCTION)
+        execute(_RIGHTS)
+        execute(_NOTIFY[notify])
         if triggers_installed():
             return False
         execute(_TRIGGER)

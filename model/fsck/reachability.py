@@ -96,7 +96,7 @@ def _counting_tags(policy: Policy, at_ms: int) -> list[Tag]:
     rows = fetch(
         "SELECT t.manifest_id, t.hidden AND t.lifetime_end_ms IS NULL AS endless, t.lifetime_start_ms"
         ' FROM tag t JOIN repository r ON r.id = t.repository_id JOIN "user" n ON n.id = r.namespace_user_id'
-        " WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms + n.removed_tag_expiration_s * 1000 > %s"
+        " WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s - n.removed_tag_expiration_s * 1000"
         " OR (t.immutable AND %s) OR NOT n.enabled OR r.state = 3",
         (at_ms, policy.protects_immutable),
     )

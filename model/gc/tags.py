@@ -11,8 +11,8 @@ from model.db.prepared import run_one
 from model.gc.repository_lock import Scope
 from model.policy import Policy
 
-# Before every tag's end: a window of centuries puts the end of a tag deleted for good before 1970.
-BEGINNING_MS = -(2**62)
+# No tag's end is before it: a window of centuries puts the end of a tag deleted for good before 1970.
+BEGINNING_MS = -(2**63)
 
 # A tag row `t` that nobody can restore any more.  The window is read again in this very statement.
 UNRECOVERABLE = """
@@ -65,7 +65,8 @@ WITH RECURSIVE scope AS MATERIALIZED (
     SELECT d.* FROM scope CROSS JOIN LATERAL (
         SELECT t.id, t.repository_id, t.name, t.manifest_id, t.lifetime_end_ms FROM tag t
         WHERE t.repository_id = scope.id AND t.lifetime_end_ms <= %(now_ms)s - scope.window_ms
-          AND NOT (t.immutable AND %(protects_immutable)s) AND t.lifetime_end_ms >= %(from_ms)s
+          AND NOT (t.immutable AND %(protects_immutable)s)
+          AND t.lifetime_end_ms >= CAST(%(from_ms)s AS bigint)
         ORDER BY t.lifetime_end_ms, t.id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED) d
     LIMIT %(limit)s
@@ -112,7 +113,7 @@ WITH RECURSIVE scope AS MATERIALIZED (
     GROUP BY 1
 )
 SELECT (SELECT count(*) FROM doomed) AS tags,
-       (SELECT coalesce(max(lifetime_end_ms), %(from_ms)s) FROM doomed) AS reached_ms,
+       (SELECT coalesce(max(lifetime_end_ms), CAST(%(from_ms)s AS bigint)) FROM doomed) AS reached_ms,
        (SELECT count(*) FROM taken) AS candidates,
        ARRAY(SELECT coalesce(manifest_id, 0) FROM doomed) AS tagged,
        ARRAY(SELECT lifetime_end_ms FROM doomed) AS ended,

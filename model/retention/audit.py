@@ -70,7 +70,7 @@ class AuditedOperation(Operation):
                 "rule": rule.name if rule else "goes with its subject",
                 "author": rule.author if rule else "retention",
                 "ended_ms": tag.end_ms,
-                "until_ms": tag.end_ms + self.repository.window_ms,
+                "until_ms": min(tag.end_ms + self.repository.window_ms, 2**63 - 1),
             },
         )
 

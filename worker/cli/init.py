@@ -19,8 +19,13 @@ from worker.storage.base import open_stores, prepare_stores
     default=None,
     help="Add or remove the trigger that records every ended tag as an event, also those that Quay ends.",
 )
+@click.option(
+    "--notify/--no-notify",
+    default=True,
+    help="Whether the trigger wakes the relay; commits with NOTIFY wait for each other.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(with_triggers: bool | None, as_json: bool) -> None:
+def command(with_triggers: bool | None, notify: bool, as_json: bool) -> None:
     """Create missing tables, and missing directories of local storage.
 
     On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
@@ -32,7 +37,7 @@ def command(with_triggers: bool | None, as_json: bool) -> None:
         prepare_stores(settings.storage)
         prepared = schema.create()
         if with_triggers is not None:
-            _set_triggers(with_triggers)
+            _set_triggers(with_triggers, notify)
         stores = open_stores(settings.storage, upload=settings.upload_location)
         problems = {name: verify_location(stores, name) for name in stores}
         aliases = find_aliases(stores)
@@ -70,8 +75,8 @@ def _say_storage(problems: dict[str, str], aliases: list[tuple[str, ...]]) -> No
         click.echo(f"{', '.join(names)} are names of one store.")
 
 
-def _set_triggers(wanted: bool) -> None:
+def _set_triggers(wanted: bool, notify: bool) -> None:
     if wanted:
-        triggers.install_triggers()
+        triggers.install_triggers(notify=notify)
     else:
         triggers.remove_triggers()

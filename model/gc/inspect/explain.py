@@ -16,7 +16,7 @@ from model.policy import Policy
 
 _TAGS = """
 SELECT t.name, t.hidden, t.immutable, t.lifetime_end_ms AS end_ms,
-       t.lifetime_end_ms + %(window_ms)s AS due_ms
+       least(t.lifetime_end_ms::numeric + %(window_ms)s, 9223372036854775807)::bigint AS due_ms
 FROM tag t WHERE t.manifest_id = %(id)s ORDER BY t.lifetime_end_ms NULLS FIRST, t.id LIMIT 20
 """
 

@@ -17,7 +17,7 @@ from model.policy import Policy
 # does not count, except while a subject that is not there may still be pushed.
 TAG_COUNTS = """
     NOT (%(cascade)s AND m.subject IS NOT NULL AND t.hidden AND t.lifetime_end_ms IS NULL
-         AND (t.lifetime_start_ms + %(grace_ms)s <= %(now_ms)s
+         AND (t.lifetime_start_ms <= %(now_ms)s - %(grace_ms)s
               OR EXISTS (SELECT FROM manifest s
                          WHERE s.repository_id = m.repository_id AND s.digest = m.subject)))
 """

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
+import psycopg2
 import pytest
 
 from model import registry
+from model.events.outbox import Listener
 from model.events.trigger import install_triggers, remove_triggers, triggers_installed
+from model.gc.find import find_in_slice
+from model.policy import DEFAULT
 from tests.support.world import World
 
 WINDOW_MS = 14 * 24 * 3_600_000
@@ -134,3 +140,55 @@ def test_it_can_be_installed_and_removed_again_and_again(world: World) -> None:
     with world.changes() as changes:
         set_end(world, tag, world.now_ms)
     assert set(changes.changed) == {"tag"} and not changes.added
+
+
+@pytest.fixture
+def role(world: World) -> Iterator[str]:
+    """A role that may change tags, read what it needs for that, and make temporary tables."""
+    name = f"quay_{uuid.uuid4().hex[:12]}"
+    world.execute(f"CREATE ROLE {name}; GRANT SELECT, UPDATE ON tag TO {name}")
+    yield name
+    world.execute(f"RESET ROLE; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_role_with_rights_on_tags_alone_gets_its_events_and_nothing_else(world: World, role: str) -> None:
+    tag = world.tag("v1")
+    world.execute(
+        f"SET ROLE {role};"
+        'CREATE TEMP TABLE repository AS SELECT 1 AS id; CREATE TEMP TABLE "user" AS SELECT 1 AS id;'
+        "CREATE TEMP TABLE dredge_event AS SELECT 1 AS id"
+    )
+    set_end(world, tag, world.now_ms - 10)
+    for forbidden in (
+        "INSERT INTO public.dredge_event (event_id, type, subject, data, created_ms)"
+        " VALUES ('', '', '', '', 1)",
+        "DELETE FROM public.dredge_event",
+        "SELECT public.dredge_tag_ended()",
+        "CREATE TEMP TABLE mine (LIKE public.tag); CREATE TRIGGER forged AFTER UPDATE ON mine"
+        " FOR EACH ROW EXECUTE FUNCTION public.dredge_tag_ended()",
+    ):
+        with pytest.raises(psycopg2.Error):
+            world.execute(forbidden)
+    world.execute("RESET ROLE; DROP TABLE pg_temp.repository, pg_temp.user, pg_temp.dredge_event")
+    assert [event["subject"] for event in events(world)] == ["acme/app:v1"]
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_without_notify_the_event_is_there_and_nobody_is_woken(world: World, notify: bool) -> None:
+    install_triggers(notify=not notify)
+    install_triggers(notify=notify)
+    listener = Listener()
+    listener.wait(5)
+    set_end(world, world.tag("v1"), world.now_ms - 10)
+    assert len(events(world)) == 1
+    assert listener.wait(30 if notify else 0.05) is notify
+    listener.close()
+
+
+def test_without_the_trigger_the_scan_finds_what_psql_ended(world: World) -> None:
+    assert not triggers_installed()
+    set_end(world, world.tag("v1"), 1)
+    assert not events(world)
+    found = find_in_slice(after=0, slice=10, policy=DEFAULT, now_ms=world.now_ms)
+    assert [due.repository_id for due in found.due] == [world.repository_id]

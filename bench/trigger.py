@@ -1,0 +1,67 @@
+"""What the optional trigger costs those who end tags: four clients that commit one end after the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg2
+
+from bench.figure import Figure, Options
+from bench.lab import Lab, configured
+from model import namespace, repository
+from model.db.connection import execute, fetch
+from model.events.trigger import install_triggers
+
+NAME = "trigger"
+CLIENTS = 4
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """The rate of commits without the trigger, with it and without its NOTIFY, and with both."""
+    seconds = min(options.seconds, 3.0)
+    with Lab() as lab, lab.clone(None) as url, configured(url):
+        tags = _tags()
+        none = _commits(url, tags, seconds)
+        install_triggers(notify=False)
+        quiet = _commits(url, tags, seconds)
+        install_triggers()
+        loud = _commits(url, tags, seconds)
+    yield Figure(NAME, "ends without the trigger", none, "commits/s")
+    yield Figure(NAME, "with it, without NOTIFY", quiet / none, "times")
+    yield Figure(NAME, "with it and NOTIFY", loud / none, "times")
+
+
+def _tags() -> list[int]:
+    """A tag for each client, in a repository of its own."""
+    owner = namespace.ensure("bench")
+    for client in range(CLIENTS):
+        execute(
+            "INSERT INTO tag (name, repository_id, lifetime_start_ms, tag_kind_id)"
+            " VALUES ('v1', %s, 1, (SELECT id FROM tagkind WHERE name = 'tag'))",
+            (repository.ensure(owner.id, f"app{client}").id,),
+        )
+    return [row.id for row in fetch("SELECT id FROM tag ORDER BY id")]
+
+
+def _commits(url: str, tags: list[int], seconds: float) -> float:
+    """Commits per second of all clients together."""
+    done = [0] * len(tags)
+
+    def client(number: int) -> None:
+        with psycopg2.connect(url) as link, link.cursor() as cursor:
+            link.autocommit = True
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                cursor.execute(
+                    "UPDATE tag SET lifetime_end_ms = %s WHERE id = %s", (done[number] + 1, tags[number])
+                )
+                done[number] += 1
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(len(tags))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / seconds
