@@ -31,7 +31,9 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
         locations,
         "locations: `name=url,…` with a path, file:///path or s3://bucket/prefix",
     )
-    upload_location: str = setting("local_us", text, "location where new blobs are written")
+    upload_location: str = setting(
+        "local_us", text, "location where new blobs are written; one location alone is it"
+    )
 
     referrers: str = setting(
         "pin",
@@ -161,6 +163,9 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
         `required` names the fields that the process cannot do without.
         """
         values, problems = read(cls, environ, per_kind=_PER_KIND, kinds=KINDS)
+        storage = values.get("storage") or {}
+        if len(storage) == 1:
+            values.setdefault("upload_location", next(iter(storage)))
         settings = cls(**values)
         problems += settings._contradictions()
         problems += [

@@ -38,7 +38,14 @@ def test_all_problems_come_at_once() -> None:
 
 def test_what_contradicts_is_a_problem() -> None:
     with pytest.raises(SettingsError, match="UPLOAD_LOCATION: local_us is not one of DREDGE_STORAGE"):
-        Settings.from_env({"DREDGE_STORAGE": "eu=/x"})
+        Settings.from_env({"DREDGE_STORAGE": "eu=/x,us=/y"})
+
+
+def test_one_location_alone_is_the_upload_location_whatever_its_name() -> None:
+    assert Settings.from_env({"DREDGE_STORAGE": "default=/x"}).upload_location == "default"
+    assert Settings.from_env({"DREDGE_STORAGE": "/x"}).upload_location == "local_us"
+    with pytest.raises(SettingsError, match="elsewhere is not one of"):
+        Settings.from_env({"DREDGE_STORAGE": "default=/x", "DREDGE_UPLOAD_LOCATION": "elsewhere"})
 
 
 def test_every_value_arrives_with_its_type() -> None:

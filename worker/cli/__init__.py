@@ -46,6 +46,7 @@ COMMANDS = {
     "verify": ("worker.cli.verify", "Prove by certificates why each manifest and blob went."),
     "fsck": ("worker.cli.fsck", "Check every invariant between rows and objects."),
     "web": ("worker.cli.web", "Serve the status page and the HTTP API."),
+    "quay-storage": ("worker.cli.quay_storage", "Translate Quay's storage configuration."),
     "completion": ("worker.cli.completion", "Complete commands and repositories in a shell."),
     "demo": ("worker.cli.demo", "All of it, from nothing, verified."),
 }

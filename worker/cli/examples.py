@@ -7,6 +7,7 @@ import click
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("dredge init", "dredge init --triggers"),
     "embedded": ("dredge embedded --init -- dredge sample --manifests 1000",),
+    "quay-storage": ("dredge quay-storage config.yaml --credentials /etc/dredge/keys",),
     "up": ("dredge up", "dredge up --directory /var/lib/dredge"),
     "check": ("dredge check", "dredge check --json"),
     "due": ("dredge due --limit 20", "dredge due --within 12h --json"),
