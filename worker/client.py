@@ -85,6 +85,34 @@ class Client:
         """Have the tag point at the manifest again that it pointed at before."""
         return self._send(routes.RESTORE_TAG, namespace, repository, tag, digest)
 
+    def delete_repository(self, repository: str) -> AsyncResult:
+        """Delete a repository, given as `namespace/name`; it can be restored within its grace."""
+        return self._send(routes.DELETE_REPOSITORY, repository)
+
+    def restore_repository(self, repository: str, *, name: str | None = None) -> AsyncResult:
+        """Undo the latest deletion of a repository; `name` gives it another name in its namespace."""
+        return self._send(routes.RESTORE_REPOSITORY, repository, name)
+
+    def delete_namespace(self, namespace: str) -> AsyncResult:
+        """Delete a namespace, with everything in it; it can be restored within its grace."""
+        return self._send(routes.DELETE_NAMESPACE, namespace)
+
+    def restore_namespace(self, namespace: str, *, new_name: str | None = None) -> AsyncResult:
+        """Undo the latest deletion of a namespace; `new_name` gives it another name."""
+        return self._send(routes.RESTORE_NAMESPACE, namespace, new_name)
+
+    def retain(self, repository: int | str) -> AsyncResult:
+        """Run the retention rules of a repository now; given by its id or as `namespace/name`."""
+        return self._send(routes.RETAIN, repository)
+
+    def purge_repository(self, repository_id: int) -> AsyncResult:
+        """Purge a deleted repository, given by its id; nothing happens before its grace is over."""
+        return self._send(routes.PURGE_REPOSITORY, repository_id)
+
+    def purge_namespace(self, namespace_id: int) -> AsyncResult:
+        """Purge a deleted namespace, given by its id; nothing happens before its grace is over."""
+        return self._send(routes.PURGE_NAMESPACE, namespace_id)
+
     def close(self) -> None:
         """Give back the connections."""
         self._app.close()

@@ -14,7 +14,7 @@ from worker.broker import background_threads, routes, signals
 from worker.broker.connection import BrokerUnavailable
 from worker.events.parking import retry_parked
 from worker.events.react import react
-from worker.jobs import collect, erase, in_use, purge, reports, retain, review, scan, tags
+from worker.jobs import collect, deletions, erase, in_use, purge, reports, retain, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
 from worker.jobs.context import JobContext
@@ -212,3 +212,27 @@ def delete_tag_permanently(
 def restore_tag(namespace: str, repository: str, tag: str, digest: str) -> dict[str, Any]:
     """Have a tag point at the manifest again that it pointed at before."""
     return tags.restore_tag(_box(), namespace, repository, tag, digest)
+
+
+@application.task(name=routes.DELETE_REPOSITORY, ignore_result=False)
+def delete_repository(repository: str) -> dict[str, Any]:
+    """Mark a repository, given as `namespace/name`, for deletion; it can be restored within its grace."""
+    return asdict(deletions.delete_repository(_box(), repository))
+
+
+@application.task(name=routes.RESTORE_REPOSITORY, ignore_result=False)
+def restore_repository(repository: str, name: str | None = None) -> dict[str, Any]:
+    """Undo the latest deletion of a repository; `name` gives it another name in its namespace."""
+    return asdict(deletions.restore_repository(_box(), repository, name=name))
+
+
+@application.task(name=routes.DELETE_NAMESPACE, ignore_result=False)
+def delete_namespace(namespace: str) -> dict[str, Any]:
+    """Mark a namespace for deletion, with everything in it; it can be restored within its grace."""
+    return asdict(deletions.delete_namespace(_box(), namespace))
+
+
+@application.task(name=routes.RESTORE_NAMESPACE, ignore_result=False)
+def restore_namespace(namespace: str, new_name: str | None = None) -> dict[str, Any]:
+    """Undo the latest deletion of a namespace; `new_name` gives it another name."""
+    return asdict(deletions.restore_namespace(_box(), namespace, new_name=new_name))

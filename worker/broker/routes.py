@@ -29,6 +29,10 @@ LOAD_IN_USE = "worker.tasks.load_in_use"
 DELETE_TAG = "worker.tasks.delete_tag"
 DELETE_TAG_PERMANENTLY = "worker.tasks.delete_tag_permanently"
 RESTORE_TAG = "worker.tasks.restore_tag"
+DELETE_REPOSITORY = "worker.tasks.delete_repository"
+RESTORE_REPOSITORY = "worker.tasks.restore_repository"
+DELETE_NAMESPACE = "worker.tasks.delete_namespace"
+RESTORE_NAMESPACE = "worker.tasks.restore_namespace"
 
 QUEUE_OF = {
     FIND: MAINTENANCE_QUEUE,
@@ -48,6 +52,10 @@ QUEUE_OF = {
     DELETE_TAG: TAGS_QUEUE,
     DELETE_TAG_PERMANENTLY: TAGS_QUEUE,
     RESTORE_TAG: TAGS_QUEUE,
+    DELETE_REPOSITORY: TAGS_QUEUE,
+    RESTORE_REPOSITORY: TAGS_QUEUE,
+    DELETE_NAMESPACE: TAGS_QUEUE,
+    RESTORE_NAMESPACE: TAGS_QUEUE,
 }
 
 # Whose first argument is a repository, and whose first three are namespace, repository and tag.

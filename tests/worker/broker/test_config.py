@@ -78,7 +78,12 @@ def test_nothing_but_json_is_sent_or_taken(application: Celery) -> None:
 
 def test_only_tasks_that_somebody_waits_for_store_a_result(application: Celery) -> None:
     tags = {routes.DELETE_TAG, routes.DELETE_TAG_PERMANENTLY, routes.RESTORE_TAG}
-    waited_for = {routes.COLLECT, routes.PURGE_REPOSITORY, routes.PURGE_NAMESPACE, routes.RETAIN} | tags
+    deletions = {
+        *(routes.DELETE_REPOSITORY, routes.RESTORE_REPOSITORY),
+        *(routes.DELETE_NAMESPACE, routes.RESTORE_NAMESPACE),
+    }
+    purges = {routes.PURGE_REPOSITORY, routes.PURGE_NAMESPACE}
+    waited_for = {routes.COLLECT, routes.RETAIN} | purges | tags | deletions
     assert {name for name, task in ours(application).items() if not task.ignore_result} == waited_for
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from model import registry
+from model.errors import NoSuchRepository
 from model.policy import DEFAULT
 from tests.model.retention.retaining import aged, alive
 from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
 from tests.worker.broker.running import celery, free_port, scrape, worker
-from worker.broker import routes
 from worker.client import Client
 
 
@@ -68,4 +70,26 @@ def send(environment: dict[str, str], repository_id: int) -> None:
     """Ask for the rules of one repository by the task's name, as any other service does."""
 
     with Client(environment["DREDGE_BROKER_URL"]) as client:
-        client._send(routes.RETAIN, repository_id).get(timeout=PATIENCE_S)
+        client.retain(repository_id).get(timeout=PATIENCE_S)
+
+
+def test_another_service_deletes_and_restores_through_the_workers(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    world.tag("v1", repository=world.repository("doomed"))
+    other = world.namespace("other")
+    world.tag("v1", repository=world.repository("app", namespace=other))
+    marked = "SELECT count(*) FROM deletedrepository UNION ALL SELECT count(*) FROM deletednamespace"
+    with worker(environment, tmp_path), Client(environment["DREDGE_BROKER_URL"]) as client:
+        gone = client.delete_repository("acme/doomed").get(timeout=PATIENCE_S)
+        assert (gone["namespace"], gone["name"]) == ("acme", "doomed")
+        assert client.delete_namespace("other").get(timeout=PATIENCE_S)["name"] == "other"
+        assert world.rows(marked) == [(1,), (1,)]
+        assert client.purge_repository(gone["id"]).get(timeout=PATIENCE_S)["manifests"] == 0
+        with pytest.raises(NoSuchRepository):
+            client.delete_repository("acme/doomed").get(timeout=PATIENCE_S)
+        client.restore_repository("acme/doomed", name="saved").get(timeout=PATIENCE_S)
+        client.restore_namespace("other").get(timeout=PATIENCE_S)
+    assert world.rows(marked) == [(0,), (0,)]
+    assert registry.get_tag("acme/saved", "v1") is not None
+    assert registry.get_tag("other/app", "v1") is not None
