@@ -99,7 +99,7 @@ def _documented() -> Iterator[tuple[str, str, str]]:
     for path in DOCUMENTS:
         for code in re.findall(r"```.*?```|`[^`\n]+`", path.read_text(), re.DOTALL):
             for line in code.strip("`").splitlines():
-                for name, rest in re.findall(r"\bdredge ([a-z]+)\b([^|;&#\n]*)", line):
+                for name, rest in re.findall(r"\bdredge ([a-z]+(?:-[a-z]+)*)\b([^|;&#\n]*)", line):
                     yield _name(path), name, rest
 
 
