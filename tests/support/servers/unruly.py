@@ -67,7 +67,7 @@ def unruly_server(upstream: str) -> Iterator[Unruly]:
             elif status:
                 self.send_response(status)
                 for name, value in headers.items():
-                    if name.lower() in ("etag", "last-modified", "content-type"):
+                    if name.lower() in ("etag", "last-modified", "content-type", "x-amz-version-id"):
                         self.send_header(name, value)
                 length = headers.get("Content-Length") if self.command == "HEAD" else None
                 self.send_header("content-length", length or str(len(content)))
