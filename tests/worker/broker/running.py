@@ -44,15 +44,15 @@ class Process:
 
 @contextmanager
 def celery(
-    environment: dict[str, str], directory: Path, *arguments: str, app: str = "worker"
+    environment: dict[str, str], directory: Path, *arguments: str, app: str = "worker", cwd: Path = ROOT
 ) -> Iterator[Process]:
-    """`celery -A worker …` with this environment, stopped at the end."""
+    """`celery -A worker …` of the sources in `cwd`, with this environment, stopped at the end."""
     number = len(list(directory.glob("celery-*.log")))
     path = directory / f"celery-{number}.log"
     with path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", app, *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -72,11 +72,16 @@ def celery(
 
 @contextmanager
 def worker(
-    environment: dict[str, str], directory: Path, *options: str, concurrency: int = 1, app: str = "worker"
+    environment: dict[str, str],
+    directory: Path,
+    *options: str,
+    concurrency: int = 1,
+    app: str = "worker",
+    cwd: Path = ROOT,
 ) -> Iterator[Process]:
     """A worker that is ready, without the chatter between workers."""
     quiet = ("--without-mingle", "--without-gossip", "-c", str(concurrency), "-n", f"{directory.name}@%h")
-    with celery(environment, directory, "worker", *quiet, *options, app=app) as running:
+    with celery(environment, directory, "worker", *quiet, *options, app=app, cwd=cwd) as running:
         running.wait_for("ready.")
         yield running
 
