@@ -94,9 +94,10 @@ def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared
     # Safe: nothing refers to the digest in a statement that began after the row was locked, the name in the
     # trash is no live object's, and a reference that comes now brings its own bytes.
     over = [row for row in claim.rows if row.over and not row.referred]
-    if not find_stop(context):
+    if not find_stop(context) and context.limits.admit("objects", "bytes", budget=Budget(0)):
         # Safe: what is spare was seen in its place in this step, and no late request can move it from there.
         _purge(store, [*over, *spare], tended)
+        context.limits.charge(objects=len(tended.purged), bytes=sum(row.size for row in tended.purged))
     _distrust_missing(context, location, tended)
     _settle(claim, tended)
     return Cleared(

@@ -141,6 +141,27 @@ def test_erasing_keeps_to_objects_and_bytes_of_the_fleet(world: World, tmp_path:
     )
 
 
+def test_the_trash_is_emptied_within_the_limits_too(world: World, tmp_path: Path) -> None:
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "x").write_bytes(b"x" * 100)
+    world.insert("dredge_tombstone", path="uploads/x", location="local_us", size=100, created_ms=1, due_ms=1)
+    settings = Settings(fleet_bytes_per_s=10, quarantine_s=86_400)
+    context = make_toolbox(tmp_path, settings=settings)
+    assert erase(context, budget_s=0).set_aside == 1
+    over = "UPDATE dredge_quarantine SET look_ms = 0, purge_ms = 1, token = NULL"
+    world.execute(over)
+    limits.close("bytes", for_ms=HOUR_MS)
+    assert erase(context, budget_s=0).objects == 0
+    assert world.value("SELECT count(*) FROM dredge_quarantine") == 1
+    world.execute("UPDATE dredge_limit SET free_ms = 0")
+    world.execute(over)
+    begun_ms = now_ms()
+    assert erase(context, budget_s=0).objects == 1
+    assert world.value("SELECT free_ms FROM dredge_limit WHERE name = 'bytes'") >= begun_ms + 10_000
+    assert world.value("SELECT count(*) FROM dredge_quarantine") == 0
+    assert not [path for path in (tmp_path / "dredge-trash").rglob("*") if path.is_file()]
+
+
 def test_a_worker_waits_as_long_as_its_budget_allows(world: World) -> None:
     slept: list[float] = []
 
