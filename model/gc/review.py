@@ -35,7 +35,7 @@ SELECT (SELECT count(*) FROM taken) AS taken,
        ARRAY(SELECT id FROM locked) AS locked,
        ARRAY(SELECT t.id FROM taken t
              WHERE t.blob_id IN (SELECT id FROM locked)
-                OR NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = t.blob_id)) AS judged
+                OR NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = t.blob_id OFFSET 0)) AS judged
 """
 
 _FIRST = """
