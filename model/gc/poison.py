@@ -127,5 +127,12 @@ def retry(stage: str = "", key: str = "") -> int:
 
 
 def prune_poison(*, before_ms: int) -> int:
-    """Delete messages that were parked before `before_ms`: nobody waits for them.  Returns how many."""
-    return execute("DELETE FROM dredge_poison WHERE stage = 'consumer' AND created_ms < %s", (before_ms,))
+    """Delete messages parked before `before_ms`, and items that nobody has tried since.  Returns how many.
+
+    Safe: an item that is still there and still fails is set aside anew.
+    """
+    return execute(
+        "DELETE FROM dredge_poison WHERE due_ms < %(before_ms)s"
+        " OR (stage = 'consumer' AND created_ms < %(before_ms)s)",
+        {"before_ms": before_ms},
+    )

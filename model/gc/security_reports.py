@@ -1,4 +1,4 @@
-"""Security reports that the scanner still has: debts, claimed by row locks."""
+"""Security reports that the scanner still has: debts, each attempt counted before it is made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
+from model.gc.poison import NO_END
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * 3_600_000
@@ -21,38 +22,59 @@ class Debt:
     owed: bool
 
 
+# The next try is noted first, so that a process that dies with the debt leaves it backed off.
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT d.id FROM dredge_report_debt d WHERE d.due_ms <= %(now)s
+    ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE dredge_report_debt d SET tries = d.tries + 1, last_error = %(no_end)s,
+    due_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(d.tries, 20)))::bigint
+FROM due WHERE d.id = due.id
+RETURNING d.id, d.digest, NOT EXISTS (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed
+"""
+
+_RELEASE = """
+UPDATE dredge_report_debt SET tries = greatest(tries - 1, 0), last_error = %(error)s,
+    due_ms = %(now)s + %(first)s
+WHERE id = ANY(%(ids)s)
+"""
+
+
 def claim_report_debts(*, limit: int) -> list[Debt]:
-    """Lock at most `limit` due debts for this transaction, longest due first (SKIP LOCKED).
+    """Count an attempt at each of at most `limit` due debts, longest due first; nobody else gets them now.
 
     Whether a debt is owed is asked here, not where it was recorded: of two repositories that drop
-    the last two manifests of a digest, each still sees the other's.
+    the last two manifests of a digest, each still sees the other's.  The next try of one that is not
+    settled is 30 seconds later, doubled by each attempt, to a day.
     """
     rows = fetch(
-        "WITH due AS MATERIALIZED (SELECT d.id, d.digest FROM dredge_report_debt d"
-        " WHERE d.due_ms <= %s ORDER BY d.due_ms, d.id LIMIT %s FOR UPDATE SKIP LOCKED)"
-        " SELECT d.id, d.digest, NOT EXISTS"
-        " (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed FROM due d",
-        (now_ms(), limit),
+        _CLAIM,
+        {
+            "now": now_ms(),
+            "limit": limit,
+            "no_end": NO_END,
+            "first": FIRST_RETRY_MS,
+            "last": LAST_RETRY_MS,
+        },
     )
-    return [Debt(*row) for row in rows]
+    return sorted((Debt(*row) for row in rows), key=lambda debt: debt.id)
 
 
 def settle_report_debts(ids: Sequence[int]) -> None:
-    """Delete debts that the scanner has answered, or that are not owed any more."""
-    # Safe: the caller holds these rows.
+    """Delete debts that the scanner has answered, or that are not owed any more.  Idempotent."""
+    # Safe: asking the scanner once more for a report that is gone is harmless, and so is not asking.
     execute("DELETE FROM dredge_report_debt WHERE id = ANY(%s)", (BigIntArray(ids),))
 
 
-def postpone_report_debts(ids: Sequence[int], error: str) -> None:
-    """Try these again later: 30 seconds, doubled by each failure, to a day."""
+def record_report_error(id: int, error: str) -> None:
+    """Note why an attempt failed."""
+    execute("UPDATE dredge_report_debt SET last_error = %s WHERE id = %s", (error[:500], id))
+
+
+def release_report_debts(ids: Sequence[int], error: str) -> None:
+    """Give back what was not tried, because the scanner is unavailable: due in 30 seconds."""
     execute(
-        "UPDATE dredge_report_debt SET tries = tries + 1, last_error = %(error)s, due_ms = %(now)s"
-        " + least(%(last)s, %(first)s * power(2, least(tries, 20)))::bigint WHERE id = ANY(%(ids)s)",
-        {
-            "error": error[:500],
-            "now": now_ms(),
-            "first": FIRST_RETRY_MS,
-            "last": LAST_RETRY_MS,
-            "ids": BigIntArray(ids),
-        },
+        _RELEASE,
+        {"ids": BigIntArray(ids), "now": now_ms(), "first": FIRST_RETRY_MS, "error": error[:500]},
     )

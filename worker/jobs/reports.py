@@ -5,18 +5,24 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from model.db.connection import transaction
-from model.gc.security_reports import claim_report_debts, postpone_report_debts, settle_report_debts
+from model.gc.security_reports import (
+    claim_report_debts,
+    record_report_error,
+    release_report_debts,
+    settle_report_debts,
+)
 from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
-from worker.quay.clair import Scanner, ScannerUnavailable
+from worker.quay.clair import Scanner
 
 log = logs.logger("dredge.reports")
 
-# So few that slow answers to all of them stay below the server's limit on idle transactions.
-BATCH = 10
+# So few that slow answers to all of them come before the first next try.
+BATCH = 5
+# So many failures in a row say that the scanner is unavailable, and not that a report is odd.
+PATIENCE = 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Delivered:
 def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
     """Delete owed reports until none is due or the budget is used up; then `has_more`.
 
-    Only where a scanner is configured.  After the first failure of a batch the rest of it waits too:
-    an unavailable scanner is asked once.  A crash leaves debts that are paid again, harmlessly.
+    Only where a scanner is configured.  After two failures in a row the rest waits
+    too.  A crash leaves debts that are paid again, harmlessly.
     """
     settings = context.settings
     if not settings.clair_url:
@@ -56,21 +62,30 @@ def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
 
 
 def _deliver_batch(scanner: Scanner) -> Delivered:
-    with transaction():
-        debts = claim_report_debts(limit=BATCH)
-        if not debts:
-            return Delivered()
-        owed = [debt for debt in debts if debt.owed]
-        paid: list[int] = []
+    """Ask for one report after the other, with no transaction open.
+
+    A report that the scanner refuses stops no other; two in a row, and it is taken to be unavailable.
+    """
+    debts = claim_report_debts(limit=BATCH)
+    owed = [debt for debt in debts if debt.owed]
+    dropped = [debt.id for debt in debts if not debt.owed]
+    paid: list[int] = []
+    failed = in_a_row = 0
+    for number, debt in enumerate(owed):
         try:
-            for debt in owed:
-                scanner.delete_report(debt.digest)
-                paid.append(debt.id)
-        except ScannerUnavailable as error:
-            log.warning("report.not_deleted", error=str(error))
-            unpaid = [debt.id for debt in owed if debt.id not in paid]
-            postpone_report_debts(unpaid, str(error))
-        dropped = [debt.id for debt in debts if not debt.owed]
-        settle_report_debts([*paid, *dropped])
-        failed = len(owed) - len(paid)
-        return Delivered(len(paid), len(dropped), failed, has_more=len(debts) == BATCH and not failed)
+            scanner.delete_report(debt.digest)
+        except Exception as error:  # noqa: BLE001  one report's odd answer blocks no other
+            log.warning("report.not_deleted", digest=debt.digest, error=str(error))
+            record_report_error(debt.id, str(error))
+            failed, in_a_row = failed + 1, in_a_row + 1
+            if in_a_row == PATIENCE:
+                untried = owed[number + 1 :]
+                release_report_debts([each.id for each in untried], str(error))
+                failed += len(untried)
+                break
+        else:
+            paid.append(debt.id)
+            in_a_row = 0
+    settle_report_debts([*paid, *dropped])
+    unavailable = in_a_row == PATIENCE
+    return Delivered(len(paid), len(dropped), failed, has_more=len(debts) == BATCH and not unavailable)

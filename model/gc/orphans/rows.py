@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.db.connection import IntArray, execute, fetch, fetch_one, transaction
+from model.errors import RegistryError
 from model.fsck.manifests import USED
 from model.gc.due.note import forget_gone
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
+from model.gc.poison import attempt, clear, count_poison, is_waiting, record_error
 from model.manifest.candidate import judge_next
 from model.policy import Policy
+
+STAGE = "sweep"
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,37 @@ def sweep_slice(
         if dry_run:
             return SliceResult(looked, len(suspects), 0, position)
         confirmed = _mark(kind, suspects, bounds, now_ms=now_ms, delay_ms=delay_ms)
-        if confirmed:
-            kind.hand_over(confirmed, now_ms)
+        _hand_over(kind, confirmed, now_ms)
         return SliceResult(looked, len(suspects), len(confirmed), position)
+
+
+def _hand_over(kind: Kind, ids: Sequence[int], now_ms: int) -> None:
+    """Give the confirmed to their judge; of those that fail, halves and halves of halves, down to the one.
+
+    That is set aside, and the others go on.  Raises what is an outage and no row's fault.
+    """
+    set_aside = count_poison().get(STAGE, 0) > 0
+    todo = [id for id in ids if not (set_aside and is_waiting(STAGE, f"{kind.name}/{id}"))]
+    if not todo:
+        return
+    try:
+        with transaction():
+            kind.hand_over(todo, now_ms)
+            if set_aside:
+                for id in todo:
+                    clear(STAGE, f"{kind.name}/{id}")
+            return
+    except RegistryError:
+        raise
+    except Exception as error:  # noqa: BLE001  a trigger or a foreign key of somebody else's
+        if len(todo) == 1:
+            key = f"{kind.name}/{todo[0]}"
+            attempt(STAGE, key)
+            record_error(STAGE, key, f"{type(error).__name__}: {error}")
+            return
+    half = len(todo) // 2
+    _hand_over(kind, todo[:half], now_ms)
+    _hand_over(kind, todo[half:], now_ms)
 
 
 def _count_manifests(bounds: dict[str, int]) -> int:

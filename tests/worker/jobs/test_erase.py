@@ -41,7 +41,7 @@ def test_without_tombstones_nothing_happens(eraser: EraserFixture) -> None:
     assert not changes and len(eraser.paths()) == 1
 
 
-def test_case_45_no_bytes_are_claimed_for_an_object_that_was_not_there(eraser: EraserFixture) -> None:
+def test_case_45_77_no_bytes_are_claimed_for_an_object_that_was_not_there(eraser: EraserFixture) -> None:
     eraser.tombstone("gone", written=False)
     eraser.tombstone("there")
     assert eraser.erase() == Cleared(objects=1, bytes=10, missing=1)

@@ -79,7 +79,7 @@ def kept_aside(bucket: EraserFixture) -> set[str]:
 
 
 @pytest.mark.parametrize(("fault", "quarantine_s"), CASES)
-def test_no_odd_answer_leaves_a_tombstone_without_its_reason_or_stops_another_key(
+def test_case_83_no_odd_answer_leaves_a_tombstone_without_its_reason_or_stops_another_key(
     bucket: EraserFixture, server: Unruly, fault: Fault, quarantine_s: int
 ) -> None:
     dead = bucket.tombstones(7)

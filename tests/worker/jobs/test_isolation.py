@@ -17,6 +17,7 @@ from worker.cli import dredge
 from worker.jobs.context import JobContext
 from worker.jobs.isolation import attempt_alone
 from worker.jobs.review import review
+from worker.jobs.sweep import sweep
 from worker.settings import Settings
 
 CANDIDATE = (
@@ -101,3 +102,24 @@ def test_what_is_set_aside_is_shown_and_tried_again_by_command(
     assert json.loads(CliRunner().invoke(dredge, ["retry", "--json"]).stdout) == {"due": 2}
     assert world.value("SELECT due_ms FROM dredge_report_debt") < 2**62
     assert CliRunner().invoke(dredge, ["retry", "nosuch"]).exit_code == 2
+
+
+def test_case_67_a_row_that_makes_the_sweep_fail_stops_no_other(world: World, tmp_path: Path) -> None:
+    context = make_toolbox(tmp_path, settings=Settings(sweep_delay_s=0))
+    media_type = world.lookup("mediatype", "text/plain")
+    kept = world.label(world.tag("kept").manifest)
+    loose = [
+        world.insert("label", uuid=str(n), key="k", value="v", media_type_id=media_type, source_type_id=1)
+        for n in range(9)
+    ]
+    refuse(world, "label", "id", loose[4])
+    for _ in range(3):
+        sweep(context, budget_s=60)
+    assert world.rows("SELECT id FROM label ORDER BY id") == [(int(kept),), (loose[4],)]
+    (poisoned,) = list_poison(limit=5)
+    assert (poisoned.stage, poisoned.key, poisoned.tries) == ("sweep", f"label/{loose[4]}", 1)
+    world.execute("DROP TRIGGER refuse ON label")
+    retry("sweep")
+    sweep(context, budget_s=60)
+    sweep(context, budget_s=60)
+    assert world.rows("SELECT id FROM label") == [(int(kept),)] and not list_poison(limit=5)

@@ -122,17 +122,18 @@ def test_case_29_a_digest_that_another_repository_has_keeps_its_report(
     assert clair.reports == {shared} and not clair.asked and not debts(world)
 
 
-def test_a_scanner_that_fails_is_asked_once_and_again_later(
+def test_a_scanner_that_fails_is_asked_twice_and_again_later(
     world: World, clair: Clair, tmp_path: Path
 ) -> None:
     clair.broken = 500
     owe(world, *[digest_of(f"dead {n}") for n in range(3)])
     assert deliver(world, clair, tmp_path) == Delivered(failed=3)
-    assert len(clair.asked) == 1
+    assert len(clair.asked) == 2
+    assert [row["tries"] for row in debts(world)] == [1, 1, 0]
     for row in debts(world):
-        assert row["tries"] == 1 and "500" in row["last_error"]
+        assert "500" in row["last_error"]
         assert 25_000 < row["due_ms"] - now_ms() <= 30_000
-    assert deliver(world, clair, tmp_path) == Delivered() and len(clair.asked) == 1
+    assert deliver(world, clair, tmp_path) == Delivered() and len(clair.asked) == 2
     clair.broken = 0
     world.execute("UPDATE dredge_report_debt SET due_ms = 0")
     assert deliver(world, clair, tmp_path) == Delivered(deleted=3) and not debts(world)
@@ -151,21 +152,33 @@ def test_retries_are_twice_as_far_apart_each_time_up_to_a_day(
     assert waits[:4] == [1, 2, 4, 8] and waits[-1] == 24 * 3600 / 30
 
 
-def test_those_that_were_paid_before_the_failure_stay_paid(
+def test_case_67_a_report_that_the_scanner_always_refuses_stops_no_other(
     world: World, clair: Clair, tmp_path: Path
 ) -> None:
-    digests = [digest_of(f"dead {n}") for n in range(3)]
-    clair.reports = set(digests)
-    owe(world, *digests)
+    refused, *others = [digest_of(f"dead {n}") for n in range(8)]
+    owe(world, refused, *others)
     real = clair.answer
+    clair.answer = lambda method, path, token: (  # type: ignore[method-assign]
+        500 if path.endswith(refused) else real(method, path, token)
+    )
+    assert deliver(world, clair, tmp_path) == Delivered(deleted=7, failed=1)
+    (row,) = debts(world)
+    assert (row["digest"], row["tries"]) == (refused, 1) and "500" in row["last_error"]
 
-    def second_fails(method: str, path: str, token: str) -> int:
-        clair.broken = 502 if len(clair.asked) == 1 else 0
-        return real(method, path, token)
 
-    clair.answer = second_fails  # type: ignore[method-assign]
-    assert deliver(world, clair, tmp_path) == Delivered(deleted=1, failed=2)
-    assert [row["digest"] for row in debts(world)] == digests[1:]
+def test_an_attempt_is_counted_before_the_scanner_is_asked_and_holds_no_row(
+    world: World, clair: Clair, tmp_path: Path
+) -> None:
+    owe(world, digest_of("dead"))
+    seen = []
+
+    def look(method: str, path: str, token: str) -> int:
+        seen.append(world.value("SELECT tries FROM dredge_report_debt FOR UPDATE NOWAIT"))
+        return 204
+
+    clair.answer = look  # type: ignore[method-assign]
+    assert deliver(world, clair, tmp_path) == Delivered(deleted=1)
+    assert seen == [1]
 
 
 def test_a_wrong_key_is_a_failure_and_visible(world: World, clair: Clair, tmp_path: Path) -> None:

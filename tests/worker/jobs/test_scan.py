@@ -147,7 +147,7 @@ def test_a_repository_that_failed_after_its_last_batch_is_forgiven(world: World,
     assert not world.rows("SELECT * FROM dredge_failure")
 
 
-def test_one_namespace_has_its_share_in_the_queue_and_the_rest_waits_in_the_table(
+def test_case_69_one_namespace_has_its_share_in_the_queue_and_the_rest_waits_in_the_table(
     world: World, tmp_path: Path
 ) -> None:
     crowd = [overdue(world, n) for n in range(6)]

@@ -93,7 +93,9 @@ def test_many_refused_keys_are_deleted_one_by_one(store: S3Store, unruly: Unruly
 
 
 @pytest.mark.parametrize("status", [405, 501])
-def test_a_server_without_bulk_deletes_gets_single_ones(store: S3Store, unruly: Unruly, status: int) -> None:
+def test_case_83_a_server_without_bulk_deletes_gets_single_ones(
+    store: S3Store, unruly: Unruly, status: int
+) -> None:
     paths = filled(store, 5)
     unruly.answer = lambda method, path, _body: (status, b"") if is_bulk(method, path) else None
     assert [result.error for result in store.erase(paths)] == [None] * 5

@@ -52,7 +52,7 @@ def test_setting_aside_hides_the_version_and_copies_nothing(versioned: S3Store, 
     assert (again.existed, again.version) == (True, version), "the marker of the first call is recognised"
 
 
-def test_what_was_hidden_comes_back_as_a_new_version_that_a_late_purge_does_not_hit(
+def test_case_79_what_was_hidden_comes_back_as_a_new_version_that_a_late_purge_does_not_hit(
     versioned: S3Store, bucket: Bucket
 ) -> None:
     versioned.write(PATH, [b"precious"])
@@ -64,7 +64,9 @@ def test_what_was_hidden_comes_back_as_a_new_version_that_a_late_purge_does_not_
     assert late.error is None and bucket.versions(PATH)[0] == [now] and versioned.size(PATH) == 8
 
 
-def test_a_purge_names_the_hidden_version_and_leaves_the_others(versioned: S3Store, bucket: Bucket) -> None:
+def test_case_79_a_purge_names_the_hidden_version_and_leaves_the_others(
+    versioned: S3Store, bucket: Bucket
+) -> None:
     versioned.write(PATH, [b"old"])
     (moved,) = versioned.set_aside([(PATH, TRASH)])
     versioned.write(PATH, [b"new"])
@@ -73,7 +75,7 @@ def test_a_purge_names_the_hidden_version_and_leaves_the_others(versioned: S3Sto
     assert moved.version not in bucket.versions(PATH)[0] and versioned.size(PATH) == 3
 
 
-def test_the_live_version_is_never_purged(versioned: S3Store, bucket: Bucket) -> None:
+def test_case_79_the_live_version_is_never_purged(versioned: S3Store, bucket: Bucket) -> None:
     versioned.write(PATH, [b"live"])
     (live,), _ = bucket.versions(PATH)
     (refused,) = versioned.purge([Trash(PATH, TRASH, live)])
