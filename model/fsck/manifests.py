@@ -125,7 +125,7 @@ CHECKS = (
         "repository-marked",
         "pending",
         "a repository marked for deletion",
-        "Its next collection purges it.",
+        "It is purged when its grace is over; until then `dredge repository restore` brings it back.",
         "SELECT n.username || '/' || r.name FROM repository r JOIN \"user\" n ON n.id = r.namespace_user_id"
         " WHERE r.state = 3",
     ),

@@ -12,6 +12,7 @@ from typing import Any
 from click import Group
 from click.testing import CliRunner
 
+from tests.support.findings import FINDINGS, findings_page
 from worker.cli import COMMANDS, dredge
 from worker.settings import PREFIX, Settings
 from worker.web.app import build
@@ -133,6 +134,7 @@ def openapi() -> str:
 
 
 if __name__ == "__main__":
+    FINDINGS.write_text(findings_page())
     CASES.write_text(refreshed_cases(CASES.read_text()))
     CONFIGURATION.write_text(refreshed_configuration(CONFIGURATION.read_text()))
     PAGE.write_text(page())

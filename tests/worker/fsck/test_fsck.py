@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -23,11 +22,6 @@ from worker.storage.local import LocalStore
 HOUR_MS = 3_600_000
 LOCATION = "local_us"
 CASCADE = Policy(referrers="cascade")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "objects", fsync=False)
 
 
 @pytest.fixture
