@@ -53,6 +53,10 @@ _LOOKUPS = {
     "externalnotificationmethod": "name",
 }
 _FLUSH_ROWS = 200_000
+_OTHER_NAMESPACES = """
+SELECT count(*) AS namespaces FROM "user" u
+WHERE NOT starts_with(u.username, %s) AND EXISTS (SELECT FROM repository r WHERE r.namespace_user_id = u.id)
+"""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,12 @@ def find_empty_layer(digest: str) -> int | None:
 def has_namespace_like(prefix: str) -> bool:
     """Return whether a namespace's name starts with `prefix`."""
     return bool(fetch('SELECT FROM "user" WHERE starts_with(username, %s) LIMIT 1', (prefix,)))
+
+
+def count_other_namespaces(prefix: str) -> int:
+    """How many namespaces with repositories have names that do not start with `prefix`."""
+    row = fetch_one(_OTHER_NAMESPACES, (prefix,))
+    return int(row.namespaces)
 
 
 def spare_foreign_key_checks() -> bool:

@@ -67,12 +67,13 @@ class Prepared:
         return bool(self.tables or self.lookup_rows or self.migrations)
 
 
-def create() -> Prepared:
+def create(*, beside_others: bool = False) -> Prepared:
     """Create what is missing: all tables and lookup rows in an empty database, else only our own tables.
 
     One transaction under an advisory lock: two that run at once do the work once, and a crash
     leaves nothing half-made.  Never changes a table that is there.  Idempotent.
-    Raises `SchemaMismatch` on a database that holds only a part of a registry.
+    Raises `SchemaMismatch` on a database that holds only a part of a registry, and on one of another
+    application's, unless `beside_others`.
     """
     with transaction():
         lift_statement_timeout()
@@ -82,6 +83,8 @@ def create() -> Prepared:
         execute("SET LOCAL lock_timeout = '10s'")
         existing = catalog.find_tables()
         found = _recognise(existing)
+        if found == "empty" and not beside_others:
+            _refuse_others(existing)
         rows = 0
         if found == "empty":
             for model in REGISTRY_TABLES:
@@ -125,6 +128,16 @@ def _recognise(existing: set[str]) -> Literal["empty", "registry"]:
             " Use an empty database, or one that Quay has migrated"
         )
     return "empty"
+
+
+def _refuse_others(existing: set[str]) -> None:
+    """Fifty tables in another application's schema are not easily taken out again."""
+    foreign = sorted(name for name in existing if not name.startswith("dredge_"))
+    if foreign:
+        raise SchemaMismatch(
+            f"The database has {len(foreign)} tables of something else ({', '.join(foreign[:3])}, …):"
+            " use an empty one, or `dredge init --yes`"
+        )
 
 
 def _check_tables(tables: set[str]) -> Iterator[str]:

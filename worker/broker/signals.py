@@ -10,7 +10,8 @@ from typing import Any
 from billiard.exceptions import WorkerLostError
 from celery import signals
 
-from model.db.connection import connection
+from model.db import schema
+from model.db.connection import connection, db
 from model.errors import RegistryError
 from model.gc.due.attempt import record_failure
 from model.running_task import running_task
@@ -50,6 +51,7 @@ def _starting(**_: Any) -> None:
     """In the main process, before the pool is forked: a port that is taken ends the worker here."""
     global _health
     settings = Settings.from_env(os.environ)
+    _require_tables(settings)
     if not settings.metrics_port:
         return
     metrics.prepare()
@@ -62,6 +64,27 @@ def _starting(**_: Any) -> None:
         # The log is configured later.
         sys.stderr.write(f"dredge: {error}\n")
         raise SystemExit(2) from error
+
+
+def _require_tables(settings: Settings) -> None:
+    """End the worker where the database is none of this version's; one that does not answer may be later."""
+    problem = "" if settings.database_url else "DREDGE_DATABASE_URL: not set; see `dredge check`"
+    if not problem:
+        wiring.context(application)
+        try:
+            with connection():
+                pending = schema.pending_migrations()
+            if pending:
+                problem = f"The database lacks {', '.join(pending)}: run `dredge init`, then `dredge check`"
+        except RegistryError as error:
+            if not error.retryable:
+                problem = str(error)
+        finally:
+            # The children must not share this connection.
+            db.close_all()
+    if problem:
+        sys.stderr.write(f"dredge: {logs.masked(problem)}\n")
+        raise SystemExit(1)
 
 
 def _ready(**_: Any) -> None:

@@ -24,8 +24,9 @@ from worker.storage.base import open_stores, prepare_stores
     default=True,
     help="Whether the trigger wakes the relay; commits with NOTIFY wait for each other.",
 )
+@click.option("--yes", is_flag=True, help="Also among the tables of another application.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(with_triggers: bool | None, notify: bool, as_json: bool) -> None:
+def command(with_triggers: bool | None, notify: bool, yes: bool, as_json: bool) -> None:
     """Create missing tables, and missing directories of local storage.
 
     On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
@@ -35,7 +36,7 @@ def command(with_triggers: bool | None, notify: bool, as_json: bool) -> None:
     settings = output.settings()
     with output.connected(settings):
         prepare_stores(settings.storage)
-        prepared = schema.create()
+        prepared = schema.create(beside_others=yes)
         if with_triggers is not None:
             _set_triggers(with_triggers, notify)
         stores = open_stores(settings.storage, upload=settings.upload_location)

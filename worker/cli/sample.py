@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from model.db.bulk_load import count_other_namespaces
 from worker.cli import output, tables
 from worker.local.sample import SHAPES, Filled, Shape, fill
 from worker.local.sample.objects import ObjectWriter
-from worker.local.sample.shape import DAY_S, registry
+from worker.local.sample.shape import DAY_S, SAMPLES, registry
 from worker.settings import Settings
 from worker.storage.base import open_stores
 
@@ -59,8 +60,9 @@ def _seconds(text: str) -> int:
     help="small: objects whose bytes hash to their digests, 65,536 times smaller than real ones; none: rows"
     " only, with real sizes.  Small where DREDGE_STORAGE is set and --shape is registry.",
 )
+@click.option("--yes", is_flag=True, help="Also into a registry that holds something else; do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def command(as_json: bool, preset: str, **options: Any) -> None:
+def command(as_json: bool, yes: bool, preset: str, **options: Any) -> None:
     """Fill the registry with a synthetic workload, shaped like real registries.
 
     The same seed makes the same registry.  A registry may hold samples of several seeds.
@@ -68,6 +70,11 @@ def command(as_json: bool, preset: str, **options: Any) -> None:
     settings = output.settings()
     shape = _shape(preset, options, settings)
     started = time.monotonic()
+    with output.connected(settings):
+        others = 0 if yes else count_other_namespaces(SAMPLES)
+        if others:
+            question = f"The registry has {others:,} namespaces that are no sample. Fill it nevertheless?"
+            click.confirm(question, abort=True, err=True)
     with output.connected(settings), output.progress("manifests", shape.manifests) as advance:
         filled = _fill(shape, settings, lambda made: advance(completed=made))
     result = dataclasses.asdict(filled) | {"seconds": round(time.monotonic() - started, 3)}

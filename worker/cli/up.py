@@ -49,10 +49,14 @@ STOP_S = 60
 def command(directory: Path, procfile: Path | None) -> None:
     """Run the whole system in the foreground.
 
-    Servers without a configured URL run embedded: PostgreSQL, Valkey, a directory for objects.
+    Servers without a configured URL run embedded: PostgreSQL, Valkey, a directory for objects.  With a
+    configured database, DREDGE_STORAGE must be set as well.
     Their data stay in the directory.  Ctrl-C stops everything.
     """
     settings = output.settings()
+    if settings.database_url:
+        # Beside a configured database an empty store of our own would show every blob as missing.
+        output.require(settings, "storage")
     processes = parse_procfile(_procfile_text(procfile)).processes
     servers = EmbeddedServers(
         directory,

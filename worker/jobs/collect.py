@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.cache import invalidation
-from model.errors import Contended, RegistryError
+from model.errors import Contended, RegistryError, StatementTimeout
 from model.gc.collect import Batch, collect_batch
 from model.gc.due.attempt import claim, record_failure, release
 from model.gc.tags import BEGINNING_MS
@@ -54,6 +54,13 @@ def collect_claimed(context: JobContext, repository_id: int, *, budget_s: float)
         collected = _collect(context, repository_id, Budget(budget_s))
     except Contended:
         release([repository_id])
+        raise
+    except StatementTimeout as error:
+        # A smaller batch may be done in time; where none is, the repository backs off and is shown.
+        if context.collect_size.shrink():
+            release([repository_id])
+        else:
+            record_failure(repository_id, str(error))
         raise
     except RegistryError as error:
         if error.retryable:

@@ -47,9 +47,10 @@ class BatchSize:
             if not budget:
                 return
 
-    def shrink(self) -> None:
-        """The server ended a batch: the next one is a quarter of it."""
-        self.value = max(self.LEAST, self.value // 4)
+    def shrink(self) -> bool:
+        """The server ended a batch: the next one is a quarter of it.  False where there is no smaller one."""
+        before, self.value = self.value, max(self.LEAST, self.value // 4)
+        return self.value < before
 
     def _adapt(self, seconds: float) -> None:
         wanted = max(self.LEAST, self.value * self._target_s / max(seconds, 1e-6))

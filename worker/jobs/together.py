@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from model.errors import DatabaseUnavailable
+from model.errors import DatabaseUnavailable, StatementTimeout
 from model.gc.collect import collect_batches
 from model.gc.due.attempt import claim, claim_with_others
 from worker import logs
@@ -72,6 +72,8 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
         context.together_size.shrink()
         raise
     except Exception as error:  # noqa: BLE001  each repository is tried alone, and its own error is kept
+        if isinstance(error, StatementTimeout):
+            context.together_size.shrink()
         log.info("batch.divided", repositories=len(pending), error=str(error), kind=type(error).__name__)
         return _divided(context, turns, pending, budget_s)
     finish(context, turns)

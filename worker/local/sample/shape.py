@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+# What the names of all samples' namespaces start with.
+SAMPLES = "sample"
 DAY_S = 86_400
 _Z90 = 1.2815515655446004
 
@@ -48,7 +50,7 @@ class Shape:
     @property
     def prefix(self) -> str:
         """Return what the names of this sample's namespaces start with."""
-        return f"sample{self.seed}-"
+        return f"{SAMPLES}{self.seed}-"
 
 
 def registry(manifests: int = 10_000) -> Shape:
