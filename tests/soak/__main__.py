@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,9 +25,12 @@ from honcho.environ import parse_procfile
 
 from model import namespace, repository
 from model.db import connection as database
-from tests.soak.audit import Verdict, audit_journals, audit_registry, come_to_rest
+from tests.soak.audit import SHOWN, Verdict, audit_journals, audit_registry, come_to_rest
+from tests.soak.history import write_history
 from tests.soak.journal import Entry, read_journals
+from tests.soak.quay import forget_strays
 from tests.soak.stage import ROOT, Actors, Chaos, Workers
+from tests.soak.verdict import judge_file
 from tests.support.databases import memory
 from worker.cli import tables
 from worker.cli.embedded import command_environment, create_tables
@@ -34,7 +38,7 @@ from worker.local.embedded import EmbeddedServers
 from worker.settings import Settings
 from worker.storage.base import open_stores
 
-ROLES = {"push": 3, "mount": 1, "move": 1, "delete": 2, "restore": 1, "pull": 2}
+ROLES = {"push": 3, "mount": 1, "move": 1, "delete": 2, "restore": 1, "pull": 2, "quay": 1}
 WINDOWS_S = {"now": 0, "soon": 2, "weeks": 1_209_600}
 REPOSITORIES = 2
 TAGS = [f"v{n}" for n in range(6)]
@@ -44,7 +48,8 @@ CHOICES = {
     "DREDGE_REFERRER_GRACE_S": "3",
     "DREDGE_PUSH_TTL_S": str(PUSH_TTL_S),
     "DREDGE_SCAN_INTERVAL_S": "0.5",
-    "DREDGE_QUARANTINE_S": "0",
+    # A Quay writes beside us.
+    "DREDGE_QUARANTINE_S": "3600",
     "DREDGE_BREAKER_SHARE": "0",
     "DREDGE_TASK_BUDGET_S": "3",
     "DREDGE_BATCH_MANIFESTS": "20",
@@ -52,6 +57,12 @@ CHOICES = {
     "DREDGE_SWEEP_INTERVAL_S": "2",
     "DREDGE_SWEEP_DELAY_S": "1",
 }
+KEPT = ("*.log", "*.journal", "history.jsonl")
+STEPPING_CLOCK = """
+import time
+_time = time.time
+time.time = lambda: _time() + (600 if int(_time()) // 7 % 2 else -600)
+"""
 PAUSE_S = 2.0
 PATIENCE_S = 90.0
 
@@ -83,6 +94,7 @@ class Stage:
     environment: Mapping[str, str]
     directory: Path
     repositories: Sequence[int]
+    windows_s: Sequence[float]
 
 
 @contextmanager
@@ -105,7 +117,8 @@ def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITO
                 for owner, window_s in windows_s.items()
                 for n in range(repositories)
             ]
-            yield Stage(servers, settings, command_environment(variables), directory, made)
+            ends = [float(window_s) for window_s in windows_s.values() for _ in range(repositories)]
+            yield Stage(servers, settings, command_environment(variables), directory, made, ends)
             database.db.close_all()
 
 
@@ -113,18 +126,19 @@ def soak(seconds: float, seed: int, *, logs: Path | None = None) -> Soaked:
     """Soak for so long, then audit; `logs` is where the processes' logs and journals are kept."""
     with stage() as where:
         lines = parse_procfile((ROOT / "Procfile").read_text()).processes
-        lines["worker2"] = lines["worker"] + " -n second@%h"
-        names = ("worker", "worker2")
+        lines["worker2"] = f"{steps_of_the_clock(where.directory)} {lines['worker']} -n second@%h"
+        names = ("worker", "worker2", "beat")
         with Workers(lines, where.environment, where.directory) as workers:
             actors = Actors(ROLES, where.repositories, TAGS, where.environment, where.directory, seed)
             with actors:
                 chaos = Chaos(random.Random(seed), where.servers, workers, names, actors)
+                actors.await_first_operations()
                 chaos.run(seconds, PAUSE_S)
                 crashed = actors.stop()
             done = audit(where, workers, crashed, chaos)
         if logs is not None:
             logs.mkdir(parents=True, exist_ok=True)
-            for path in (*where.directory.glob("*.log"), *where.directory.glob("*.journal")):
+            for path in (p for kind in KEPT for p in where.directory.glob(kind)):
                 shutil.copy(path, logs)
         return done
 
@@ -143,9 +157,23 @@ def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos |
     rest.add("no rest", [f"{left}\n{workers.tail('worker')}"] if left else [])
     rest.counts["seconds to rest"] = round(time.monotonic() - began)
     entries = read_journals(where.directory)
+    failed = [e.facts["blobs"] for e in entries if e.op == "quay push" and not e.yes]
+    rest.counts["objects left by Quay"] = forget_strays(stores, failed)
     outages = chaos.outages if chaos else ()
-    verdicts = (audit_journals(entries, outages, PUSH_TTL_S), rest, audit_registry(stores, policy))
+    history = where.directory / "history.jsonl"
+    windows = dict(zip(where.repositories, where.windows_s, strict=True))
+    write_history(history, entries, windows_s=windows, outages=outages, ttl_s=PUSH_TTL_S, stores=stores)
+    seen = judge_file(history)
+    clients = Verdict([*seen.wrong[:SHOWN]], Counter({"reads judged": seen.counts["reads judged"]}))
+    verdicts = (audit_journals(entries, outages, PUSH_TTL_S), rest, audit_registry(stores, policy), clients)
     return Soaked(entries, verdicts, chaos.done if chaos else {})
+
+
+def steps_of_the_clock(directory: Path) -> str:
+    """Words before a command: the clock of its process jumps to ten minutes ahead, then behind, and so on."""
+    (directory / "clock").mkdir(exist_ok=True)
+    (directory / "clock/sitecustomize.py").write_text(STEPPING_CLOCK)
+    return f"PYTHONPATH={directory}/clock"
 
 
 @click.command()

@@ -19,6 +19,7 @@ from model.db import connection as database
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import RegistryError
+from tests.soak import quay
 from tests.soak.images import Image, Lost, Pusher, image, index, layer, pull, read_blob
 from tests.soak.journal import Entry, Journal
 from worker.settings import Settings
@@ -28,6 +29,8 @@ from worker.transfer.layout_import import patiently
 LAYERS = 16
 IMAGES = 24
 PAUSE_S = 0.02
+# A blob that a Quay referred to late is back in its place by then, unless workers are down.
+UNREADABLE_S = 30.0
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Actor:
         """One operation of a role."""
         moves: dict[str, Callable[[int, str], None]] = {
             "push": self.push, "keep": self.keep, "move": self.move, "delete": self.delete,
-            "restore": self.restore, "mount": self.mount, "pull": self.pull,
+            "restore": self.restore, "mount": self.mount, "pull": self.pull, "quay": self.quay,
         }  # fmt: skip
         if role == "storm":
             role = self.dice.choice(("push", "move", "delete", "delete", "restore", "restore"))
@@ -79,6 +82,15 @@ class Actor:
             self.pusher.push(repository, made, name, at_once=self.dice.random() < 0.7)
         if entry.yes:
             self.sign(repository, made)
+
+    def quay(self, repository: int, tag: str) -> None:
+        """A Quay beside us pushes an image of layers that everybody deletes, under a name of its own."""
+        self.kept += 1
+        name = f"{self.name}-{self.kept}"
+        made = image(self.dice.sample(range(LAYERS), 2), name=name)
+        facts = {"blobs": list(made.blobs)}
+        with self.journal.operation("quay push", repository, name, made.digest, facts=facts):
+            quay.push(self.pusher.stores, repository, made, name, self.dice)
 
     def sign(self, repository: int, subject: Image) -> None:
         made = image([self.dice.randrange(LAYERS)], name=f"signature {subject.digest}", subject=subject)
@@ -138,23 +150,33 @@ class Actor:
             self.pusher.push(repository, Image(made.manifest, rest), tag)
 
     def pull(self, repository: int, tag: str) -> None:
+        begin = time.time()
         page = registry.list_active_tags(repository, limit=1000).tags
         if not page:
             return
         chosen = self.dice.choice(page)
-        with self.journal.operation("pull", repository, chosen.name, chosen.digest) as entry:
+        with self.journal.operation("pull", repository, chosen.name, chosen.digest, begin=begin) as entry:
             entry.changed = False
             self.check(entry, repository, chosen)
 
     def check(self, entry: Entry, repository: int, tag: registry.Tag) -> None:
-        """Every byte of a tag; what is missing is forgiven if the tag was moved or deleted meanwhile."""
-        try:
-            entry.facts["bytes"] = pull(self.pusher.stores, repository, tag.digest)
-        except Lost:
-            now = patiently(lambda: registry.get_tag(repository, tag.name))
-            if now is not None and now.id == tag.id:
-                raise
-            entry.facts["moved"] = True
+        """Every byte of a tag; what is missing is forgiven if the tag was moved or deleted meanwhile.
+
+        Beside a Quay a blob may be unreadable for a short time: a client tries again as long.
+        """
+        deadline = time.monotonic() + UNREADABLE_S
+        while True:
+            try:
+                entry.facts["bytes"] = pull(self.pusher.stores, repository, tag.digest)
+                return
+            except Lost:
+                now = patiently(lambda: registry.get_tag(repository, tag.name))
+                if now is None or now.id != tag.id:
+                    entry.facts["moved"] = True
+                    return
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
 
 
 def main(raw: str) -> None:

@@ -144,6 +144,8 @@ def _explained(
             return entry.op == "move" or slow or child_gone or _protection_ended(rivals)
         case "NoSuchBlob":
             return entry.op == "mount" or slow
+        case "RowVanished":
+            return entry.op == "quay push"
     return False
 
 
@@ -196,7 +198,7 @@ def _broken_promises(entries: Sequence[Entry], counts: Counter[str]) -> Iterable
             yield f"{entry.op} {entry.repository}:{entry.tag} -> {entry.digest}, now {found}"
 
 
-NAMING = {"push", "keep", "move", "restore", "push mounted"}
+NAMING = {"push", "keep", "move", "restore", "push mounted", "quay push"}
 
 
 def _may_follow(rival: Entry, entry: Entry) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from model.errors import RegistryError
 from tests.soak.images import Lost
+from tests.soak.quay import RowVanished
 
 # What an answer may be, and say by that that nothing was changed.
 REFUSED = frozenset({"NotRestorable", "ManifestGone", "NoSuchManifest", "NoSuchBlob"})
@@ -54,15 +55,25 @@ class Journal:
 
     @contextmanager
     def operation(
-        self, op: str, repository: int, tag: str | None = None, digest: str | None = None
+        self,
+        op: str,
+        repository: int,
+        tag: str | None = None,
+        digest: str | None = None,
+        *,
+        begin: float | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> Iterator[Entry]:
-        """Note what the block does; errors that a caller may meet are noted and end here."""
+        """Note what the block does; errors that a caller may meet are noted and end here.
+
+        `begin` is when it began to find out what it is about, if that was earlier.
+        """
         self._number += 1
-        entry = Entry(op, time.time(), repository, tag, digest)
+        entry = Entry(op, begin or time.time(), repository, tag, digest, facts=facts or {})
         self._write(entry)
         try:
             yield entry
-        except (RegistryError, Lost) as error:
+        except (RegistryError, Lost, RowVanished) as error:
             entry.error, entry.text = type(error).__name__, str(error)[:500]
             entry.deadlock = "DeadlockDetected" in _causes(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is in the books

@@ -21,6 +21,7 @@ from worker.local.demo.processes import Processes
 from worker.local.embedded import EmbeddedServers, Server
 
 STOP_S = 30
+START_S = 120
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -79,6 +80,12 @@ class Actors:
                 stdout=log,
                 stderr=log,
             )
+
+    def await_first_operations(self) -> None:
+        """Wait until every one of them has begun: the soak's time is theirs, and not that of their start."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and len(list(self.directory.glob("*.journal"))) < self.born:
+            time.sleep(0.1)
 
     def kill(self, name: str) -> None:
         """`kill -9` one, wherever it is, and start another in its place."""
@@ -151,7 +158,8 @@ class Chaos:
 
     def _things(self) -> dict[str, Callable[[], None]]:
         return {
-            "worker killed": self.kill_worker,
+            "worker killed": partial(self.kill_worker, "worker"),
+            "beat killed": partial(self.kill_worker, "beat"),
             "worker's child killed": self.kill_child,
             "client killed": lambda: self.actors.kill(self.dice.choice(sorted(self.actors.running))),
             "broker restarted": self._valkey(Server.restart),
@@ -162,15 +170,15 @@ class Chaos:
             "database frozen": self._postgres(self._freeze),
         }
 
-    def kill_worker(self) -> None:
-        """`kill -9` a worker with all of its children, and start it again."""
-        name = self.dice.choice(self.names)
+    def kill_worker(self, kind: str) -> None:
+        """`kill -9` a worker with all of its children, or the beat, and start it again."""
+        name = self.dice.choice([name for name in self.names if name.startswith(kind)])
         self.workers.kill(name)
         self.workers.start(name)
 
     def kill_child(self) -> None:
         """`kill -9` one child of a worker's pool."""
-        parent = self.workers.pid(self.dice.choice(self.names))
+        parent = self.workers.pid(self.dice.choice([name for name in self.names if name != "beat"]))
         with suppress(OSError):
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
             if children:

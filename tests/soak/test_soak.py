@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.soak.audit import audit_journals
 from tests.soak.journal import Entry
+from tests.soak.mutations import MUTATIONS
 from tests.soak.stage import ROOT
+from tests.soak.verdict import Judge, parse
 from tests.support.world import World
 
 
 @pytest.mark.slow
-def test_a_short_soak_finds_nothing_wrong() -> None:
+def test_a_short_soak_finds_nothing_wrong(tmp_path: Path) -> None:
+    """The verdict on what its clients saw is that nothing was lost; with a planted bug it is not."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.soak", "--seconds", "20", "--seed", "7", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "tests.soak",
+            "--seconds",
+            "20",
+            "--seed",
+            "7",
+            "--json",
+            "--logs",
+            str(tmp_path),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -29,6 +45,13 @@ def test_a_short_soak_finds_nothing_wrong() -> None:
     assert told["wrong"] == []
     assert told["counts"]["promises held"] > 0
     assert told["counts"]["worker killed"] > 0
+    assert told["counts"]["reads judged"] > 0
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    for name in ("a collection takes a tag in use", "an eraser takes an object in use"):
+        mutate, finding = MUTATIONS[name]
+        changed = copy.deepcopy(lines)
+        mutate(changed)
+        assert {text.partition(":")[0] for text in Judge(map(parse, changed)).judge().wrong} == {finding}
 
 
 def naming(world: World, tag: str, begin: float, **facts: object) -> Entry:

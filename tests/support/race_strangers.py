@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,45 +10,17 @@ from unittest.mock import patch
 import redis
 import redis_lock
 
-from model.db.connection import execute, fetch_one, transaction
 from model.digest import of
 from model.storage_paths import object_path
 from tests.support.explorer_steps import Step, stop_before
-from tests.support.pipeline import LOCATION
-from tests.support.race_actors import Image, RaceActors
+from tests.support.quay_writer import link_blob, tag_manifest
+from tests.support.race_actors import RaceActors
 from tests.support.race_harness import TagClaim
 from worker.quay.quay_lock import COLLECTOR
 
 REDIS = frozenset({"redis"})
 # Quay waits three seconds for its lock; here it asks so often.
 ASKED = 3
-
-_BLOB = """
-INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)
-VALUES (%(uuid)s, %(size)s, true, true, %(digest)s) RETURNING id
-"""
-_PLACEMENT = """
-INSERT INTO imagestorageplacement (storage_id, location_id)
-SELECT %(blob)s, l.id FROM imagestoragelocation l WHERE l.name = %(location)s
-ON CONFLICT DO NOTHING
-"""
-_MARKER = """
-INSERT INTO uploadedblob (repository_id, blob_id, uploaded_at, expires_at)
-VALUES (%(repository)s, %(blob)s, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc' + interval '1 day')
-"""
-_MANIFEST = """
-WITH made AS (
-    INSERT INTO manifest (repository_id, digest, media_type_id, manifest_bytes)
-    SELECT %(repository)s, %(digest)s, t.id, %(text)s FROM mediatype t WHERE t.name = %(type)s RETURNING id
-), linked AS (
-    INSERT INTO manifestblob (repository_id, manifest_id, blob_id)
-    SELECT %(repository)s, m.id, %(blob)s FROM made m
-)
-INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, hidden, reversion, tag_kind_id)
-SELECT %(tag)s, %(repository)s, m.id, (extract(epoch from clock_timestamp()) * 1000)::bigint,
-       false, false, k.id
-FROM made m, tagkind k WHERE k.name = 'tag'
-"""
 
 
 class QuayRefused(Exception):
@@ -75,9 +46,9 @@ class QuayActors:
             if store.size(path) is None:
                 store.write(path, [text.encode()])
             with self.lock(digest):
-                blob = _link(where, digest, len(text))
+                blob = link_blob(where, digest, len(text))
             image = self.actors.image_of(digest, len(text), note=tag)
-            _tag(where, blob, image, tag)
+            tag_manifest(where, [blob], image.digest, image.content.decode(), tag)
             return TagClaim(where, tag, image.digest)
 
         return work
@@ -106,32 +77,6 @@ class QuayActors:
         """An actor: its Redis is flushed, or a standby is promoted that never heard of the locks."""
         with redis.Redis.from_url(self.redis_url) as client:
             client.flushall()
-
-
-def _link(repository: int, digest: str, size: int) -> int:
-    """Find or make the blob's row, place it, and mark it as uploaded: one transaction, no row lock."""
-    with transaction():
-        found = fetch_one("SELECT id FROM imagestorage WHERE content_checksum = %s ORDER BY id", (digest,))
-        facts = {"uuid": str(uuid.uuid4()), "size": size, "digest": digest}
-        blob = int((found or fetch_one(_BLOB, facts)).id)
-        execute(_PLACEMENT, {"blob": blob, "location": LOCATION})
-        execute(_MARKER, {"repository": repository, "blob": blob})
-    return blob
-
-
-def _tag(repository: int, blob: int, image: Image, tag: str) -> None:
-    with transaction():
-        execute(
-            _MANIFEST,
-            {
-                "repository": repository,
-                "digest": image.digest,
-                "text": image.content.decode(),
-                "type": "application/vnd.oci.image.manifest.v1+json",
-                "blob": blob,
-                "tag": tag,
-            },
-        )
 
 
 @contextmanager
