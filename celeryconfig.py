@@ -89,6 +89,7 @@ beat_schedule = {
     "review": _every(_settings.scan_interval_s, routes.REVIEW),
     "erase": _every(_settings.scan_interval_s, routes.ERASE),
     "reports": _every(max(5.0, _settings.scan_interval_s), routes.REPORTS),
+    "webhooks": _every(max(5.0, _settings.scan_interval_s), routes.WEBHOOKS),
     "prune": _every(60.0, routes.PRUNE),
     "sweep": _every(_settings.sweep_interval_s, routes.SWEEP),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,21 @@ from worker.broker import urls
 def text(raw: str) -> str:
     """Any text."""
     return raw
+
+
+def long_text(raw: str) -> str:
+    """A text of 32 characters or more: shorter ones are guessed."""
+    if len(raw) < 32:
+        raise ValueError("must have 32 characters or more")
+    return raw
+
+
+def networks(raw: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """`10.0.0.0/8,fd00::/8`: networks, separated by commas."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in raw.split(","))
+    except ValueError as error:
+        raise ValueError(f"must be networks such as 10.0.0.0/8: {error}") from None
 
 
 def flag(raw: str) -> bool:

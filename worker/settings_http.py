@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 from worker.api_token import ApiToken, parse_tokens
 from worker.environment import setting
-from worker.parsers import number, text
+from worker.parsers import long_text, networks, number, text
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,10 @@ class HttpSettings:
         "tokens of `dredge web`, as `dredge web token` prints them; none: read-only, on loopback",
         secret=True,
     )
+    webhook_key: str = setting(
+        "", long_text, "key that the secrets of webhooks are made of, 32 characters or more", secret=True
+    )
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = setting(
+        tuple, networks, "networks beside public addresses that webhooks may lead to: `10.0.0.0/8,…`"
+    )
+    webhook_tries: int = setting(12, number(1, 100), "tries after which a delivery to a webhook is given up")

@@ -19,6 +19,7 @@ from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
 from worker.jobs.context import JobContext
 from worker.jobs.together import collect_with_others
+from worker.jobs.webhooks import deliver_webhooks as send_to_webhooks
 
 log = logs.logger("dredge.tasks")
 
@@ -163,6 +164,13 @@ def deliver_reports() -> None:
     box = _box(started="reports")
     if reports.deliver_reports(box, budget_s=box.settings.task_budget_s).has_more:
         box.queue.reports()
+
+
+@application.task(name=routes.WEBHOOKS)
+def deliver_webhooks() -> None:
+    """Send the events that are owed to webhooks; what is left goes at the next tick."""
+    box = _box()
+    send_to_webhooks(box, budget_s=box.settings.task_budget_s)
 
 
 @application.task(name=routes.PRUNE)

@@ -14,6 +14,7 @@ from model.controls.judgement import AHEAD_MS, Limits, judge, valid_for_ms
 from model.db.clock import NOW_MS_SQL, now_ms
 from model.db.connection import execute, fetch, fetch_one, transaction
 from model.errors import Contended
+from model.events import record as events
 from model.policy import Policy
 
 REGISTRY = 0
@@ -35,7 +36,8 @@ ON CONFLICT DO NOTHING
 _LOCK = f"""
 SELECT b.window_ms, b.valid_until_ms, b.approved_ms, b.opened_ms, {NOW_MS_SQL} AS now_ms,
        coalesce((SELECT u.removed_tag_expiration_s * 1000 FROM "user" u WHERE u.id = b.namespace_id), 0)
-           AS current_window_ms
+           AS current_window_ms,
+       (SELECT u.username FROM "user" u WHERE u.id = b.namespace_id) AS namespace
 FROM dredge_breaker b WHERE b.namespace_id = %(id)s FOR UPDATE
 """
 
@@ -85,7 +87,8 @@ class OpenBreaker:
 def check(namespace_ids: Iterable[int], *, policy: Policy) -> None:
     """Check the namespaces and the registry where their last checks are no longer valid.
 
-    Opens the breaker, in a transaction of its own, where `judge` says so.  Of two at once the second
+    Opens the breaker, in a transaction of its own, where `judge` says so, and records
+    `registry.breaker.opened`.  Of two at once the second
     waits and uses the first one's check.  An open breaker stays open.
     """
     for id in (*sorted(namespace_ids), REGISTRY):
@@ -113,15 +116,23 @@ def _check(id: int, policy: Policy) -> None:
             now_ms=row.now_ms,
             policy=policy,
         )
+    reason = judge(found, limits)
+    due = sum(manifests for _, manifests in found.moments)
+    if reason:
+        data = {"namespace_id": id, "reason": reason, "due_manifests": due, "manifests": found.manifests}
+        name = row.namespace or "the whole registry"
+        events.record(
+            events.BREAKER_OPENED, subject=name, data={"namespace": row.namespace, **data}, now_ms=row.now_ms
+        )
     execute(
         _CHECKED,
         {
             "id": id,
             "window_ms": row.current_window_ms,
             "valid_until_ms": row.now_ms + valid_for_ms(now_ms() - row.now_ms),
-            "due": sum(manifests for _, manifests in found.moments),
+            "due": due,
             "manifests": found.manifests,
-            "reason": judge(found, limits),
+            "reason": reason,
             "now_ms": row.now_ms,
         },
     )

@@ -29,6 +29,8 @@ NAMESPACE_DELETED = "registry.namespace.deleted"
 NAMESPACE_RESTORED = "registry.namespace.restored"
 NAMESPACE_PURGED = "registry.namespace.purged"
 BLOB_ERASED = "registry.blob.erased"
+BREAKER_OPENED = "registry.breaker.opened"
+LOCATION_SUSPENDED = "registry.location.suspended"
 
 
 @dataclass(frozen=True)

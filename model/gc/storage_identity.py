@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.db.connection import execute, fetch
+from model.db.connection import execute, fetch, transaction
+from model.events import record as events
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,15 @@ def record_identity(location: str, *, address: str, identity: str) -> None:
 
 
 def suspend_location(location: str, *, address: str, problem: str, now_ms: int) -> None:
-    """Note why nothing may be erased at a location; since when stays from the first time."""
-    execute(
-        _SUSPEND,
-        {"location": location, "address": address, "problem": problem[:500], "now_ms": now_ms},
-    )
+    """Note why nothing may be erased at a location; since when stays from the first time.
+
+    Records `registry.location.suspended`.
+    """
+    problem = problem[:500]
+    with transaction():
+        execute(_SUSPEND, {"location": location, "address": address, "problem": problem, "now_ms": now_ms})
+        data = {"location": location, "address": address, "reason": problem}
+        events.record(events.LOCATION_SUSPENDED, subject=location, data=data, now_ms=now_ms)
 
 
 def find_suspended() -> list[RecordedStorage]:

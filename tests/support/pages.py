@@ -1,4 +1,4 @@
-"""Pages made of what the code says about itself: commands, rows of settings, cases, and the HTTP API."""
+"""Pages made of what the code says about itself: commands, settings, cases, the HTTP API, webhooks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from click import Group
 from click.testing import CliRunner
 
+from tests.support.asyncapi import asyncapi
 from tests.support.findings import FINDINGS, findings_page
 from worker.cli import COMMANDS, dredge
 from worker.settings import PREFIX, Settings
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "reference"
 PAGE = DOCS / "commands.md"
 CONFIGURATION = DOCS / "configuration.md"
+ASYNCAPI = ROOT / "docs" / "asyncapi.yaml"
 OPENAPI = DOCS / "openapi.yaml"
 CASES = ROOT / "docs" / "explanation" / "cases.md"
 CASE_ROW = re.compile(r"^\| (\d+) \| ([SLAF ]+) \| ([^|]+) \|.*$", re.MULTILINE)
@@ -139,3 +141,4 @@ if __name__ == "__main__":
     CONFIGURATION.write_text(refreshed_configuration(CONFIGURATION.read_text()))
     PAGE.write_text(page())
     OPENAPI.write_text(openapi())
+    ASYNCAPI.write_text(as_yaml(asyncapi()))

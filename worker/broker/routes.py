@@ -18,6 +18,7 @@ COLLECT = "worker.tasks.garbage_collect_repo"
 REVIEW = "worker.tasks.review_blobs"
 ERASE = "worker.tasks.erase_objects"
 REPORTS = "worker.tasks.deliver_reports"
+WEBHOOKS = "worker.tasks.deliver_webhooks"
 PRUNE = "worker.tasks.prune"
 SWEEP = "worker.tasks.sweep_untraced"
 FIND_PURGES = "worker.tasks.find_purges"
@@ -49,6 +50,7 @@ QUEUE_OF = {
     REVIEW: OBJECTS_QUEUE,
     ERASE: OBJECTS_QUEUE,
     REPORTS: OBJECTS_QUEUE,
+    WEBHOOKS: OBJECTS_QUEUE,
     DELETE_TAG: TAGS_QUEUE,
     DELETE_TAG_PERMANENTLY: TAGS_QUEUE,
     RESTORE_TAG: TAGS_QUEUE,

@@ -37,6 +37,7 @@ COMMANDS = {
     "namespace": ("worker.cli.namespace", "Delete and restore namespaces."),
     "retention": ("worker.cli.retention", "Run retention rules, and see what they ended."),
     "inuse": ("worker.cli.inuse", "The list of digests that run somewhere."),
+    "webhook": ("worker.cli.webhook", "Send events to HTTP endpoints."),
     "events": ("worker.cli.events", "Watch events as they come."),
     "history": ("worker.cli.history", "What past collections freed."),
     "import": ("worker.cli.import_", "Read an OCI image layout into a repository."),

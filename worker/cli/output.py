@@ -31,6 +31,7 @@ _EXAMPLES = {
     "database_url": "postgresql://quay@host:5432/quay",
     "broker_url": "redis://host:6379/0",
     "in_use_source": "/path/to/list, https://host/list or kubernetes",
+    "webhook_key": "openssl rand -base64 32",
     "storage": "/path/to/directory or s3://bucket/prefix",
 }
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from model.events.outbox import OutboxRow
+from model.events.webhooks import PREFIX
 
 CloudEvent = dict[str, Any]
 
 SOURCE = "dredge"
-PREFIX = "registry."
 
 
 def cloud_events(row: OutboxRow) -> Iterator[CloudEvent]:

@@ -8,6 +8,7 @@ from model.controls.holds import forget_expired_holds
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.events import outbox
+from model.events.deliveries import prune_dead
 from model.gc.due.attempt import forget_attempts_of_gone
 from model.gc.due.note import forget_collected
 from model.gc.history import prune_history
@@ -32,8 +33,9 @@ class Pruned:
 
 
 def prune(context: JobContext, *, budget_s: float) -> Pruned:
-    """Delete published events past their retention, history and audit past their age, in bounded batches,
-    what is remembered of repositories and tags that are gone, and holds whose time is over.
+    """Delete published events past their retention, and what is past the age of the history: collections,
+    audit, deliveries that were given up.  Forget what is remembered of repositories and tags that are
+    gone, and holds whose time is over.  In bounded batches.
 
     Again, or twice at once, deletes what is left.
     """
@@ -55,6 +57,7 @@ def prune(context: JobContext, *, budget_s: float) -> Pruned:
             old = prune_history(before_ms=finished_before, limit=BATCH)
             audited = prune_audit(before_ms=finished_before, limit=BATCH)
             events, collections = events + gone, collections + old
-            has_more = max(gone, old, audited) >= BATCH
+            dead = prune_dead(before_ms=finished_before, limit=BATCH)
+            has_more = max(gone, old, audited, dead) >= BATCH
             if not has_more or not budget:
                 return Pruned(events, collections, has_more)

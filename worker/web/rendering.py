@@ -44,7 +44,9 @@ def _environment() -> Environment:
     return made
 
 
-def _until(at_ms: int, now_ms: int) -> str:
+def _until(at_ms: int | None, now_ms: int) -> str:
+    if at_ms is None:
+        return "none"
     return f"in {human_ms(at_ms - now_ms)}" if at_ms > now_ms else "with the next scan"
 
 

@@ -73,6 +73,7 @@ from model.db.tables.statistics import (
     TagNotificationSuccess,
     TagPullStatistics,
 )
+from model.db.tables.webhooks import Delivery, Webhook
 
 # In an order that satisfies foreign keys.
 REGISTRY_TABLES = (
@@ -135,6 +136,8 @@ OWN_TABLES = (
     Breaker,
     Limit,
     Lease,
+    Webhook,
+    Delivery,
     Purge,
     Poison,
     RunningPush,
@@ -159,6 +162,7 @@ __all__ = [
     "Cursor",
     "DeletedNamespace",
     "DeletedRepository",
+    "Delivery",
     "Due",
     "EndedTag",
     "Event",
@@ -213,4 +217,5 @@ __all__ = [
     "Tombstone",
     "UploadedBlob",
     "Visibility",
+    "Webhook",
 ]

@@ -24,18 +24,23 @@ UNION ALL
  LEFT JOIN deletednamespace n ON n.namespace_id = r.namespace_user_id
  LEFT JOIN deletednamespace o ON p.kind = 'namespace' AND o.namespace_id = p.subject_id
  WHERE p.failures > 0 ORDER BY p.failures DESC, p.subject_id LIMIT %(limit)s)
+UNION ALL
+(SELECT 'webhook', webhook || ': ' || type || ' ' || subject, tries,
+        CASE WHEN dead_ms IS NULL THEN due_ms END,
+        CASE WHEN dead_ms IS NULL THEN '' ELSE 'given up, see dredge webhook retry: ' END || last_error
+ FROM dredge_delivery WHERE last_error IS NOT NULL ORDER BY tries DESC, id LIMIT %(limit)s)
 ORDER BY tries DESC, stage, subject LIMIT %(limit)s
 """
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that its stage tries again at `next_try_ms`, and why it did not work so far."""
+    """What its stage tries again at `next_try_ms` (None: it gave up), and why it did not work so far."""
 
     stage: str
     subject: str
     tries: int
-    next_try_ms: int
+    next_try_ms: int | None
     reason: str
 
 

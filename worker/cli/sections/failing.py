@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from model.gc.inspect.troubles import Trouble
 from worker.cli import tables
 from worker.cli.sections.section import Section, Table
 from worker.jobs.overview import Overview
@@ -29,7 +30,13 @@ def read(overview: Overview) -> Section:
             Table(
                 ("stage", "what", "tries", "next try", "error"),
                 [
-                    (t.stage, t.subject, t.tries, until(t.next_try_ms - overview.now_ms), t.reason)
+                    (
+                        t.stage,
+                        t.subject,
+                        t.tries,
+                        _next_try(t, overview.now_ms),
+                        t.reason,
+                    )
                     for t in overview.troubles
                 ],
                 title="Failing in other stages",
@@ -50,3 +57,7 @@ def read(overview: Overview) -> Section:
 def until(wait_ms: int) -> str:
     """Return when the next try is, in words."""
     return f"in {tables.human_ms(wait_ms)}" if wait_ms > 0 else "with the next scan"
+
+
+def _next_try(trouble: Trouble, now_ms: int) -> str:
+    return "none" if trouble.next_try_ms is None else until(trouble.next_try_ms - now_ms)

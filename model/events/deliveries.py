@@ -1,0 +1,115 @@
+"""Deliveries to webhooks: debts, claimed with a lease, so that no transaction waits for an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.db.clock import NOW_MS_SQL
+from model.db.connection import BigIntArray, IntArray, execute, fetch
+
+FIRST_RETRY_MS = 30_000
+LAST_RETRY_MS = 6 * 3_600_000
+
+# Of each webhook the longest due: one that is slow does not keep the others waiting.
+_CLAIM = f"""
+WITH due AS MATERIALIZED (
+    SELECT d.id, w.url FROM dredge_webhook w CROSS JOIN LATERAL (
+        SELECT d.id FROM dredge_delivery d
+        WHERE d.webhook = w.name AND d.dead_ms IS NULL AND d.due_ms <= {NOW_MS_SQL}
+        ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) d
+)
+UPDATE dredge_delivery d SET tries = d.tries + 1, due_ms = {NOW_MS_SQL} + %(lease_ms)s
+FROM due WHERE d.id = due.id
+RETURNING d.id, d.webhook, due.url, d.event_id, d.type, d.subject, d.data, d.created_ms, d.tries,
+          {NOW_MS_SQL} AS now_ms
+"""
+
+_FAIL = f"""
+UPDATE dredge_delivery SET last_error = %(error)s,
+    due_ms = {NOW_MS_SQL} + least(%(last)s, %(first)s * power(2, least(tries - 1, 20)))::bigint,
+    dead_ms = CASE WHEN tries >= %(most)s THEN {NOW_MS_SQL} END
+WHERE id = %(id)s AND tries = %(tries)s
+"""
+
+# They were not sent: the try is given back.
+_RELEASE = f"""
+UPDATE dredge_delivery d SET tries = d.tries - 1, due_ms = {NOW_MS_SQL} + %(after_ms)s
+FROM unnest(%(ids)s, %(tries)s) AS c (id, tries) WHERE d.id = c.id AND d.tries = c.tries
+"""
+
+_RETRY = f"""
+UPDATE dredge_delivery SET dead_ms = NULL, tries = 0, due_ms = {NOW_MS_SQL}
+WHERE dead_ms IS NOT NULL AND (%(webhook)s::text IS NULL OR webhook = %(webhook)s)
+"""
+
+_PRUNE = """
+DELETE FROM dredge_delivery WHERE id IN (
+    SELECT id FROM dredge_delivery WHERE dead_ms < %(before_ms)s ORDER BY dead_ms LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED)
+"""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A delivery that was claimed at `now_ms`: `tries` counts this one, and is the claim's token."""
+
+    id: int
+    webhook: str
+    url: str
+    event_id: str
+    type: str
+    subject: str
+    data: str
+    created_ms: int
+    tries: int
+    now_ms: int
+
+
+def claim_deliveries(*, limit: int, lease_ms: int) -> list[Delivery]:
+    """Claim at most `limit` due deliveries of each webhook, in the order of their events.
+
+    Each is counted as tried before anything is sent, and is due again when the lease ends: whoever dies
+    in between has it sent twice, never lost.
+    """
+    rows = fetch(_CLAIM, {"limit": limit, "lease_ms": lease_ms})
+    return sorted((Delivery(*row) for row in rows), key=lambda each: each.id)
+
+
+def settle_delivery(delivery: Delivery) -> bool:
+    """Forget a delivery that the endpoint has accepted; False where the claim was no longer ours."""
+    # Safe: the endpoint has the event, and nobody else has claimed the row since.
+    return bool(
+        execute("DELETE FROM dredge_delivery WHERE id = %s AND tries = %s", (delivery.id, delivery.tries))
+    )
+
+
+def fail_delivery(delivery: Delivery, error: str, *, most_tries: int) -> None:
+    """Try again later: 30 seconds, doubled by each failure, to six hours; after `most_tries` give up."""
+    execute(
+        _FAIL,
+        {
+            "id": delivery.id,
+            "tries": delivery.tries,
+            "error": error[:500],
+            "first": FIRST_RETRY_MS,
+            "last": LAST_RETRY_MS,
+            "most": most_tries,
+        },
+    )
+
+
+def release_deliveries(deliveries: Sequence[Delivery], *, after_ms: int) -> None:
+    """Give back claims that were not sent; they are due again `after_ms` from now."""
+    ids, tries = (each.id for each in deliveries), (each.tries for each in deliveries)
+    execute(_RELEASE, {"ids": BigIntArray(ids), "tries": IntArray(tries), "after_ms": after_ms})
+
+
+def retry_dead(webhook: str | None = None) -> int:
+    """Try what was given up (of one webhook) from the beginning.  Returns how many."""
+    return execute(_RETRY, {"webhook": webhook})
+
+
+def prune_dead(*, before_ms: int, limit: int) -> int:
+    """Delete at most `limit` deliveries that were given up before `before_ms`.  Returns how many."""
+    return execute(_PRUNE, {"before_ms": before_ms, "limit": limit})

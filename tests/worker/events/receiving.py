@@ -1,0 +1,69 @@
+"""An HTTP endpoint that keeps what it receives, and answers as it is told."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
+
+from worker.settings import Settings
+
+KEY = "k" * 32
+LOOPBACK = ip_network("127.0.0.0/8")
+SETTINGS = Settings(webhook_key=KEY, webhook_networks=(LOOPBACK,), webhook_tries=3)
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Endpoint:
+    """A server on loopback; `answers` are statuses to give, one for each request, then 204."""
+
+    port: int = 0
+    answers: list[int] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+
+@contextmanager
+def endpoint(*answers: int, certificate: ssl.SSLContext | None = None) -> Iterator[Endpoint]:
+    """A running endpoint."""
+    made = Endpoint(answers=list(answers))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.received.append(Received({k.lower(): v for k, v in self.headers.items()}, body))
+            self.send_response(made.answers.pop(0) if made.answers else 204)
+            self.send_header("Location", made.url)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        server.socket = certificate.wrap_socket(server.socket, server_side=True)
+    made.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(30)

@@ -1,0 +1,75 @@
+"""Send events to webhooks: debts are claimed first, sent without a transaction, and settled one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.events.deliveries import (
+    FIRST_RETRY_MS,
+    Delivery,
+    claim_deliveries,
+    fail_delivery,
+    release_deliveries,
+    settle_delivery,
+)
+from worker import logs
+from worker.events.webhook import TIMEOUT_S, NotDelivered, send
+from worker.jobs.context import JobContext
+from worker.jobs.pace import Budget
+
+log = logs.logger("dredge.webhooks")
+
+# Of each webhook at once.
+BATCH = 10
+# A request that takes all its timeouts, for each of a batch, ends before the lease does.
+LEASE_MS = int(BATCH * 4 * TIMEOUT_S * 1000)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What one turn did."""
+
+    sent: int = 0
+    failed: int = 0
+    has_more: bool = False
+
+
+def deliver_webhooks(context: JobContext, *, budget_s: float) -> Delivered:
+    """Send what is due until nothing is, or the budget is used up; then `has_more`.
+
+    Only where a key is configured.  After a webhook's first failure the rest of its batch waits: an endpoint
+    that is down costs one timeout a turn.  A crash leaves claims whose lease ends; they are sent again.
+    """
+    if not context.settings.webhook_key:
+        return Delivered()
+    budget = Budget(budget_s)
+    sent = failed = 0
+    while True:
+        claimed = claim_deliveries(limit=BATCH, lease_ms=LEASE_MS)
+        down: set[str] = set()
+        unsent: list[Delivery] = []
+        for delivery in claimed:
+            if delivery.webhook in down or not budget:
+                unsent.append(delivery)
+            elif _deliver(context, delivery):
+                sent += 1
+            else:
+                failed += 1
+                down.add(delivery.webhook)
+        release_deliveries([each for each in unsent if each.webhook in down], after_ms=FIRST_RETRY_MS)
+        release_deliveries([each for each in unsent if each.webhook not in down], after_ms=0)
+        if not claimed or not budget:
+            return Delivered(sent, failed, has_more=bool(claimed))
+
+
+def _deliver(context: JobContext, delivery: Delivery) -> bool:
+    """Send one and write down what became of it."""
+    settings = context.settings
+    try:
+        send(delivery, key=settings.webhook_key, networks=settings.webhook_networks)
+    except NotDelivered as error:
+        log.warning("webhook.not_delivered", webhook=delivery.webhook, type=delivery.type, error=str(error))
+        fail_delivery(delivery, str(error), most_tries=settings.webhook_tries)
+        return False
+    settle_delivery(delivery)
+    return True
