@@ -27,20 +27,7 @@ def read(overview: Overview) -> Section:
                 ],
                 title="Failing",
             ),
-            Table(
-                ("stage", "what", "tries", "next try", "error"),
-                [
-                    (
-                        t.stage,
-                        t.subject,
-                        t.tries,
-                        _next_try(t, overview.now_ms),
-                        t.reason,
-                    )
-                    for t in overview.troubles
-                ],
-                title="Failing in other stages",
-            ),
+            _troubles(overview),
             Table(
                 ("stage", "set aside", "tries", "next try", "error"),
                 [
@@ -61,3 +48,8 @@ def until(wait_ms: int) -> str:
 
 def _next_try(trouble: Trouble, now_ms: int) -> str:
     return "none" if trouble.next_try_ms is None else until(trouble.next_try_ms - now_ms)
+
+
+def _troubles(overview: Overview) -> Table:
+    rows = [(t.stage, t.subject, t.tries, _next_try(t, overview.now_ms), t.reason) for t in overview.troubles]
+    return Table(("stage", "what", "tries", "next try", "error"), rows, title="Failing in other stages")
