@@ -132,6 +132,7 @@ class Judge:
         self.ended: defaultdict[tuple[int, str | None], Spans] = defaultdict(Spans)
         self.for_good: defaultdict[tuple[int, str | None, str | None], Spans] = defaultdict(Spans)
         self.named: defaultdict[tuple[int, str | None, str | None], Spans] = defaultdict(Spans)
+        self.pointed: defaultdict[tuple[int, str | None, str | None], Spans] = defaultdict(Spans)
         self.windows: dict[int, float] = {}
         self.read_at_last: set[Key] = set()
         for seen in self.history:
@@ -149,6 +150,9 @@ class Judge:
         elif seen.op in NAMES:
             self.keys[key].write(seen.digest, seen)
             self.named[seen.repository, seen.tag, seen.digest].add(seen.begin, end)
+            if seen.yes:
+                # It was acknowledged then, and did not end before it began.
+                self.pointed[seen.repository, seen.tag, seen.digest].add(seen.end, seen.begin)
         elif seen.op in ENDS:
             self.keys[key].write(None, seen)
             if seen.op == "delete for good":
@@ -197,9 +201,10 @@ class Judge:
         """For certain: the name pointed there within the window, and nobody deleted that for good."""
         window_s = self.windows.get(seen.repository, 0.0)
         spans = self.named[seen.repository, seen.tag, seen.digest]
+        pointed = self.pointed[seen.repository, seen.tag, seen.digest]
         for_good = self.for_good[seen.repository, seen.tag, seen.digest]
         return (
-            spans.may_reach(seen.end - window_s, seen.begin)
+            pointed.may_reach(seen.end - window_s, seen.begin)
             and not spans.may_reach(seen.begin, seen.end)  # one that is still under way may come later
             and not for_good.may_reach(-FOREVER, seen.end)
         )
