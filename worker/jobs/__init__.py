@@ -1,1 +1,1 @@
-"""Use cases as plain functions: what a task, a command or a test calls.  No Celery here."""
+"""Use cases as plain functions.  Tasks, commands and tests call them; nothing here imports Celery."""

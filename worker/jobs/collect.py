@@ -1,4 +1,4 @@
-"""Collect one repository: batch after batch until nothing is left or the turn is over."""
+"""Collect one repository in batches, until no garbage is left or the time of the turn is used up."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.collect")
 
-# Somebody was in the way (a window changed, a deadlock was broken): so often at once, then later.
+# A batch that met a conflict (the recovery window changed, a deadlock) is tried so many times at once.
 ATTEMPTS = 3
 
-# A repository on hold, of a disabled namespace or in another's hands is looked at again after this.
-# The scan finds it earlier where it may be collected again.
+# A repository that is on hold, in a disabled namespace or locked by another worker is tried again after this
+# delay, or earlier if a scan finds that it may be collected.
 PUT_OFF_MS = 600_000
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What one turn removed from a repository; `stopped` says why it was not allowed to go on."""
+    """The rows that one turn removed from a repository; `stopped` is the reason if it had to stop early."""
 
     tags: int = 0
     manifests: int = 0
@@ -38,25 +38,25 @@ class Collected:
 
 
 def collect_repository(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
-    """Collect until the repository has no garbage or the budget is used up; then `has_more`.
+    """Collect until the repository has no garbage or the budget is used up (then `has_more` is True).
 
-    The attempt is counted first, every batch is a transaction of its own, and what it removed leaves the
-    cache right after its commit.  A repository that fails backs off with its error noted, which is raised.
-    Two at once, or a second run, are harmless: one does nothing.
+    Counts the attempt first.  Every batch is a transaction of its own; its rows are dropped from the cache
+    right after the commit.  If a batch fails, records the error with a backoff and raises it.  Idempotent;
+    of two concurrent calls one does nothing.
     """
     claim([repository_id])
     return collect_claimed(context, repository_id, budget_s=budget_s)
 
 
 def collect_claimed(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
-    """`collect_repository` where the attempt has been counted."""
+    """Do the work of `collect_repository` after the caller has counted the attempt."""
     try:
         collected = _collect(context, repository_id, Budget(budget_s))
     except Contended:
         release([repository_id])
         raise
     except StatementTimeout as error:
-        # A smaller batch may be done in time; where none is, the repository backs off and is shown.
+        # A smaller batch may finish in time.  If the smallest one does not, the repository backs off.
         if context.collect_size.shrink():
             release([repository_id])
         else:
@@ -76,10 +76,11 @@ def collect_claimed(context: JobContext, repository_id: int, *, budget_s: float)
 
 
 def finish(context: JobContext, collected: Mapping[int, Collected]) -> None:
-    """After turns that ended well: put off what nobody may collect, release the others, wake the review.
+    """End successful turns: delay repositories that could not be collected, release the others.
 
-    What has nothing more was settled by its last batch, and is left alone; where somebody noted new garbage
-    at that moment it was not, and an attempt that stayed counted would make a busy repository back off.
+    Enqueues the review if there are blob candidates.  The last batch of a repository already settles its
+    row, unless new garbage was recorded at that moment.  Then the release is needed: an attempt that stays
+    counted would make a busy repository back off.
     """
     put_off = [id for id, turn in collected.items() if turn.stopped or not (turn.batches or turn.has_more)]
     release([id for id in collected if id not in put_off])
@@ -118,9 +119,9 @@ def _attempt(context: JobContext, repository_id: int, size: int, from_ms: int) -
 
 
 def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> None:
-    """Drop what the batch removed from the cache, and wake the delivery of reports that it owes.
+    """Drop the batch's rows from the cache, and enqueue the report deletions that the batch recorded.
 
-    The event invalidates the cache again if Redis is unavailable now.
+    Best effort: if Redis is unavailable, the workers drop the cache entries when they receive the event.
     """
     if batch.reports:
         context.queue.reports()
@@ -141,7 +142,7 @@ def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> N
 
 
 def add(total: Collected, batch: Batch) -> Collected:
-    """A turn and one more batch of it."""
+    """Return the total of a turn with one more batch added."""
     return Collected(
         tags=total.tags + batch.tags,
         manifests=total.manifests + len(batch.manifests),

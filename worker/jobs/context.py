@@ -1,4 +1,4 @@
-"""What a job may use beside the database, handed in."""
+"""The settings, stores, cache and queue that a job receives from its caller."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from worker.jobs.pace import BatchSize, Budget
 from worker.settings import Settings
 from worker.storage.base import Stores
 
-# Of many repositories a batch may begin larger, but a thousand tags of unique layers take over a second.
+# The first batch of several repositories may be larger than of one, but not too large: a thousand tags with
+# unique layers take more than a second.
 TOGETHER_FIRST = 500
 
 
 class Queue(Protocol):
-    """Enqueues the next piece of work; a lost message is found again by the next scan."""
+    """Enqueues the next piece of work.  Messages may be lost: the next scan enqueues the work again."""
 
     def collect(self, repository_ids: Sequence[int]) -> int:
-        """One `garbage_collect_repo` each, in this order, where none waits.  Returns how many were sent."""
+        """Enqueue `garbage_collect_repo` where none waits, in this order.  Returns the number sent."""
 
     def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
-        """One `purge_repository` or `purge_namespace` each, where none waits.  Returns how many were sent."""
+        """Enqueue a `purge_*` task for each ID that has none waiting.  Returns the number sent."""
 
     def retain(self, repository_ids: Sequence[int]) -> int:
-        """One `retain_repository` each, where none waits; how many were sent."""
+        """Enqueue a `retain_repository` for each that has none waiting.  Returns the number sent."""
 
     def review(self) -> None:
-        """Blob candidates are waiting."""
+        """Enqueue a review: blob candidates are waiting."""
 
     def erase(self) -> None:
-        """Tombstones are waiting."""
+        """Enqueue the eraser: tombstones are waiting."""
 
     def reports(self) -> None:
-        """Security reports are to be deleted at the scanner."""
+        """Enqueue the deletion of security reports at the scanner."""
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """Built once per process by `worker.wiring`; in tests from parts."""
+    """What a job needs.  `worker.wiring` builds one per process; tests build their own."""
 
     settings: Settings
     policy: Policy
@@ -52,25 +53,25 @@ class JobContext:
 
     @cached_property
     def limits(self) -> FleetLimits:
-        """Return the limits of the fleet, as this process asks for them."""
+        """Return this process's view of the limits that all workers share."""
         return FleetLimits(self.settings)
 
     def deleting(self, size: BatchSize, budget: Budget) -> Iterator[int]:
-        """Yield the sizes of batches that delete rows, each as soon as the limits admit it.
+        """Yield the size of each next batch that deletes rows, as soon as the limits admit it.
 
-        None where they do not within the budget: then there is more to do.
+        Ends when the budget is used up; the caller then reports that there is more to do.
         """
         return size.batches(budget, lambda: self.limits.admit("rows", budget=budget))
 
     @cached_property
     def collect_size(self) -> BatchSize:
-        """Return how many manifests a transaction of a collection takes, as this process has learned."""
+        """Return the adaptive number of manifests in one transaction of a collection."""
         settings = self.settings
         return BatchSize(most=settings.batch_manifests, target_ms=settings.transaction_target_ms)
 
     @cached_property
     def together_size(self) -> BatchSize:
-        """The same of a transaction that collects several repositories."""
+        """Return the adaptive number of manifests in one transaction of several repositories."""
         settings = self.settings
         return BatchSize(
             most=settings.batch_manifests, target_ms=settings.transaction_target_ms, first=TOGETHER_FIRST
@@ -78,6 +79,6 @@ class JobContext:
 
     @cached_property
     def review_size(self) -> BatchSize:
-        """The same of blob candidates and a review."""
+        """Return the adaptive number of blob candidates in one transaction of a review."""
         settings = self.settings
         return BatchSize(most=settings.review_batch, target_ms=settings.transaction_target_ms)

@@ -1,4 +1,4 @@
-"""What a job asks before each of its batches: may anything be removed now?"""
+"""Decide whether anything may be removed now.  Every job asks before each of its batches."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from worker.jobs.context import JobContext
 
 
 def find_stop(context: JobContext) -> str:
-    """Why nothing may be removed anywhere now, in words; empty where it may."""
+    """Return why nothing may be removed anywhere now, or an empty text if removing is allowed."""
     return gate.find_stop(context.policy, now_ms=now_ms())
 
 
 def without_stopped(found: Sequence[Due]) -> list[Due]:
-    """Leave out what is on hold or behind an open breaker: a collection would only find that out."""
+    """Leave out repositories on hold or with an open breaker: their collection would do nothing."""
     holds = list_holds()
     broken = {breaker.namespace_id for breaker in list_open()}
     return [

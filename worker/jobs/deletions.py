@@ -1,4 +1,4 @@
-"""Deleting repositories and namespaces, and undoing it: by the façade, with the cache brought up to date."""
+"""Delete and restore repositories and namespaces through the façade, and update the cache."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def restore_namespace(context: JobContext, name: str, *, new_name: str | None = 
 
 
 def _forget_repository(context: JobContext, path: str, repository_id: int) -> None:
-    """Drop what the change made wrong from the cache; the workers do it again for its event."""
+    """Drop the stale entries from the cache.  Best effort: the workers do it again for the event."""
     namespace, name = parse_repository(path)
     context.cache.invalidate(*invalidation.after_repository_change(namespace, name, repository_id))

@@ -1,4 +1,4 @@
-"""Repositories at the instant they come due, so that nothing waits for the next scan."""
+"""Enqueue repositories as soon as they are due, without waiting for the next scan."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ LIMIT = 1000
 
 
 def enqueue_due(context: JobContext) -> int:
-    """Enqueue at most `LIMIT` repositories that are due, longest waiting first; returns how many were sent.
+    """Enqueue at most `LIMIT` due repositories, longest waiting first.  Returns the number sent.
 
-    Of one namespace no more than its share waits in the queue; the rest follows as those are taken.
-    Marked after they are sent: a crash in between sends some again, and the queue takes none twice.
+    At most the configured number of repositories of one namespace wait in the queue; the others follow as
+    workers take those.  Rows are marked after the messages are sent, so a crash in between sends some
+    repositories again; the queue ignores a repository that already waits.
     """
     with connection():
         if find_stop(context):

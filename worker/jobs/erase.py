@@ -1,4 +1,4 @@
-"""Erase the objects of tombstones, or set them aside, one fenced request after the other."""
+"""Erase the objects of tombstones, or move them to the trash, one fenced request after the other."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from worker.storage.base import Erased, SetAside, Store, Stores, clock_s
 
 log = logs.logger("dredge.erase")
 
-# A request may be sent for so long after its claim.  A push waits no longer for an eraser that is frozen.
+# Seconds after its claim in which a request may be sent.  A push waits no longer for a frozen eraser.
 WINDOW_MS = 3_000
-# Beside a Quay its pushes wait for each lock, so few are held at a time.
+# A live Quay's pushes wait for each of these locks, so few are held at a time.
 BESIDE_QUAY = 100
-# Looks at missing objects at once.
+# Missing objects that are looked up in parallel.
 LOOKS = 16
 
 
 def erase(context: JobContext, *, budget_s: float) -> Cleared:
-    """Erase due tombstones until none is left or the budget is used up; then `has_more`.
+    """Erase the objects of due tombstones until none is left or the budget is used up (then `has_more`).
 
-    An object that cannot be erased is postponed with a backoff while the others go.  A location that does
-    not prove to be the right store is left alone.  Several erasers at once take different tombstones; a
-    crash in between leaves them to be erased again after their fence.
+    Postpones an object that cannot be erased, with a backoff, and goes on with the others.  Skips a location
+    whose store cannot be verified.  Concurrent erasers claim different tombstones.  After a crash the claimed
+    tombstones are erased again when their fence ends.  Idempotent.
     """
     budget = Budget(budget_s)
     with connection():
@@ -84,20 +84,24 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
 
 
 def fence_of(store: Store) -> int:
-    """For how long the objects of one request are fenced: its time to be sent, and to be carried out late."""
+    """Return how long the objects of one request are fenced, in milliseconds.
+
+    That is the time in which it may be sent, and the time in which the store may still carry it out.
+    """
     return max(WINDOW_MS, store.late_delete_ms // 4) + store.late_delete_ms
 
 
 def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
-    """One request: claim, look, send, settle."""
+    """Handle one request: claim tombstones, check for references, send, settle the rows."""
     fence_ms = fence_of(place.store)
-    # Read before the database's clock: the request's time is over before its fence, never after.
+    # Read before the database's clock, so that the request's time ends before its fence does.
     until_s = clock_s() + (fence_ms - place.store.late_delete_ms) / 1000
     aside, outcome = place.quarantine_s > 0, Outcome()
     with short_transaction():
         claim = claim_tombstones(place.location, limit=limit, fence_ms=fence_ms, set_aside=aside)
-        # Safe: the tombstones are locked, and this is a new statement.  A push that wants one of these
-        # digests locks its tombstone before it commits its row: it shows here, or it will see the fence.
+        # Safe: the tombstones are locked, and this is a new statement.  A push of one of these digests
+        # locks its tombstone before it commits its row: either this statement sees the row, or the push
+        # sees the fence.
         doomed = _drop_referred(claim.tombstones, outcome)
         settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
     if not claim.tombstones:
@@ -113,7 +117,7 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
 
 
 def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[Tombstone]:
-    """Put aside those whose object is referenced by a blob row again; the others."""
+    """Return the tombstones to erase; add those that a blob row references again to the outcome."""
     given = list(tombstones)
     referred = find_referred(given)
     outcome.dropped += [tombstone for tombstone in given if tombstone.id in referred]
@@ -121,9 +125,10 @@ def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[To
 
 
 def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome) -> list[Tombstone]:
-    """Take Quay's own lock for each digest, look once more, and see that the locks still hold.
+    """Take Quay's lock of each digest, check for references again, then check that the locks are still held.
 
-    Its pushes know no tombstones, and a Redis that was flushed knows no locks.
+    The locks are needed because Quay's pushes do not read tombstones.  The last check is needed because a
+    flush of Quay's Redis removes the locks.
     """
     held, busy = locks.take(doomed)
     outcome.failed.update({tombstone.id: "Quay holds the digest's lock" for tombstone in busy})
@@ -136,7 +141,7 @@ def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome)
 def _send(
     store: Store, doomed: list[Tombstone], outcome: Outcome, until_s: float, *, set_aside: bool
 ) -> None:
-    """Send one request for all of them; the driver looks at the clock right before it sends."""
+    """Send one request for all tombstones; the driver checks the clock right before it sends."""
     if set_aside:
         moves = [(tombstone.path, trash_path(tombstone.id, tombstone.path)) for tombstone in doomed]
         for tombstone, moved in zip(doomed, store.set_aside(moves, until_s=until_s), strict=True):
@@ -164,11 +169,11 @@ def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: Outcome)
 
 
 def _distrust_missing(stores: Stores, place: Place, outcome: Outcome) -> None:
-    """Believe that an object is missing only where the store proves, after that answer, to be the right one.
+    """Accept "object missing" only if the store, checked after that answer, is the right one.
 
-    The order matters: its disk may have been away for as long as the request took.  So the store shows first
-    who it is and some object that the rows know, and then once more that this object is not there.  An
-    earlier request may have moved it into the trash.
+    The order matters: the disk may have been unmounted only during the request.  So first the store must
+    show its identity and an object that a row references, and then must report again that this object is
+    missing.  An earlier request may have moved the object to the trash; then its row is recorded as moved.
     """
     if not outcome.missing:
         return
@@ -185,7 +190,7 @@ def _distrust_missing(stores: Stores, place: Place, outcome: Outcome) -> None:
 
 
 def _look_again(store: Store, tombstone: Tombstone) -> str:
-    """Why an object is not missing after all; empty where the store says again that it is."""
+    """Return why an object does not count as missing, or an empty text if it is missing again."""
     try:
         return "" if store.size(tombstone.path) is None else "it was missing, and is there now"
     except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
@@ -193,6 +198,6 @@ def _look_again(store: Store, tombstone: Tombstone) -> str:
 
 
 def _slow_down(rate: int, erased: int, seconds: float) -> None:
-    """Keep to the configured objects per second."""
+    """Sleep so that at most the configured number of objects is erased per second."""
     if rate and erased:
         time.sleep(max(0.0, erased / rate - seconds))

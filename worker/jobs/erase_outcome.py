@@ -1,4 +1,4 @@
-"""What became of claimed tombstones, and how it is written down: one transaction for each request."""
+"""Record the outcome of claimed tombstones, in one transaction for each request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNCONFIGURED = 1_000
 
 @dataclass(frozen=True)
 class Place:
-    """A location whose store was verified, and for how long its objects stay in the trash."""
+    """A location whose store was verified, and how long its objects stay in the trash."""
 
     location: str
     store: Store
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass
 class Outcome:
-    """What became of the claimed tombstones: a pile for each fate."""
+    """The claimed tombstones, in one list for each outcome."""
 
     erased: list[Tombstone] = field(default_factory=list)
     moved: list[tuple[Tombstone, str, str]] = field(default_factory=list)
@@ -51,9 +51,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What one turn of the eraser did; `bytes` only of objects that were there; `stopped` by what.
+    """What one turn of the eraser did.
 
-    `objects` are gone for good.  `set_aside` are in the trash now, `put_back` no longer.
+    `objects` were deleted permanently; `set_aside` were moved to the trash; `put_back` were moved back from
+    it.  `bytes` counts only objects that existed.  `stopped` is the reason if the turn had to stop early.
     """
 
     objects: int = 0
@@ -69,7 +70,7 @@ class Cleared:
 
     @classmethod
     def of(cls, outcome: Outcome, *, claimed: int) -> Cleared:
-        """Count the piles."""
+        """Count the tombstones of each outcome."""
         return cls(
             objects=len(outcome.erased),
             bytes=sum(tombstone.size for tombstone in outcome.erased),
@@ -96,8 +97,8 @@ class Cleared:
 
 
 def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
-    """Write down what one request did, for the tombstones that are still ours."""
-    # An earlier request may have moved, or may yet move, objects that are referred to again.
+    """Record what one request did, for the tombstones that this process still holds.  Idempotent."""
+    # An earlier request may have moved, or may still move, objects that are referenced again.
     needed = [(t, trash_path(t.id, t.path), "") for t in outcome.dropped if t.set_aside]
     aside = [*outcome.moved, *needed]
     done = [*outcome.erased, *outcome.missing, *outcome.dropped, *(each for each, _, _ in outcome.moved)]
@@ -105,7 +106,7 @@ def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
         started_ms = now_ms()
         ours = settle_tombstones(claim.token, [tombstone.id for tombstone in done])
         if aside:
-            # Whoever was frozen may have moved an object that is referred to by now: look again at once.
+            # A frozen process may have moved an object that is referenced now: check the trash at once.
             late = frozenset(each.id for each, _, _ in aside if each.id not in ours)
             at_once = late | frozenset(each.id for each, _, _ in needed)
             add_quarantined(place.location, aside, quarantine_ms=place.quarantine_s * 1000, at_once=at_once)
@@ -129,9 +130,10 @@ def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
 def record_erased(
     erased: Iterable[Tombstone | Quarantined], missing: Iterable[Tombstone | Quarantined], started_ms: int
 ) -> None:
-    """History and the event: also of objects that were not there, without claiming bytes for them.
+    """Write the history and the event of erased objects.
 
-    One of those may have been erased by somebody who died before the commit: nobody else told of it.
+    Includes objects that were already missing, with no bytes counted: another eraser may have erased them
+    and crashed before it recorded that.
     """
     gone = [(each, each.size) for each in erased]
     if gone:

@@ -1,4 +1,4 @@
-"""Why something is still there: a tag, a manifest, a digest, a repository or an object, as it is written."""
+"""Explain why a tag, manifest, digest, repository or object still exists."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class NothingFound(RegistryError):
 
 
 def explain_any(text: str, settings: Settings) -> list[Explanation]:
-    """Explain `namespace/name`, with `:tag` or `@digest`, a bare digest, or an object's path; only reads.
+    """Explain `namespace/name`, with `:tag` or `@digest`, a bare digest, or an object's path.  Only reads.
 
-    A digest may be that of several manifests; one answer for each.  Raises `BadInput`, `NothingFound` or
-    `NoSuchRepository`.
+    Several manifests may have one digest; then there is one explanation for each.  Raises `BadInput`,
+    `NothingFound` or `NoSuchRepository`.
     """
     if _is_object(text):
         return [explain_object(text)]
@@ -49,7 +49,7 @@ def explain_any(text: str, settings: Settings) -> list[Explanation]:
 
 
 def _is_object(text: str) -> bool:
-    """Whether it is written as an object's path; a repository may have such a name."""
+    """Return whether the text has the form of an object's path; a repository may have such a name, too."""
     if text == IDENTITY_PATH or text.startswith(f"{TRASH_FOLDER}/"):
         return True
     namespace, _, name = text.partition("/")

@@ -1,4 +1,4 @@
-"""Where there is garbage: one bounded look at the registry."""
+"""Find repositories with garbage in one bounded part of the registry."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BUDGET_S = 5.0
 
 
 def find_due(policy: Policy, *, after: int, slice: int, limit: int) -> tuple[list[Due], int, int]:
-    """Repositories with garbage among the `slice` after an id, where to go on, and how many were looked at.
+    """Find repositories with garbage among the next `slice` repositories after the ID `after`.
 
-    Only reads, in steps, each a short statement; ends early with `limit` found, at the end of the
-    registry (then the next position is 0), or after five seconds.  Garbage that is not a tag is
-    found whatever the slice.
+    Returns those found, the ID from which the next call goes on, and how many repositories were examined.
+    Only reads, in short statements.  Ends early when `limit` are found, at the end of the registry (the next
+    position is then 0), or after five seconds.  Garbage other than tags is found outside the slice, too.
     """
     moment = now_ms()
     others = find_others(policy=policy, now_ms=moment, limit=limit)

@@ -1,4 +1,4 @@
-"""The queue of a process that does everything itself."""
+"""The queue of a process that runs all stages itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class NoQueue:
-    """Enqueues nothing: its owner calls the next job itself."""
+    """Enqueues nothing: the process calls the next job itself."""
 
     def collect(self, repository_ids: Sequence[int]) -> int:
         return 0

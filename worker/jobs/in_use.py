@@ -31,14 +31,15 @@ class InUseSourceUnavailable(RegistryError):
 
 
 def load_in_use(settings: Settings) -> int:
-    """Replace the list of digests in use by what the source says now; returns how many.
+    """Replace the list of digests in use with the source's current list.  Returns its length.
 
-    0, and nothing changes, where no source is configured.  Raises `InUseSourceUnavailable`, and
-    `EmptyInUseList` where the source names no digest: a cluster in which nothing runs is taken for an error.
+    Without a configured source, returns 0 and changes nothing.  Raises `InUseSourceUnavailable`, and
+    `EmptyInUseList` if the source names no digest: an empty list is more likely an error than a cluster in
+    which nothing runs.  Idempotent.
     """
     if not settings.in_use_source:
         return 0
-    # Read whole before the transaction begins: the network is never waited for in one.
+    # Read completely before the transaction begins: no transaction is open while the network is used.
     digests = set(read_source(settings.in_use_source))
     with connection():
         count = replace_in_use(digests)
@@ -47,7 +48,7 @@ def load_in_use(settings: Settings) -> int:
 
 
 def read_source(source: str) -> list[str]:
-    """Every digest that the source names: a path, an http or https URL, or `kubernetes`."""
+    """Return every digest that the source names.  A source is a path, an http(s) URL, or `kubernetes`."""
     try:
         if source == KUBERNETES:
             return list(_running_in_cluster())
@@ -65,9 +66,9 @@ def _get(url: str, **options: Any) -> str:
 
 
 def _running_in_cluster() -> Iterator[str]:
-    """The image of every container of every pod, by the API of the cluster in which this process runs.
+    """Yield the image of every container of every pod in the cluster in which this process runs.
 
-    The service account must be allowed to list pods.
+    Uses the Kubernetes API; the service account must be allowed to list pods.
     """
     if not (ACCOUNT / "token").exists():
         raise ValueError(f"{ACCOUNT} has no token: this is no pod of a cluster")
@@ -79,7 +80,7 @@ def _running_in_cluster() -> Iterator[str]:
 
 
 def read_pods(url: str, *, token: str, authority: str | None = None) -> Iterator[str]:
-    """Digests of all pods, page after page, of the Kubernetes API at `url`."""
+    """Yield the image references of all pods from the Kubernetes API at `url`, page by page."""
     more = ""
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(timeout=TIMEOUT_S, verify=_trust(authority), headers=headers) as client:
@@ -95,7 +96,7 @@ def read_pods(url: str, *, token: str, authority: str | None = None) -> Iterator
 
 
 def _of_pod(pod: dict[str, Any]) -> Iterator[str]:
-    """Return what its containers run, and what their specification names by digest, before they run."""
+    """Yield the images that a pod's containers run, and those that its specification names by digest."""
     for part, keys in (("status", _STATUSES), ("spec", _CONTAINERS)):
         for key in keys:
             for container in pod.get(part, {}).get(key) or ():

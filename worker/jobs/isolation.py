@@ -1,4 +1,4 @@
-"""One item that fails alone, and does not take its batch with it."""
+"""Handle an item of a batch alone, so that one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from worker import logs
 
 log = logs.logger("dredge.poison")
 
-# A batch that fails is cut to an eighth, again and again: one item of 5,000 stands alone after five.
+# A batch that fails is divided by eight, repeatedly: five divisions isolate one item of 5,000.
 DIVIDE_BY = 8
 
 
 def is_of_an_item(error: Exception) -> bool:
-    """May some item be what failed?  An outage or missing rights stop every item alike."""
+    """Return whether a single item may be the cause.  An outage or missing rights stop all items alike."""
     if isinstance(error, StatementTimeout):
         return True
     return not isinstance(error, BrokenInstallation) and not (
@@ -24,9 +24,9 @@ def is_of_an_item(error: Exception) -> bool:
 
 
 def attempt_alone(stage: str, key: str, work: Callable[[], object], *, data: str | None = None) -> bool:
-    """Do the work of one item, its attempt counted before; False where it failed and is set aside.
+    """Count an attempt, then do the work of one item.  Returns False if it failed and was set aside.
 
-    Raises what is no item's fault; the attempt counts nevertheless.
+    Raises errors that the item did not cause, such as an outage; the attempt stays counted.
     """
     tries = poison.attempt(stage, key, data)
     try:

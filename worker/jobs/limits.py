@@ -1,4 +1,4 @@
-"""Waiting for the fleet's limits and for the database's health, between batches."""
+"""Wait between batches for the limits that all workers share, and for the database to be healthy."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from worker.settings import Settings
 
 log = logs.logger("dredge.limits")
 
-# The health is read this often, and a bad one stops all workers until it is read again.
+# Seconds between two reads of the database's health; a bad one stops all workers until the next read.
 HEALTH_EVERY_S = 5.0
 HEALTH_CLOSED_MS = 10_000
 LONGEST_SLEEP_S = 1.0
 
 
 class FleetLimits:
-    """What this process asks before each batch, and what it is charged after it.
+    """The shared limits: `admit` waits before a batch, `charge` counts what it used.
 
-    Without limits in the settings nothing is asked.  No transaction may be open.
+    Without limits in the settings nothing is read or written.  No transaction may be open.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FleetLimits:
         self._read_s = float("-inf")
 
     def admit(self, *names: Name, budget: Budget) -> bool:
-        """Wait until these limits are free and the database is well; False if the budget ends before."""
+        """Wait until the limits admit a batch and the database is healthy; False if the budget ends."""
         asked: list[Name] = [name for name in names if self._rates[name]]
         if self._lag_s or self._sessions:
             asked.append("health")
@@ -60,13 +60,13 @@ class FleetLimits:
             self._sleep(min(wait_ms / 1000, LONGEST_SLEEP_S))
 
     def charge(self, **amounts: int) -> None:
-        """Count what a batch used, by the names of the limits."""
+        """Count what a batch used of each named limit."""
         for name, rate in self._rates.items():
             if rate:
                 limits.charge(name, amounts.get(name, 0), per_s=rate)
 
     def cap(self, name: Name, amount: int) -> int:
-        """Return the amount, or what the limit allows in a second if that is less."""
+        """Return `amount`, but at most what the limit allows in one second."""
         return min(amount, self._rates[name] or amount)
 
     def _look_at_health(self) -> None:

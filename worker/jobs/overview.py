@@ -1,4 +1,4 @@
-"""How the collection stands, gathered once for the command line, the metrics and the status page."""
+"""Read the state of the collection, for the command line, the metrics and the status page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from model.gc.storage_identity import RecordedStorage, find_suspended
 from model.policy import HOUR_MS, Policy
 from worker.jobs.find import find_due
 
-# Repositories with garbage are counted among so many only.
+# Maximum repositories that are examined to count those with garbage.
 LOOK = 5_000
 SHOWN = 20
 HORIZONS_S = (3_600, 86_400)
@@ -37,7 +37,7 @@ HORIZONS_S = (3_600, 86_400)
 
 @dataclass(frozen=True)
 class WindowState:
-    """The window as it is written, empty where there is none; it opens or closes at `changes_ms`."""
+    """The configured time window, or an empty text; it next opens or closes at `changes_ms`."""
 
     text: str
     is_open: bool
@@ -46,11 +46,11 @@ class WindowState:
 
 @dataclass(frozen=True)
 class Overview:
-    """What waits, what stops, what fails and what was done, at one moment; times in milliseconds.
+    """The work that waits, its stops, its failures and the work done, at one moment; times in milliseconds.
 
-    `repositories_due` are those found among the first `repositories_looked_at`; `last_hour` is what was
-    really done, and the rate that the time left follows from.  `freed` is of the last `hours`.
-    `troubles` are what fails beside collections.
+    `repositories_due` counts those found among the first `repositories_looked_at`.  `last_hour` is the work
+    done in the last hour; the remaining times are computed from it.  `freed` covers the last `hours`.
+    `troubles` are failures other than those of collections.
     """
 
     now_ms: int
@@ -78,17 +78,17 @@ class Overview:
 
     @property
     def collect_left_ms(self) -> int | None:
-        """When the repositories that are due are collected, at the rate of the last hour."""
+        """Return how long the due repositories take at the rate of the last hour, or None if unknown."""
         return _left_ms(self.repositories_due, self.last_hour.repositories)
 
     @property
     def erase_left_ms(self) -> int | None:
-        """When the objects that wait are erased, at the rate of the last hour."""
+        """Return how long the waiting objects take at the rate of the last hour, or None if unknown."""
         return _left_ms(self.waiting.tombstones, self.last_hour.objects)
 
 
 def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
-    """Gather it; only reads.  `freed` and `failures` are the worst 20 of the last `hours`."""
+    """Read the overview.  `freed` and `failures` list at most 20 entries of the last `hours`, worst first."""
     moment = now_ms()
     found, position, looked = find_due(policy, after=0, slice=LOOK, limit=LOOK)
     due = rank(found, limit=LOOK)
@@ -124,5 +124,5 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
 
 
 def _left_ms(waiting: int, done_in_an_hour: int) -> int | None:
-    """None where nothing was done: then nobody knows."""
+    """Return the time left in milliseconds, or None if nothing was done in the last hour."""
     return None if not done_in_an_hour else waiting * HOUR_MS // done_in_an_hour

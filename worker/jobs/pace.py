@@ -1,4 +1,4 @@
-"""How long a job goes on, and how much it does at once."""
+"""Bound how long a job runs, and how much it does in one transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 
 class Budget:
-    """A share of time: true until it is used up."""
+    """A number of seconds to work in; true until they have passed."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -17,11 +17,11 @@ class Budget:
 
 
 class BatchSize:
-    """How many to take in the next transaction, so that each lasts about `target_ms`.
+    """The number of items for the next transaction, so that each transaction takes about `target_ms`.
 
-    At most twice as many as last time, and as few as the last one's duration says; between 16 and
-    `most`.  What was learned stays from one piece of work to the next, but no more than `first` begin
-    it: those of the next may be dearer.
+    Adapts to the duration of the last one: at most doubles, and stays between 16 and `most`.  The size is
+    kept from one piece of work to the next, but a piece starts with at most `first` items, since its items
+    may take longer.
     """
 
     LEAST = 16
@@ -34,10 +34,10 @@ class BatchSize:
         self.value = self._first
 
     def batches(self, budget: Budget, admit: Callable[[], bool] = lambda: True) -> Iterator[int]:
-        """Yield sizes, one at least, until the budget is used up, or `admit` says no: it may wait.
+        """Yield sizes, at least one, until the budget is used up or `admit` returns False; `admit` may wait.
 
-        The time until the next one is asked for adapts it; the last one, after which nothing is left
-        to do, says nothing.
+        The time between two requests for a size is the duration of a batch, and adapts the next size.  The
+        last batch does not adapt it: it may be only partly full.
         """
         self.value = min(self.value, self._first)
         while admit():
@@ -48,7 +48,7 @@ class BatchSize:
                 return
 
     def shrink(self) -> bool:
-        """The server ended a batch: the next one is a quarter of it.  False where there is no smaller one."""
+        """Quarter the next size after the server cancelled a batch.  False if it is the smallest already."""
         before, self.value = self.value, max(self.LEAST, self.value // 4)
         return self.value < before
 

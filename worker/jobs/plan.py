@@ -1,4 +1,4 @@
-"""A dry run over the whole registry, or some repositories of it."""
+"""Plan collections of the whole registry, or of some repositories, without removing anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 10_000_000
 
 @dataclass(frozen=True)
 class Total:
-    """The one line that `plan` and `collect` end with."""
+    """The sums in the last line of `plan` and `collect`."""
 
     repositories: int = 0
     tags: int = 0
@@ -26,7 +26,7 @@ class Total:
 
 
 def all_due(policy: Policy) -> list[int]:
-    """Every repository with garbage, longest waiting first, namespaces taking turns; only reads."""
+    """Return every repository with garbage, longest waiting first, alternating namespaces.  Only reads."""
     found, position = [], 0
     while True:
         part, position, _ = find_due(policy, after=position, slice=SLICE, limit=MOST)
@@ -36,7 +36,7 @@ def all_due(policy: Policy) -> list[int]:
 
 
 def plan_each(repository_ids: list[int], policy: Policy) -> Iterator[Plan]:
-    """The plan of each repository that may be collected, one at a time."""
+    """Yield the plan of each repository that may be collected."""
     for repository_id in repository_ids:
         plan = plan_repository(repository_id, policy=policy)
         if plan is not None:
@@ -44,7 +44,7 @@ def plan_each(repository_ids: list[int], policy: Policy) -> Iterator[Plan]:
 
 
 def total(plans: list[Plan]) -> Total:
-    """Return what they sum up to; blobs that several share are counted once."""
+    """Return the sums of the plans; a blob that several repositories share is counted once."""
     blobs, bytes = plan_blobs(plans)
     return Total(
         repositories=sum(bool(plan.tags or plan.digests) for plan in plans),

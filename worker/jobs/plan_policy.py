@@ -1,4 +1,4 @@
-"""What retention rules would end, summed up."""
+"""Sum up the tags that retention rules would end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.retention.plan import RetentionPlan, freed
 
 @dataclass(frozen=True)
 class Sums:
-    """The last line of the plan; blobs that several repositories share are counted once."""
+    """The sums in the last line of the plan; a blob that several repositories share is counted once."""
 
     repositories: int
     tags: int
@@ -20,7 +20,7 @@ class Sums:
 
 
 def sum_up(plans: Sequence[RetentionPlan]) -> Sums:
-    """Return what the plans of some repositories come to."""
+    """Return the sums of the plans."""
     blobs, bytes = freed(id for plan in plans for id in plan.manifest_ids)
     return Sums(
         repositories=sum(bool(plan.by_rule) for plan in plans),

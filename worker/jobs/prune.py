@@ -25,7 +25,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many rows went, and whether there are more."""
+    """The number of rows deleted, and whether there are more."""
 
     events: int = 0
     collections: int = 0
@@ -33,11 +33,10 @@ class Pruned:
 
 
 def prune(context: JobContext, *, budget_s: float) -> Pruned:
-    """Delete published events past their retention, and what is past the age of the history: collections,
-    audit, deliveries that were given up.  Forget what is remembered of repositories and tags that are
-    gone, and holds whose time is over.  In bounded batches.
+    """Delete old rows of Dredge's own tables, in bounded batches.
 
-    Again, or twice at once, deletes what is left.
+    These are published events, history, audit and abandoned deliveries past their retention, state of
+    repositories and tags that no longer exist, and expired holds.  Idempotent; calls may be concurrent.
     """
     settings = context.settings
     budget = Budget(budget_s)

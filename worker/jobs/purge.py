@@ -1,4 +1,4 @@
-"""Purge deleted repositories and namespaces: batch after batch until nothing is left or the turn is over."""
+"""Purge deleted repositories and namespaces in batches, until nothing is left or the time is used up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIMIT = 5_000
 
 @dataclass(frozen=True)
 class PurgedRepository:
-    """What one turn deleted; `done`: the repository is gone."""
+    """The rows that one turn deleted; `done` is True when the repository itself is deleted."""
 
     tags: int = 0
     manifests: int = 0
@@ -41,9 +41,9 @@ class PurgedRepository:
 
 
 def enqueue_purges(context: JobContext) -> int:
-    """Enqueue a purge of each deleted repository and namespace after its grace.  Returns how many were sent.
+    """Enqueue the purge of each deleted repository and namespace after its grace.  Returns the number sent.
 
-    Longest waiting first, namespaces taking turns.  Raises `BrokerUnavailable`.
+    Longest waiting first, alternating namespaces.  Raises `BrokerUnavailable`.
     """
     with connection():
         if find_stop(context):
@@ -55,7 +55,7 @@ def enqueue_purges(context: JobContext) -> int:
 
 
 def find_purges(context: JobContext) -> tuple[list[int], list[int]]:
-    """IDs of the deleted repositories and namespaces whose grace is over, at most `LIMIT` of each."""
+    """Return IDs of deleted repositories and namespaces whose grace is over, at most `LIMIT` of each."""
     grace_ms = context.policy.purge_grace_ms
     with connection():
         moment = now_ms()
@@ -66,10 +66,11 @@ def find_purges(context: JobContext) -> tuple[list[int], list[int]]:
 
 
 def purge_repository(context: JobContext, repository_id: int, *, budget_s: float) -> PurgedRepository:
-    """Purge a deleted repository until it is gone or the budget is used up; then `has_more`.
+    """Purge a deleted repository until it is gone or the budget is used up (then `has_more` is True).
 
-    Every batch is a transaction of its own.  Nothing happens before the grace is over, while somebody
-    else purges it, or where it is gone.  One that fails is noted with a backoff, and its error raised.
+    Every batch is a transaction of its own.  Does nothing before the grace is over, while another process
+    purges the repository, or after it is gone.  Records a failure with a backoff, and raises its error.
+    Idempotent.
     """
     purged = _noted("repository", repository_id, lambda: _purge(context, repository_id, Budget(budget_s)))
     if purged.blob_candidates:
@@ -78,9 +79,10 @@ def purge_repository(context: JobContext, repository_id: int, *, budget_s: float
 
 
 def purge_namespace(context: JobContext, namespace_id: int, *, budget_s: float) -> NamespacePurge:
-    """Purge a deleted namespace as far as its repositories allow; those that it marked are enqueued.
+    """Purge a deleted namespace, and enqueue the purge of the repositories that it marks for deletion.
 
-    While they wait for their own purge, so does the namespace: the next look for purges goes on.
+    The namespace itself is deleted after all its repositories are; a later `find_purges` continues.
+    Idempotent.
     """
     purged = _noted("namespace", namespace_id, lambda: _purge_namespace(context, namespace_id, budget_s))
     if purged.marked:
@@ -124,7 +126,7 @@ def _purge_namespace(context: JobContext, namespace_id: int, budget_s: float) ->
 
 
 def _noted(kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
-    """Do it; an error that another try at once would not mend is remembered with a backoff."""
+    """Do the work; record an error with a backoff unless an immediate retry may help.  Raises the error."""
     try:
         return work()
     except RegistryError as error:
@@ -137,7 +139,7 @@ def _noted(kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
 
 
 def _forget(context: JobContext, batch: PurgeBatch) -> None:
-    """Drop what the batch removed from the cache; the event does it again if Redis is unavailable now."""
+    """Drop the batch's rows from the cache.  Best effort: the workers do it again for the event."""
     if batch.scope is None or not batch.rows:
         return
     context.cache.invalidate(

@@ -1,4 +1,4 @@
-"""Put objects of the trash back where they are referred to, and purge them when their time is over."""
+"""Put objects of the trash back if they are referenced, and purge the others when their quarantine ends."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ LEASE_MS = 60_000
 
 
 def choose_quarantine_s(settings: Settings, store: Store) -> int:
-    """Return how long objects of a store stay in the trash; 0 where they are erased at once.
+    """Return how many seconds objects of a store stay in the trash; 0 means that they are erased at once.
 
-    By itself: a day where it costs little, and where others than Dredge write.
+    Without a setting it is a day if the quarantine is cheap or if a live Quay writes to the store, else 0.
     """
     if settings.quarantine_s is not None:
         return settings.quarantine_s
@@ -47,11 +47,10 @@ def choose_quarantine_s(settings: Settings, store: Store) -> int:
 
 
 def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
-    """Put back and purge what is due, at the locations that prove to be the right store.
+    """Put back and purge the due objects of the trash, at locations whose store is verified.
 
-    What is put back comes first; then `has_more` where the budget is used up.  An object that was put back is
-    purged from the trash by a later step than the one that put it back.  Several at once take different
-    objects.  Idempotent.
+    Puts back first.  `has_more` is True if the budget is used up.  The copy in the trash of an object that
+    was put back is purged by a later step.  Concurrent calls claim different objects.  Idempotent.
     """
     total = Cleared()
     for location in look_at_quarantine(limit=10 * BATCH):
@@ -70,7 +69,7 @@ def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
 
 
 def put_back_now(context: JobContext, digest: str, location: str) -> None:
-    """Put back the digest's objects at a verified location, where a row refers to them.  Idempotent."""
+    """Put back the digest's objects at a verified location if a row references them.  Idempotent."""
     with short_transaction():
         claim = claim_digest(digest, location, lease_ms=LEASE_MS)
     _tend(context, location, claim)
@@ -78,7 +77,7 @@ def put_back_now(context: JobContext, digest: str, location: str) -> None:
 
 @dataclass
 class _Tended:
-    """What became of the rows of one claim: a pile for each fate."""
+    """The rows of one claim, in one list for each outcome."""
 
     back: list[Quarantined] = field(default_factory=list)
     kept: list[Quarantined] = field(default_factory=list)
@@ -91,11 +90,11 @@ class _Tended:
 def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared:
     store, tended = context.stores[location], _Tended()
     spare = [row for row in claim.rows if row.referred and _see_to(store, row, tended)]
-    # Safe: nothing refers to the digest in a statement that began after the row was locked, the name in the
-    # trash is no live object's, and a reference that comes now brings its own bytes.
+    # Safe: a statement that began after the row was locked saw no reference to the digest, no live object has
+    # a name in the trash, and a push that references the digest from now on writes the bytes itself.
     over = [row for row in claim.rows if row.over and not row.referred]
     if not find_stop(context) and context.limits.admit("objects", "bytes", budget=Budget(0)):
-        # Safe: what is spare was seen in its place in this step, and no late request can move it from there.
+        # Safe: this step saw the object in its place, and no late request can move it away from there.
         _purge(store, [*over, *spare], tended)
         context.limits.charge(objects=len(tended.purged), bytes=sum(row.size for row in tended.purged))
     _distrust_missing(context, location, tended)
@@ -110,12 +109,12 @@ def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared
 
 
 def _is_freed(row: Quarantined) -> bool:
-    """The object itself goes with its place in the trash: it is nowhere else."""
+    """Return whether a purge frees the object: it exists only in the trash."""
     return not (row.referred or row.returned)
 
 
 def _see_to(store: Store, row: Quarantined, tended: _Tended) -> bool:
-    """Put back a referenced object; True where it is in its place already and nothing can move it again."""
+    """Put back a referenced object.  True if it was in its place already and nothing can move it again."""
     try:
         live = store.size(row.path) is not None
         there = live or store.put_back(row.path, row.trash, row.version)
@@ -148,9 +147,9 @@ def _purge(store: Store, rows: Sequence[Quarantined], tended: _Tended) -> None:
 
 
 def _distrust_missing(context: JobContext, location: str, tended: _Tended) -> None:
-    """An object that is nowhere says something only where the store proves, after it, to be the right one.
+    """Accept "object missing" only if the store, checked after that answer, is the right one.
 
-    One that is referred to stays in question to the end of its quarantine: somebody may be writing it.
+    A referenced object counts as missing only at the end of its quarantine: a push may be writing it.
     """
     if not tended.missing and not tended.lost:
         return
@@ -165,7 +164,7 @@ def _distrust_missing(context: JobContext, location: str, tended: _Tended) -> No
 
 
 def _settle(claim: QuarantineClaim, tended: _Tended) -> None:
-    """Write down what became of the rows that are still ours."""
+    """Record the outcome of the rows that this process still holds."""
     lost = [row for row in tended.lost if row.id not in tended.errors]
     started_ms = now_ms()
     with short_transaction():

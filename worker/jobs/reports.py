@@ -1,4 +1,4 @@
-"""Deliver the deletions of security reports that are owed to the scanner."""
+"""Delete security reports of dead manifests at the scanner."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from worker.quay.clair import Scanner
 
 log = logs.logger("dredge.reports")
 
-# So few that slow answers to all of them come before the first next try.
+# Few enough that slow answers to all of them arrive before the first one is due again.
 BATCH = 5
-# So many failures in a row say that the scanner is unavailable, and not that a report is odd.
+# After so many failures in a row the scanner counts as unavailable; fewer may be single bad reports.
 PATIENCE = 2
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What one turn did: deleted at the scanner, no longer owed, postponed."""
+    """What one turn did: reports deleted at the scanner, no longer to be deleted, and postponed."""
 
     deleted: int = 0
     dropped: int = 0
@@ -36,10 +36,10 @@ class Delivered:
 
 
 def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
-    """Delete owed reports until none is due or the budget is used up; then `has_more`.
+    """Delete reports until none is due or the budget is used up (then `has_more` is True).
 
-    Only where a scanner is configured.  After two failures in a row the rest waits
-    too.  A crash leaves debts that are paid again, harmlessly.
+    Does nothing without a configured scanner.  After two failures in a row the others are postponed, too.
+    After a crash some reports are deleted again, which is harmless.  Idempotent.
     """
     settings = context.settings
     if not settings.clair_url:
@@ -62,9 +62,10 @@ def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
 
 
 def _deliver_batch(scanner: Scanner) -> Delivered:
-    """Ask for one report after the other, with no transaction open.
+    """Request one deletion after the other, with no transaction open.
 
-    A report that the scanner refuses stops no other; two in a row, and it is taken to be unavailable.
+    A report that the scanner refuses does not stop the others.  After two failures in a row the scanner
+    counts as unavailable.
     """
     debts = claim_report_debts(limit=BATCH)
     owed = [debt for debt in debts if debt.owed]

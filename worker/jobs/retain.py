@@ -1,4 +1,4 @@
-"""Run the retention rules: one repository at a time, batch after batch until nothing is left to end."""
+"""Run the retention rules of one repository, in batches, until no tag is left to end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BATCH = 200
 
 @dataclass(frozen=True)
 class Retained:
-    """What one turn did to a repository; `problems` are policies that were skipped."""
+    """What one turn did to a repository; `problems` lists policies that were skipped."""
 
     ended: int = 0
     warned: int = 0
@@ -40,7 +40,7 @@ class Retained:
 
 
 def retention_policy(settings: Settings) -> RetentionPolicy:
-    """Return what the settings say, and the rules of their file as it is now.  Raises `BadPolicyFile`."""
+    """Return the policy of the settings and of the rules file, read now.  Raises `BadPolicyFile`."""
     return RetentionPolicy(
         autoprune=settings.autoprune,
         default=settings.autoprune_default,
@@ -51,9 +51,9 @@ def retention_policy(settings: Settings) -> RetentionPolicy:
 
 
 def enqueue_retention(context: JobContext) -> int:
-    """Enqueue the repositories of the next slice whose rules are due; how many were sent.
+    """Enqueue the repositories of the next slice whose rules are due.  Returns the number sent.
 
-    A cursor makes the next call go on where this one ended.  Raises `BadPolicyFile` and `BrokerUnavailable`.
+    A cursor in the database lets the next call continue.  Raises `BadPolicyFile` and `BrokerUnavailable`.
     """
     settings = context.settings
     policy = retention_policy(settings)
@@ -75,10 +75,10 @@ def enqueue_retention(context: JobContext) -> int:
 def retain_repository(
     context: JobContext, repository_id: int, *, budget_s: float, policy: RetentionPolicy | None = None
 ) -> Retained:
-    """End the tags that the rules select, until none is left or the budget is used up; then `has_more`.
+    """End the tags that the rules select, until none is left or the budget is used up (then `has_more`).
 
-    Then announce what will end soon.  Where the list of digests in use is stale nothing is ended, and the
-    repository's row says so.  Idempotent; two at once end each tag once.
+    Then announces the tags that will end soon.  If the list of digests in use is stale, ends nothing and
+    records that in the repository's row.  Idempotent; concurrent calls end each tag once.
     """
     wanted = retention_policy(context.settings) if policy is None else policy
     with connection():
@@ -101,7 +101,7 @@ def retain_repository(
 
 
 def _end(context: JobContext, judged: Judged, retention: RetentionPolicy, budget: Budget) -> tuple[int, bool]:
-    """End what was judged in batches; how many, and whether a new judgement must go on."""
+    """End the selected tags in batches.  Returns their number, and whether a new selection is needed."""
     ended = 0
     for start in range(0, len(judged.chosen), BATCH):
         if start and not budget:
@@ -129,7 +129,7 @@ def _record(judged: Judged, problems: str) -> None:
 
 
 def _forget(context: JobContext, judged: Judged, digests: list[str]) -> None:
-    """Drop what ended from the cache; the events do it again if Redis is unavailable now."""
+    """Drop the ended tags from the cache.  Best effort: the workers do it again for the events."""
     where = judged.repository
     keys = invalidation.after_tag_change(where.namespace, where.name, where.id, digests)
     context.cache.invalidate(*keys)

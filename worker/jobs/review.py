@@ -1,4 +1,4 @@
-"""Review blob candidates: batch after batch until none is left or the turn is over."""
+"""Review blob candidates in batches, until none is left or the turn's time is used up."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from worker.jobs.pace import Budget
 log = logs.logger("dredge.review")
 
 STAGE = "review"
-# Set-aside blobs that a turn tries again.
+# Maximum set-aside blobs that a turn tries again.
 RETRIES = 100
 
 
 @dataclass(frozen=True)
 class Retired:
-    """What one turn of the review retired; `bytes` as the blobs' rows say."""
+    """The blobs that one turn of the review retired; `bytes` is the sum of the sizes in their rows."""
 
     candidates: int = 0
     blobs: int = 0
@@ -32,7 +32,7 @@ class Retired:
     stopped: str = ""
 
     def plus(self, batch: Reviewed) -> Retired:
-        """With one more batch."""
+        """Return the total with one more batch added."""
         return Retired(
             candidates=self.candidates + batch.candidates,
             blobs=self.blobs + batch.blobs,
@@ -45,10 +45,10 @@ class Retired:
 
 
 def review(context: JobContext, *, budget_s: float) -> Retired:
-    """Judge candidates until none is left or the budget is used up; then `has_more`.
+    """Review candidates until none is left or the budget is used up (then `has_more` is True).
 
-    Enqueues the eraser where tombstones were written.  Several at once take different candidates.  A batch
-    that fails is divided until the blob is found that makes it fail, which is set aside.
+    Enqueues the eraser if tombstones were written.  Concurrent calls claim different candidates.  A batch
+    that fails is divided until the blob that causes it is found, and that blob is set aside.  Idempotent.
     """
     total = Retired(has_more=True)
     for batch in _batches(context, Budget(budget_s)):
@@ -93,12 +93,12 @@ def _next(context: JobContext, limit: int, after_id: int) -> Reviewed:
 
 
 def _alone(context: JobContext, blob_id: int) -> Reviewed:
-    """Judge all candidates of one blob, its attempt counted before."""
+    """Count an attempt, then review all candidates of one blob."""
     found = []
 
     def work() -> None:
         found.append(review_batch(policy=context.policy, limit=context.review_size.value, blob_id=blob_id))
 
     attempt_alone(STAGE, str(blob_id), work)
-    # Others may wait.
+    # Other candidates may be waiting.
     return replace(found[0], has_more=not found[0].stopped) if found else Reviewed(has_more=True)

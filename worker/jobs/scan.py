@@ -21,7 +21,7 @@ CURSOR = "find"
 
 @dataclass(frozen=True)
 class Scanned:
-    """What one scan found: repositories looked at, with garbage, and enqueued."""
+    """The numbers of repositories that one scan examined, found with garbage, and enqueued."""
 
     looked: int
     due: int
@@ -29,13 +29,14 @@ class Scanned:
 
 
 def scan(context: JobContext) -> Scanned:
-    """Look at the next slice of repositories and enqueue those with garbage, longest waiting first.
+    """Examine the next slice of repositories and enqueue those with garbage, longest waiting first.
 
-    What is on hold or behind an open breaker is left out.  All that are found are noted in the table of due
-    repositories; of one namespace no more than its share is enqueued, the rest follows as those are taken.
-    The slice is bounded by the settings; a cursor in the database makes the next scan go on where
-    this one ended, so a whole pass takes a known time.  The cursor moves only after the queue has
-    taken what was found.  One that waits already is not enqueued again.  Two scans at once look twice.
+    Leaves out repositories on hold or with an open breaker.  Records all others with garbage in the table of
+    due repositories.  Enqueues at most the configured number of one namespace; the others follow as workers
+    take those.  A repository that already waits is not enqueued again.
+
+    The settings bound the slice.  A cursor in the database lets the next scan continue; it moves only after
+    the broker has the messages.  Idempotent; concurrent scans may examine the same repositories.
     """
     settings = context.settings
     with connection():
@@ -43,7 +44,7 @@ def scan(context: JobContext) -> Scanned:
         found, end, looked = find_due(
             context.policy, after=start, slice=settings.scan_slice, limit=settings.scan_limit
         )
-        # A message that was lost with the broker is missed here.
+        # Messages that were lost with the broker are noticed here.
         forget_queued(age_ms=int(2000 * settings.scan_interval_s))
         ranked = rank(without_stopped(found), limit=settings.scan_limit)
         note_due({due.repository_id: due.due_ms for due in ranked})

@@ -1,4 +1,4 @@
-"""Is a location the store that the rows mean?  Asked in every turn before anything is erased there."""
+"""Verify that a location is the store whose objects the rows describe, before anything is erased there."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ UNKNOWN = "no object that the rows know is there: is it empty, not mounted, or a
 
 
 def verify_location(stores: Stores, location: str) -> str:
-    """Why nothing may be erased at a location; empty where it is the store that the rows mean.
+    """Return why nothing may be erased at a location, or an empty text if it is the right store.
 
-    The result is recorded: a location with a problem is suspended, and goes on by itself when the right
-    store is back.  A store that is seen for the first time gets an identity.  Idempotent.
+    Records the result: a location with a problem is suspended until the right store is back.  Writes an
+    identity to a store that is verified for the first time.  Idempotent.
     """
     recorded = read_storage().get(location)
     store = stores[location]
@@ -46,20 +46,20 @@ def verify_location(stores: Stores, location: str) -> str:
 
 
 def _judge(store: Store, location: str, recorded: RecordedStorage | None) -> tuple[str, str]:
-    """(problem, identity), one of them empty."""
+    """Return (problem, identity); one of them is empty."""
     shown = store.read_identity()
     known = recorded.identity if recorded else None
     if known:
         if shown is None:
             return _MISSING, ""
         return ("", known) if shown == known else (f"it is another store: it shows the identity {shown}", "")
-    # Nothing was ever verified here.  Its rows' objects prove that it is theirs, before anything is written.
+    # First verification: an object that the rows reference must exist here before an identity is written.
     if not proven(store, location):
         return UNKNOWN, ""
     return "", shown or store.write_identity(str(uuid.uuid4()))
 
 
 def proven(store: Store, location: str) -> bool:
-    """True where the store holds some object that the rows know, or where they know none."""
+    """Return whether the store has an object that the rows reference, or the rows reference none at all."""
     paths = find_some_objects(location, limit=PROBES)
     return not paths or any(store.size(path) is not None for path in paths)

@@ -1,4 +1,4 @@
-"""What the settings of storage mean together: an unsafe quarantine, and two names of one store."""
+"""Check the storage settings together: find an unsafe quarantine, and two names of one store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from worker.storage.base import Store, Stores
 
 
 def find_unsafe(settings: Settings, store: Store) -> str:
-    """Why a store's quarantine is not safe beside what writes there, and what to do; empty where it is."""
+    """Return why a store's quarantine is unsafe and what to do, or an empty text if it is safe."""
     quarantine_s = choose_quarantine_s(settings, store)
     beside_quay = bool(settings.quay_redis_url) or others_write()
     if not quarantine_s:
         unsafe = "a push of the Quay that writes there can lose its object: unset DREDGE_QUARANTINE_S"
         return unsafe if beside_quay else ""
-    # An unmodified Quay sees the object, and commits its row as long as its push takes later.
+    # An unmodified Quay checks that the object exists, and commits its row at the end of the push.
     least_s = fence_of(store) // 1000 + (settings.push_ttl_s if beside_quay else 0)
     if quarantine_s > least_s:
         return ""
@@ -26,7 +26,7 @@ def find_unsafe(settings: Settings, store: Store) -> str:
 
 
 def find_aliases(stores: Stores) -> list[tuple[str, ...]]:
-    """Names that mean one store, by its address or its identity: one tuple for each store with several."""
+    """Return the names of each store that has several: stores with one address, or with one identity."""
     recorded = read_storage()
     groups: list[tuple[set[str], set[str]]] = []
     for name, store in stores.items():

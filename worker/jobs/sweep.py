@@ -1,4 +1,4 @@
-"""Sweep for orphans: slice after slice, resumable, in two passes before anything happens."""
+"""Sweep for orphans in slices, resumably: the first pass marks an orphan, the second confirms it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FORGET = 10_000
 
 
 def sweep(context: JobContext, *, budget_s: float, dry_run: bool = False) -> tuple[Swept, ...]:
-    """Go on with a pass over every kind until it is over or the budget is used up; one result for each.
+    """Continue the pass over every kind until it is over or the budget is used up.  One result per kind.
 
-    Positions are kept in the database, so a pass survives its process.  `dry_run` walks everything
-    from its start, counts, and writes nothing.  A location that cannot be listed, or whose listing
-    knows nothing of ours, is left alone and reported.
+    Positions are kept in the database, so a pass survives its process.  With `dry_run`, walks everything
+    from the start, counts, and writes nothing.  Skips and reports a location that cannot be listed, or
+    whose listing has no object that the rows know.
     """
     budget = Budget(budget_s)
     with connection():

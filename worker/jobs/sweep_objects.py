@@ -1,4 +1,4 @@
-"""Sweep a location's objects, folder after folder, for those that no row knows."""
+"""Sweep a location's objects, folder by folder, for those that no row references."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from worker.jobs.sweep_result import Swept
 from worker.jobs.sweep_trash import sweep_trash
 from worker.storage.base import StoreUnavailable
 
-# One slice of a bucket is one folder: they are listed, and resumed, one at a time.  The trash is the last.
+# One slice of a bucket is one folder: folders are listed, and resumed, one at a time.  The trash is last.
 FOLDERS = ("uploads", "sharedimages", "sha384", "sha512", *(f"sha256/{n:02x}" for n in range(256)))
 
 
 def sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: bool) -> Swept:
-    """Go on with a location's pass until it is over or the budget is used up.
+    """Continue a location's pass until it is over or the budget is used up.
 
-    A location that is suspended, cannot be listed, or has more unknown objects than expected is reported,
-    and nothing is confirmed there.
+    Reports a location that is suspended, cannot be listed, or has more unknown objects than the settings
+    allow; confirms nothing there.
     """
     swept = Swept(f"object at {location}")
     if not dry_run and (problem := verify_location(context.stores, location)):
@@ -37,7 +37,7 @@ def sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: b
             return _count(context, location, swept)
         return _go_on(context, location, budget, swept)
     except StoreUnavailable as error:
-        # A listing that broke off or is not ours says nothing: nothing was confirmed by it.
+        # A listing that failed or has none of our objects proves nothing, and has confirmed nothing.
         return replace(swept, error=str(error))
 
 
@@ -52,7 +52,7 @@ def _go_on(context: JobContext, location: str, budget: Budget, swept: Swept) -> 
             return replace(swept, has_more=True)
         folder = _look(context, location, FOLDERS[number], young_from_ms)
         if not folder.looked and not are_marked:
-            continue  # A crash has it listed again.
+            continue  # No position is saved: after a crash the folder is listed again.
         share = count_folder(share, looked=folder.looked, unknown=len(folder.unknown))
         confirmed = mark_unknown_objects(
             location,
@@ -71,19 +71,19 @@ def _go_on(context: JobContext, location: str, budget: Budget, swept: Swept) -> 
 
 
 def _delay_ms(context: JobContext, share: Share) -> int:
-    """How long ago a mark must be that confirms; without end where the share of unknowns is unexpected."""
+    """Return the age that a mark needs to be confirmed; endless if too many objects are unknown."""
     if not share.may_confirm or share.find_excess(context.settings.sweep_share):
         return NEVER_MS
     return context.settings.sweep_delay_s * 1000
 
 
 def _young_from_ms(context: JobContext) -> int:
-    """Objects that were changed after this, by the store's clock, may get their row only now."""
+    """Return the time after which a changed object is young: its push may not have written its row yet."""
     return now_ms() - max(context.policy.upload_ttl_ms, context.policy.push_ttl_ms)
 
 
 def _count(context: JobContext, location: str, swept: Swept) -> Swept:
-    """Walk the whole location and write nothing."""
+    """Walk the whole location and count; write nothing."""
     young_from_ms = _young_from_ms(context)
     for name in FOLDERS:
         folder = _look(context, location, name, young_from_ms)
@@ -95,18 +95,18 @@ def _count(context: JobContext, location: str, swept: Swept) -> Swept:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder's listing: how many objects of ours, and path and size of those no row knows."""
+    """A folder's listing: the number of its objects, and path and size of those that no row knows."""
 
     looked: int
     unknown: list[tuple[str, int]]
 
 
 def _look(context: JobContext, location: str, folder: str, young_from_ms: int) -> Folder:
-    """List a whole folder, asking a page of paths at a time; young objects are not asked about."""
+    """List a whole folder, and look up its paths in the rows a page at a time; skips young objects."""
     store = context.stores[location]
     looked = 0
     unknown: list[tuple[str, int]] = []
-    # The empty layer stays for ever.
+    # The empty layer is never garbage.
     ours = (info for info in store.list(folder) if is_ours(info.path) and info.path != EMPTY_LAYER_PATH)
     for page in pages(ours):
         looked += len(page)

@@ -1,4 +1,4 @@
-"""A listing in pages, so that rows are asked about many objects at once."""
+"""Divide a listing into pages, so that one statement looks up many objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = 1_000
 
 
 def pages(listing: Iterable[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
-    """Cut a listing into pages."""
+    """Divide a listing into pages."""
     left = iter(listing)
     while page := list(itertools.islice(left, PAGE)):
         yield page

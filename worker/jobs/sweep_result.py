@@ -1,4 +1,4 @@
-"""What a sweep did with one kind of thing."""
+"""The result of a sweep over one kind, such as rows of one table or objects of one location."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Swept:
-    """What one turn did with one kind; `has_more` where its pass is not over.
+    """What one turn did with one kind; `has_more` is True if its pass is not over.
 
-    `put_back` are objects of the trash that a row refers to.
+    `put_back` counts objects of the trash that a row references and that were put back.
     """
 
     kind: str
@@ -21,7 +21,7 @@ class Swept:
     error: str | None = None
 
     def plus(self, looked: int, suspects: int, confirmed: int, put_back: int = 0) -> Swept:
-        """With another slice."""
+        """Return the result with another slice added."""
         return replace(
             self,
             looked=self.looked + looked,

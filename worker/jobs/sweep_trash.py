@@ -1,4 +1,7 @@
-"""Stray objects of the trash: back where a row needs them and they are away, else purged after two passes."""
+"""Sweep objects of the trash that have no row of their own.
+
+One that is referenced, but missing from its place, is put back; any other is purged after two passes.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ BATCH = 1_000
 
 
 def sweep_trash(swept: Swept, store: Store, location: str, *, delay_ms: int, dry_run: bool) -> Swept:
-    """Look at the whole trash of a location; the result with it.
+    """Sweep the whole trash of a location.  Returns `swept` with the result added.
 
-    `delay_ms` between the pass that marks and the one that purges.  Idempotent.
+    At least `delay_ms` lie between the pass that marks an object and the one that purges it.  Idempotent.
     """
     looked, stray = 0, []
     for page in pages(store.list(TRASH_FOLDER)):
@@ -36,7 +39,7 @@ def sweep_trash(swept: Swept, store: Store, location: str, *, delay_ms: int, dry
 
 
 def _is_spare(store: Store, stray: Stray) -> bool:
-    """Nothing refers to the object, or it is in its place too."""
+    """Return whether the copy in the trash is not needed: unreferenced, or also in its place."""
     return not stray.needed or store.size(stray.path) is not None
 
 
@@ -44,7 +47,7 @@ def _put_back(store: Store, location: str, stray: Stray) -> bool:
     try:
         there = store.put_back(stray.path, stray.trash)
     except StoreUnavailable as error:
-        # The next pass finds it again; one object's odd answer blocks no other.
+        # The next pass tries it again; an error of one object does not stop the others.
         log.warning("object.not_put_back", trash=stray.trash, location=location, error=str(error))
         return False
     log.warning("object.put_back", trash=stray.trash, location=location, there=there)
@@ -52,9 +55,9 @@ def _put_back(store: Store, location: str, stray: Stray) -> bool:
 
 
 def _purge(store: Store, location: str, names: list[str]) -> int:
-    # Safe: no row knows the names, and nothing refers to their paths or the objects are in their places, in a
-    # statement and a look after the second mark; no live object can have a name in the trash, and a push
-    # that comes now writes its own bytes.
+    # Safe: no row has these names.  After the second mark, a statement found no reference to their paths, or
+    # the store showed the objects in their places.  No live object can have a name in the trash, and a push
+    # from now on writes its own bytes.
     lost = [each for each in find_stray(names, location) if _is_spare(store, each)]
     results = store.purge([Trash(each.path, each.trash) for each in lost])
     for result in results:

@@ -1,4 +1,4 @@
-"""Tag operations that other services ask for by name: checked, done by the façade, answered in JSON."""
+"""Tag operations that other services request by name: check the names, call the façade, answer in JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.jobs.context import JobContext
 
 
 def delete_tag(context: JobContext, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
-    """End a tag; it can be restored until its namespace's window closes.  None where there is no such tag."""
+    """Delete a tag.  It can be restored until its recovery window closes.  None if there is no such tag."""
     name = full_name(namespace, repository)
     with CachedLookups(context.cache).changing_tags(name):
         ended = registry.delete_tag(name, tag, policy=context.policy)
@@ -30,7 +30,7 @@ def delete_tag_permanently(
     is_alive: bool,
     include_submanifests: bool,
 ) -> list[dict[str, Any]]:
-    """Put a tag's past on one manifest beyond restoring, with `is_alive` its present; what was changed."""
+    """Make a tag's past lifetimes on one manifest unrestorable; with `is_alive`, delete the tag, too."""
     name = full_name(namespace, repository)
     with CachedLookups(context.cache).changing_tags(name):
         gone = registry.delete_tag_permanently(
@@ -47,14 +47,14 @@ def delete_tag_permanently(
 def restore_tag(
     context: JobContext, namespace: str, repository: str, tag: str, digest: str
 ) -> dict[str, Any]:
-    """Point a tag at a manifest again that it pointed at inside the recovery window."""
+    """Point a tag at a manifest again to which it pointed within the recovery window."""
     name = full_name(namespace, repository)
     with CachedLookups(context.cache).changing_tags(name):
         return described(registry.restore_tag(name, tag, digest, policy=context.policy))
 
 
 def full_name(namespace: object, repository: object) -> str:
-    """`namespace/repository`, of two texts of which the first has no slash.  Raises `BadInput`."""
+    """Return `namespace/repository`; the namespace has no slash.  Raises `BadInput`."""
     if not isinstance(namespace, str) or not isinstance(repository, str):
         raise BadInput("A namespace and a repository are given by their names, two texts")
     if parse_repository(f"{namespace}/{repository}").namespace != namespace:
@@ -63,7 +63,7 @@ def full_name(namespace: object, repository: object) -> str:
 
 
 def described(tag: Tag) -> dict[str, Any]:
-    """Return what a caller may want to know of a tag, in the words of the events."""
+    """Describe a tag for a caller, with the keys that the events use."""
     return {
         "repository_id": tag.repository_id,
         "tag": tag.name,

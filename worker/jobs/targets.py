@@ -1,4 +1,4 @@
-"""What an operator names: the registry, a namespace or a repository."""
+"""The target that an operator names: the whole registry, a namespace or a repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEAR = 1_000
 
 @dataclass(frozen=True)
 class Target:
-    """Ids are 0 where it is not limited to one; `name` is for people."""
+    """A target.  An ID is 0 if the target is not limited to one namespace or repository."""
 
     name: str = "the whole registry"
     namespace_id: int = EVERY
@@ -24,7 +24,7 @@ class Target:
 
 
 def find_target(text: str | None) -> Target:
-    """The target of `namespace/name`, `namespace` or None; raises `BadInput`, or says what is missing."""
+    """Return the target of `namespace/name`, `namespace` or None.  Raises `BadInput`, or "no such …"."""
     if text is None:
         return Target()
     if "/" in text:
@@ -36,7 +36,7 @@ def find_target(text: str | None) -> Target:
 
 
 def find_named(name: str) -> Repository:
-    """The repository `namespace/name`; raises `BadInput`, or `NoSuchRepository` that names the nearest."""
+    """Find the repository `namespace/name`.  Raises `BadInput`, or `NoSuchRepository` with similar names."""
     parsed = parse_repository(name)
     found = repository.by_name(parsed.namespace, parsed.name)
     if found is None:

@@ -1,4 +1,4 @@
-"""The whole pipeline in this process, to its end."""
+"""Run each stage of the pipeline in this process until it has nothing left to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TURN_S = 5.0
 
 
 def collect_to_the_end(context: JobContext, repository_id: int) -> Iterator[Collected]:
-    """Collect one repository until it has no garbage; one value for each turn of five seconds."""
+    """Collect one repository until it has no garbage.  Yields a value after each turn of five seconds."""
     while True:
         collected = collect_repository(context, repository_id, budget_s=TURN_S)
         yield collected
@@ -26,9 +26,10 @@ def collect_to_the_end(context: JobContext, repository_id: int) -> Iterator[Coll
 
 
 def collect_many_to_the_end(context: JobContext, repository_ids: Sequence[int]) -> Iterator[Outcome]:
-    """Collect each of these repositories until it has no garbage; one outcome for each turn of each.
+    """Collect these repositories until they have no garbage.  Yields an outcome per turn and repository.
 
-    Small ones go together.  One that fails does not stop the others: its outcome has the error.
+    Small repositories share transactions.  One that fails does not stop the others: its outcome has the
+    error.
     """
     for outcomes in collect_many(context, repository_ids, budget_s=TURN_S):
         for outcome in outcomes:
@@ -39,9 +40,9 @@ def collect_many_to_the_end(context: JobContext, repository_ids: Sequence[int]) 
 
 
 def purge_to_the_end(context: JobContext) -> Iterator[PurgedRepository | RegistryError]:
-    """Purge every deleted repository and namespace whose grace is over; one value for each turn.
+    """Purge every deleted repository and namespace whose grace is over.  Yields a value per turn.
 
-    One that cannot be purged is a value, too, and stops none of the others.
+    The value is the error if a purge fails; the others go on.
     """
     while True:
         repository_ids, namespace_ids = find_purges(context)
@@ -71,7 +72,7 @@ def _purge_repository(context: JobContext, repository_id: int) -> Iterator[Purge
 
 
 def review_to_the_end(context: JobContext) -> Iterator[Retired]:
-    """Review until no candidate is left; one value for each turn."""
+    """Review until no candidate is left.  Yields a value per turn."""
     while True:
         retired = review(context, budget_s=TURN_S)
         yield retired
@@ -80,7 +81,7 @@ def review_to_the_end(context: JobContext) -> Iterator[Retired]:
 
 
 def erase_to_the_end(context: JobContext) -> Iterator[Cleared]:
-    """Erase until no tombstone is due; one value for each turn."""
+    """Erase until no tombstone is due.  Yields a value per turn."""
     while True:
         cleared = erase(context, budget_s=TURN_S)
         yield cleared

@@ -1,4 +1,4 @@
-"""Collect several small repositories in one transaction, and each alone where that fails."""
+"""Collect several small repositories in one transaction, or each alone if that fails."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Outcome:
 
 
 def collect_with_others(context: JobContext, repository_id: int, *, budget_s: float) -> list[Outcome]:
-    """Collect a repository, and beside it others that are due, in one turn; its own outcome comes first.
+    """Collect a repository together with others that are due, in one turn; its own outcome comes first.
 
-    The others' own tasks then find that nothing is left to do.  Raises `DatabaseUnavailable`; every other
-    error is in the outcome of its repository.
+    The tasks of the others then find nothing left to do.  Raises `DatabaseUnavailable`; any other error is
+    in the outcome of its repository.
     """
     claimed = claim_with_others(repository_id, others=context.settings.batch_repositories - 1)
     if not claimed:
@@ -40,7 +40,7 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
 def collect_many(
     context: JobContext, repository_ids: Sequence[int], *, budget_s: float
 ) -> Iterator[list[Outcome]]:
-    """Collect these repositories, as many together as the settings say; one list for each turn."""
+    """Collect these repositories, as many at once as the settings allow.  Yields a list per turn."""
     size = context.settings.batch_repositories
     for start in range(0, len(repository_ids), size):
         claimed = claim(repository_ids[start : start + size])
@@ -48,10 +48,10 @@ def collect_many(
 
 
 def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: float) -> list[Outcome]:
-    """Collect repositories whose attempts have been counted, until none has garbage or the budget is used up.
+    """Collect repositories until none has garbage or the budget is used up.
 
-    A batch that fails is rolled back, and each of its repositories is collected alone: one that is broken
-    fails alone.  Outcomes are in the order given.
+    The caller has counted their attempts.  A batch that fails is rolled back, and each of its repositories
+    is collected alone, so that a broken one fails alone.  Outcomes are in the given order.
     """
     if len(claimed) < 2:
         return [_alone(context, repository_id, budget_s) for repository_id in claimed]
@@ -71,7 +71,7 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
     except DatabaseUnavailable:
         context.together_size.shrink()
         raise
-    except Exception as error:  # noqa: BLE001  each repository is tried alone, and its own error is kept
+    except Exception as error:  # noqa: BLE001  each repository is then tried alone, and its own error is kept
         if isinstance(error, StatementTimeout):
             context.together_size.shrink()
         log.info("batch.divided", repositories=len(pending), error=str(error), kind=type(error).__name__)
@@ -95,7 +95,7 @@ def collect_alone(context: JobContext, repository_id: int, *, budget_s: float) -
 def _divided(
     context: JobContext, turns: dict[int, Collected], pending: Sequence[int], budget_s: float
 ) -> list[Outcome]:
-    """Return what is left of a batch that failed, one repository after the other."""
+    """Collect the repositories of a failed batch one at a time."""
     finish(context, {id: turn for id, turn in turns.items() if id not in pending})
     outcomes = {id: Outcome(id, turn) for id, turn in turns.items()}
     for repository_id in pending:

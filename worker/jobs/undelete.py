@@ -1,4 +1,4 @@
-"""Put objects of the trash back on purpose, where a row refers to them."""
+"""Put objects of the trash back on an operator's request, if a row references them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NotInTrash(RegistryError):
 
 @dataclass(frozen=True)
 class Undeleted:
-    """An object of the trash; it is back in its place, or stays until `purge_ms`: nothing refers to it."""
+    """An object of the trash.  It was put back, or nothing references it and it stays until `purge_ms`."""
 
     digest: str
     location: str
@@ -29,10 +29,11 @@ class Undeleted:
 
 
 def undelete(context: JobContext, digest: str, *, repository_id: int | None) -> list[Undeleted]:
-    """Put back the digest's objects where a blob row refers to them; one result for each.
+    """Put back the digest's objects if a blob row references them.  One result per object.
 
-    With a repository, a row is made that refers to the digest, and holds it for the repository as a push
-    does.  Idempotent.  Raises `NotInTrash`, `StoreUnavailable` where a location is suspended, `DigestBusy`.
+    With a repository, first writes a row that references the digest and keeps it for the repository, as a
+    push does.  Idempotent.  Raises `NotInTrash`, `DigestBusy`, or `StoreUnavailable` if a location is
+    suspended.
     """
     found = find_quarantined(digest)
     if not found:
@@ -48,7 +49,7 @@ def undelete(context: JobContext, digest: str, *, repository_id: int | None) -> 
 
 
 def _hold(context: JobContext, repository_id: int, wanted: Quarantined) -> None:
-    """The push protocol, with the trash for a client: the row first, the object after, the placement last."""
+    """Follow the protocol of a push, with the bytes from the trash: row, then object, then placement."""
     push = begin_push(
         repository_id,
         str(wanted.digest),

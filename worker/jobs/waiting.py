@@ -1,4 +1,4 @@
-"""Repositories that are due, and why each still waits."""
+"""List repositories that are due, and explain why each still waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.jobs.plan import SLICE
 class WaitingRepository:
     """A repository that is due from `due_ms` on; `waiting_ms` is negative before that.
 
-    `next_try_ms` is None where nothing but its turn is waited for.
+    `next_try_ms` is None if the repository only waits for its turn.
     """
 
     repository: str
@@ -35,7 +35,7 @@ class WaitingRepository:
 
 @dataclass(frozen=True)
 class Stops:
-    """What is looked at once for all repositories."""
+    """The stops, holds and open breakers, read once for all repositories."""
 
     everywhere: str
     holds: Sequence[Hold]
@@ -45,7 +45,7 @@ class Stops:
 
     @classmethod
     def read(cls, policy: Policy, *, share: int) -> Stops:
-        """Return what stops collections now; `share` repositories of a namespace may be in the queue."""
+        """Read what stops collections now; at most `share` repositories of a namespace wait in the queue."""
         moment = now_ms()
         return cls(outside_of_window(policy, now_ms=moment), list_holds(), list_open(), share, moment)
 
@@ -53,9 +53,9 @@ class Stops:
 def list_waiting(
     policy: Policy, *, share: int, limit: int, within_ms: int = 0
 ) -> tuple[list[WaitingRepository], bool]:
-    """At most `limit` repositories that are due, or will be within that time; and whether there are more.
+    """Return at most `limit` repositories that are due, or will be soon, and whether there are more.
 
-    Longest waiting first, namespaces taking turns.  Looks at the whole registry; only reads.
+    Longest waiting first, alternating namespaces.  Examines the whole registry; only reads.
     """
     moment = now_ms()
     found = find_attempted(now_ms=moment, limit=limit + 1)
@@ -71,7 +71,7 @@ def list_waiting(
 
 
 def explain_waiting(found: Sequence[Due], stops: Stops) -> list[WaitingRepository]:
-    """Say of each of these repositories why it waits; one that is gone is left out."""
+    """Explain why each of these repositories waits; leaves out one that no longer exists."""
     due_ms = {due.repository_id: due.due_ms for due in found}
     return [
         WaitingRepository(
