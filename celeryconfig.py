@@ -1,6 +1,6 @@
 """Celery's configuration, from the environment: `celery -A worker worker`, `celery -A worker beat`.
 
-Every value is one that was seen to behave under kill -9, frozen brokers and restarts.
+The tests run these values under kill -9, frozen brokers and restarts.
 """
 
 import os
@@ -9,7 +9,7 @@ from worker.broker import routes, urls
 from worker.environment import in_few_lines as _in_few_lines
 from worker.settings import Settings
 
-# `celery report`, `inspect conf` and Flower print every public name of this module.
+# Private names, because `celery report`, `inspect conf` and Flower print every public name of this module.
 with _in_few_lines():
     _settings = Settings.from_env(os.environ, required=("broker_url",))
 _broker = urls.for_kombu(_settings.broker_url)
@@ -19,17 +19,17 @@ broker_url = _broker.url
 broker_use_ssl = _broker.ssl
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# A broker that answers and refuses (read-only after a failover, or full) counts as unavailable.
+# A broker that refuses commands (read-only after a failover, or full) counts as unavailable.
 broker_channel_error_retry = True
-# A task gives up its turn after its budget; one that takes ten times as long hangs, and is ended before its
-# message is given to another worker.
+# A task ends its turn when its budget is used up.  One that takes ten times as long hangs; it is killed
+# before the broker redelivers its message to another worker.
 task_time_limit = max(600, 10 * _settings.task_budget_s)
 broker_transport_options = routes.transport_options(
     _settings.broker_url, _settings.key_prefix, visibility_timeout_s=1.2 * task_time_limit
 )
 task_publish_retry_policy = routes.PUBLISH_RETRY
 
-# Without a prefix, so that a client in any language finds `celery-task-meta-<id>`.
+# No prefix, so that a client in any language finds `celery-task-meta-<id>`.
 result_backend = _redis.url
 result_backend_transport_options = _redis.transport_options
 redis_backend_use_ssl = _redis.ssl
@@ -46,12 +46,12 @@ result_serializer = "json"
 timezone = "UTC"
 enable_utc = True
 
-# The message is acknowledged when the task is done; a task that kills its process is tried a
-# bounded number of times (the tasks' `max_retries`), then it fails.
+# A message is acknowledged after its task has ended.  A task that kills its process is retried at most
+# `max_retries` times, then it fails.
 task_acks_late = True
 task_reject_on_worker_lost = True
 task_retry_on_worker_lost = True
-# Storing a result costs nearly half of the throughput: tasks whose callers wait say so themselves.
+# Storing results costs nearly half of the throughput, so only tasks whose callers wait for them store one.
 task_ignore_result = True
 task_store_errors_even_if_ignored = False
 task_default_queue = routes.MAINTENANCE_QUEUE
@@ -59,8 +59,8 @@ task_create_missing_queues = False
 task_queues = routes.task_queues(_settings.broker_url)
 task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
 
-# A few small tasks at hand: fetching each one when the last is done leaves processes idle for a third
-# of the time.  What is held behind a long turn waits for its time budget at most.
+# Each process prefetches a few tasks; fetching one only after the last has ended leaves processes idle for a
+# third of the time.  A prefetched task waits at most for the time budget of the running one.
 worker_prefetch_multiplier = 4
 worker_hijack_root_logger = False
 worker_cancel_long_running_tasks_on_connection_loss = False
@@ -69,7 +69,7 @@ worker_soft_shutdown_timeout = _settings.task_budget_s + 15
 
 beat_scheduler = "worker.broker.beat:Scheduler"
 beat_max_loop_interval = min(5.0, _settings.scan_interval_s)
-# For people only: the scheduler makes its client itself.
+# Only shown to people; the scheduler makes its own client.
 redbeat_redis_url = urls.shown(_settings.own_redis)
 redbeat_redis_options: dict[str, object] = {}
 redbeat_key_prefix = _settings.key_prefix + "redbeat:"
@@ -77,7 +77,7 @@ redbeat_lock_timeout = 30
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:
-    """A beat entry; a tick that nobody took before the next two are due is dropped."""
+    """Return a beat entry.  Its message expires if no worker takes it within two intervals."""
     return {"task": task, "schedule": seconds, "options": {"expires": max(2 * seconds, 10)}}
 
 

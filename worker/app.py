@@ -1,4 +1,4 @@
-"""The Celery application and what every task has in common.  Importing it opens nothing."""
+"""The Celery application, and the base class of every task.  Importing it opens no connection."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class TaskBroken(RegistryError):
 
 
 class Job(Task):  # type: ignore[misc]
-    """A task that holds one database connection, and is tried again where that may help.
+    """A task that holds one database connection, and is retried after a temporary error.
 
-    An error that `verdicts.sort` calls *not now* is, a bounded number of times with a growing delay; so
-    is a task whose process died.  Any other error is in the result and in the log.  None ends the worker.
+    A task is retried a bounded number of times, with a growing delay, if `verdicts.sort` calls its error
+    *not now*; it is redelivered if its process dies.  Any other error is in the result and in the log.  No
+    error ends the worker.
     """
 
     abstract = True
@@ -44,20 +45,20 @@ class Job(Task):  # type: ignore[misc]
                 with connection():
                     return self.run(*args, **kwargs)
             except (SystemExit, KeyboardInterrupt, TaskPredicate):
-                raise  # The process is asked to end, or the task has decided about itself.
+                raise  # The process is asked to end, or the task itself asks for a retry or a rejection.
             except Exception as error:
                 if verdicts.sort(error) is Verdict.NOT_NOW:
                     raise self.retry(exc=error, countdown=self._delay_s()) from error
                 if isinstance(error, MemoryError):
-                    # Celery's main process takes a MemoryError of a child for its own, and ends.
+                    # Celery's main process would treat a child's MemoryError as its own, and end.
                     raise TaskBroken("The task ran out of memory") from None
                 raise
             except BaseException as error:
-                # Such as the panic of a native library: the pool takes it for the end of its process.
+                # For example a panic of a native library.  The pool would treat it as the end of its process.
                 raise TaskBroken(f"{type(error).__name__}: {error}") from error
 
     def _ids(self, args: tuple[Any, ...]) -> dict[str, object]:
-        """What every line of the log names: the task, and its repository by id or name."""
+        """Return the keys of every log line: the task, and its repository by ID or name."""
         ids: dict[str, object] = {"task": self.name, "task_id": self.request.id}
         if args and self.name in routes.OF_A_REPOSITORY:
             ids["repository_id" if isinstance(args[0], int) else "repository"] = args[0]
@@ -66,7 +67,7 @@ class Job(Task):  # type: ignore[misc]
         return ids
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Say in one line what was asked for and why it was not done."""
+        """Log in one line the task, its arguments and the error."""
         log.warning("task.failed", task=self.name, id=task_id, error=str(exc), kind=type(exc).__name__)
 
     def _delay_s(self) -> float:

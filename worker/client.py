@@ -1,4 +1,4 @@
-"""Ask the workers for something, from any Python program: needs only kombu and celery, no database.
+"""Send tasks to the workers from any Python program.  Needs only kombu and celery, no database.
 
 from worker.client import Client
 
@@ -18,16 +18,16 @@ from worker.broker import routes, urls
 
 
 class Client:
-    """Sends tasks; each method returns at once with a result to wait for, or to forget.
+    """Sends tasks.  Each method returns an `AsyncResult` at once, without waiting for the task.
 
-    `result.get(timeout=…)` gives what the task returned, or raises what it raised: a
-    `model.errors.RegistryError` says what was wrong with the arguments.
+    `result.get(timeout=…)` returns the task's result, or raises its error, such as a
+    `model.errors.RegistryError` about wrong arguments.
     """
 
     def __init__(self, broker_url: str, *, redis_url: str = "", key_prefix: str = "dredge:") -> None:
         """`redis_url` and `key_prefix` are the workers' DREDGE_REDIS_URL and DREDGE_KEY_PREFIX.
 
-        Nothing is opened before the first call.  Raises `BadInput` for what is no broker's URL.
+        Opens no connection before the first call.  Raises `BadInput` if a URL cannot be a broker's.
         """
         broker, results = urls.for_kombu(broker_url), urls.for_kombu(redis_url or broker_url)
         self._app = Celery("dredge-client", set_as_current=False)
@@ -49,11 +49,11 @@ class Client:
         )
 
     def collect(self, repository: int | str) -> AsyncResult:
-        """Collect a repository's garbage now; given by its id or as `namespace/name`."""
+        """Collect the garbage of a repository, given by its ID or as `namespace/name`, now."""
         return self._send(routes.COLLECT, repository)
 
     def find(self) -> AsyncResult:
-        """Look for repositories with garbage now, and enqueue their collections; has no result."""
+        """Find repositories with garbage now, and enqueue their collections.  The task stores no result."""
         return self._send(routes.FIND, ignore_result=True)
 
     def delete_tag(self, namespace: str, repository: str, tag: str) -> AsyncResult:
@@ -70,7 +70,7 @@ class Client:
         is_alive: bool = False,
         include_submanifests: bool = False,
     ) -> AsyncResult:
-        """Take a deleted tag's recovery window away, or, with `is_alive`, a living tag for good."""
+        """End the recovery window of a deleted tag; with `is_alive`, delete a live tag permanently."""
         return self._send(
             routes.DELETE_TAG_PERMANENTLY,
             namespace,
@@ -82,7 +82,7 @@ class Client:
         )
 
     def restore_tag(self, namespace: str, repository: str, tag: str, digest: str) -> AsyncResult:
-        """Have the tag point at the manifest again that it pointed at before."""
+        """Point a tag at a manifest again to which it pointed before."""
         return self._send(routes.RESTORE_TAG, namespace, repository, tag, digest)
 
     def delete_repository(self, repository: str) -> AsyncResult:
@@ -102,19 +102,19 @@ class Client:
         return self._send(routes.RESTORE_NAMESPACE, namespace, new_name)
 
     def retain(self, repository: int | str) -> AsyncResult:
-        """Run the retention rules of a repository now; given by its id or as `namespace/name`."""
+        """Run the retention rules of a repository, given by its ID or as `namespace/name`, now."""
         return self._send(routes.RETAIN, repository)
 
     def purge_repository(self, repository_id: int) -> AsyncResult:
-        """Purge a deleted repository, given by its id; nothing happens before its grace is over."""
+        """Purge a deleted repository, given by its ID.  Does nothing before its grace is over."""
         return self._send(routes.PURGE_REPOSITORY, repository_id)
 
     def purge_namespace(self, namespace_id: int) -> AsyncResult:
-        """Purge a deleted namespace, given by its id; nothing happens before its grace is over."""
+        """Purge a deleted namespace, given by its ID.  Does nothing before its grace is over."""
         return self._send(routes.PURGE_NAMESPACE, namespace_id)
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._app.close()
 
     def __enter__(self) -> Client:

@@ -1,4 +1,4 @@
-"""From environment variables to the fields of a class of settings, with every problem at once."""
+"""Read environment variables into the fields of a settings class, and report all problems at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
 class SettingsError(Exception):
-    """The configuration is wrong; `problems` has one line for each mistake, all of them."""
+    """The configuration is wrong; `problems` has one line for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -31,7 +31,7 @@ class SettingsError(Exception):
 
 
 class WrongConfiguration(click.ClickException):
-    """A `SettingsError` that ends a program of Celery's with one line for each problem."""
+    """A `SettingsError` in the form that ends Celery's command line with one line for each problem."""
 
     exit_code = 2
 
@@ -47,7 +47,7 @@ class WrongConfiguration(click.ClickException):
 
 @contextmanager
 def in_few_lines() -> Iterator[None]:
-    """Have the block's `SettingsError` end Celery's command line with a line for each problem."""
+    """Turn a `SettingsError` of the block into one that ends Celery's command line in a few lines."""
     try:
         yield
     except SettingsError as error:
@@ -55,9 +55,9 @@ def in_few_lines() -> Iterator[None]:
 
 
 def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
-    """A field of `Settings`: its default, how its text is read, and its line in the documentation.
+    """Define a field of `Settings`: its default, the parser of its text, and its line in the documentation.
 
-    A secret is in no `repr`, and can be read from a file.
+    A secret never appears in a `repr`, and can be read from a file.
     """
     made = {"default_factory": default} if callable(default) else {"default": default}
     return field(**made, repr=not secret, metadata={"parse": parse, "help": help, "secret": secret})
@@ -66,9 +66,9 @@ def setting(default: Any, parse: Callable[[str], Any], help: str, *, secret: boo
 def read(
     cls: type, environ: Mapping[str, str], *, per_kind: Mapping[str, str], kinds: tuple[str, ...]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The values of the fields that `environ` names, and every problem in words.
+    """Return the values of the fields that `environ` sets, and one line for each problem.
 
-    `per_kind` has the fields with one variable for each of `kinds`, and how those variables begin.
+    `per_kind` maps fields that have one variable for each of `kinds` to the prefix of those variables.
     """
     values: dict[str, Any] = {name: {} for name in per_kind}
     problems: list[str] = []
@@ -96,7 +96,7 @@ def read(
 def _given(
     environ: Mapping[str, str], by_variable: Mapping[str, Field[Any]]
 ) -> tuple[dict[str, str], list[str]]:
-    """The variables that say something, those of files replaced by what the files say."""
+    """Return the variables that are not empty; those that name a file have the content of the file."""
     given: dict[str, str] = {}
     problems: list[str] = []
     for variable, raw in environ.items():

@@ -1,4 +1,4 @@
-"""The tasks: each checks its arguments, calls a job, and asks for another turn where there is more."""
+"""The Celery tasks.  Each checks its arguments, calls a job, and enqueues another turn if there is more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.jobs.webhooks import deliver_webhooks as send_to_webhooks
 
 log = logs.logger("dredge.tasks")
 
-# A sweep pauses between its turns: whatever else waits goes first.
+# A sweep pauses between its turns, so that other waiting tasks run first.
 PAUSE_S = 1
 
 signals.install()
@@ -31,7 +31,7 @@ background_threads.install(application)
 
 
 def _box(started: str | int | None = None) -> JobContext:
-    """The context; a task that says that it has `started` may be enqueued again from now on."""
+    """Return the context.  If `started` names a task, that task may be enqueued again from now on."""
     box = wiring.context(application)
     if started is not None:
         wiring.started(box, started)
@@ -49,9 +49,9 @@ def find_repositories_with_garbage() -> None:
 
 @application.task(name=routes.COLLECT, ignore_result=False, bind=True)
 def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
-    """Collect one repository, given by id or as `namespace/name`; what one turn removed.
+    """Collect one repository, given by ID or as `namespace/name`.  Returns what one turn removed.
 
-    Other small repositories that are due go with it; their own tasks then end at once.
+    Collects other small due repositories in the same turn; their own tasks then end at once.  Idempotent.
     """
     repository_id = find_repository(repository).id
     box = _box(started=repository_id)
@@ -71,9 +71,10 @@ def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
 
 
 def _sent_when_due(request: Any) -> bool:
-    """Did the queue send this message because of the table, and is it delivered for the first time?
+    """Return whether this is the first delivery of a message sent for the table of due repositories.
 
-    Whoever sends one by hand, and a message that a dead worker left, mean it.
+    False for a message that a caller sent, and for one that is redelivered after its worker died: those
+    collect even if the table has no due row.
     """
     delivery = request.delivery_info or {}
     return bool(request.get("queued_ms")) and not request.retries and not delivery.get("redelivered")
@@ -90,7 +91,7 @@ def find_purges() -> None:
 
 @application.task(name=routes.PURGE_REPOSITORY, ignore_result=False)
 def purge_repository(repository_id: int) -> dict[str, Any]:
-    """Purge one deleted repository, given by id; what one turn deleted."""
+    """Purge one deleted repository, given by ID.  Returns what one turn deleted.  Idempotent."""
     checked_id(repository_id, "repository")
     box = _box(started=f"purge:{repository_id}")
     purged = purge.purge_repository(box, repository_id, budget_s=box.settings.task_budget_s)
@@ -102,7 +103,7 @@ def purge_repository(repository_id: int) -> dict[str, Any]:
 
 @application.task(name=routes.PURGE_NAMESPACE, ignore_result=False)
 def purge_namespace(namespace_id: int) -> dict[str, Any]:
-    """Purge one deleted namespace, given by id; what one turn did."""
+    """Purge one deleted namespace, given by ID.  Returns what one turn did.  Idempotent."""
     checked_id(namespace_id, "namespace")
     box = _box(started=f"purge-namespace:{namespace_id}")
     purged = purge.purge_namespace(box, namespace_id, budget_s=box.settings.task_budget_s)
@@ -123,7 +124,10 @@ def find_retention() -> None:
 
 @application.task(name=routes.RETAIN, ignore_result=False)
 def retain_repository(repository: int | str) -> dict[str, Any]:
-    """Run the retention rules of one repository, given by id or as `namespace/name`; what one turn ended."""
+    """Run the retention rules of one repository, given by ID or as `namespace/name`.
+
+    Returns what one turn ended.  Idempotent.
+    """
     repository_id = find_repository(repository).id
     box = _box(started=f"retain:{repository_id}")
     retained = retain.retain_repository(box, repository_id, budget_s=box.settings.task_budget_s)
@@ -134,13 +138,13 @@ def retain_repository(repository: int | str) -> dict[str, Any]:
 
 @application.task(name=routes.LOAD_IN_USE)
 def load_in_use() -> None:
-    """Load the list of digests that run somewhere, where one is configured."""
+    """Load the list of digests in use, if a source is configured."""
     in_use.load_in_use(_box().settings)
 
 
 @application.task(name=routes.REVIEW)
 def review_blobs() -> None:
-    """Judge the blobs that lost a reference."""
+    """Review the blobs that lost a reference, and retire those without any."""
     box = _box(started="review")
     retired = review.review(box, budget_s=box.settings.task_budget_s)
     metrics.freed(blobs=retired.blobs)
@@ -150,7 +154,7 @@ def review_blobs() -> None:
 
 @application.task(name=routes.ERASE)
 def erase_objects() -> None:
-    """Erase the objects of dead blobs."""
+    """Erase the objects of tombstones, and purge the trash."""
     box = _box(started="erase")
     cleared = erase.erase(box, budget_s=box.settings.task_budget_s)
     metrics.freed(objects=cleared.objects, bytes=cleared.bytes)
@@ -175,7 +179,7 @@ def deliver_webhooks() -> None:
 
 @application.task(name=routes.PRUNE)
 def prune() -> None:
-    """Keep the outbox and the history bounded, and try parked messages again; the rest at the next tick."""
+    """Delete old rows of the outbox and the history, and retry parked messages, for one turn."""
     box = _box()
     pruning.prune(box, budget_s=box.settings.task_budget_s)
     retry_parked(lambda events: react(box, events))
@@ -183,7 +187,7 @@ def prune() -> None:
 
 @application.task(name=routes.SWEEP)
 def sweep_untraced() -> None:
-    """Look for garbage that nothing leads to; a pass that is not over goes on in another turn."""
+    """Sweep for orphans.  Enqueues another turn if the pass is not over."""
     box = _box()
     if any(kind.has_more for kind in sweeping.sweep(box, budget_s=box.settings.task_budget_s)):
         sweep_untraced.apply_async(countdown=PAUSE_S)
@@ -191,7 +195,7 @@ def sweep_untraced() -> None:
 
 @application.task(name=routes.DELETE_TAG, ignore_result=False)
 def delete_tag(namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
-    """Delete a tag; the result describes it, or is None where there is no such tag."""
+    """Delete a tag.  Returns its description, or None if there is no such tag."""
     return tags.delete_tag(_box(), namespace, repository, tag)
 
 
@@ -204,7 +208,7 @@ def delete_tag_permanently(
     is_alive: bool = False,
     include_submanifests: bool = False,
 ) -> list[dict[str, Any]]:
-    """Take a deleted tag's recovery window away, or, with `is_alive`, a living tag for good."""
+    """End the recovery window of a deleted tag; with `is_alive`, delete a live tag permanently."""
     return tags.delete_tag_permanently(
         _box(),
         namespace,
@@ -218,7 +222,7 @@ def delete_tag_permanently(
 
 @application.task(name=routes.RESTORE_TAG, ignore_result=False)
 def restore_tag(namespace: str, repository: str, tag: str, digest: str) -> dict[str, Any]:
-    """Have a tag point at the manifest again that it pointed at before."""
+    """Point a tag at a manifest again to which it pointed before."""
     return tags.restore_tag(_box(), namespace, repository, tag, digest)
 
 

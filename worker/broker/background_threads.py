@@ -1,7 +1,6 @@
-"""What runs in every worker's main process beside Celery: the relay, the consumer, the due timer.
+"""The threads in every worker's main process beside Celery: the relay, the consumer and the due timer.
 
-Each is a thread that survives any error, outages of the broker and of the database among them, and
-none can take the worker down.
+Each thread survives any error, including outages of the broker and the database, and never ends the worker.
 """
 
 from __future__ import annotations
@@ -33,19 +32,20 @@ log = logs.logger("dredge.background")
 
 POLL_S = 1.0
 TICK_S = 0.2
-# Commits come in bursts, and a burst is published as one: after its first the relay waits for others,
-# and the longer, the more the last burst brought a moment ago.
+# Commits come in bursts.  After the first commit of a burst the relay waits for others and publishes them
+# together; it waits longer if the last burst, a moment ago, was large.
 BATCHING_DELAY_S = 0.01
 LONGEST_BATCHING_DELAY_S = 0.1
 BUSY_S = 0.2
-# Celery dispatches tasks in this process: it must not wait the default 5 ms for its turn.
+# Seconds after which a thread yields to others.  Celery dispatches tasks in this process, and would
+# otherwise wait for the default of 5 ms.
 SWITCH_S = 0.0005
 LONGEST_PAUSE_S = 10.0
 STOP_S = 8.0
 
 
 class BackgroundThreads:
-    """The threads; `start` and `stop` once each."""
+    """The threads.  Call `start` and `stop` once each."""
 
     def __init__(self, box: JobContext) -> None:
         self._box = box
@@ -65,19 +65,19 @@ class BackgroundThreads:
             yield "state", lambda: registry_state(self._box.policy).run(self._stop)
 
     def start(self) -> None:
-        """Start the threads; they connect when they can."""
+        """Start the threads; each connects as soon as its server is available."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Ask the threads to end and wait for them, but not for long."""
+        """Ask the threads to end, and wait at most `STOP_S` seconds for them."""
         self._stop.set()
         deadline = time.monotonic() + STOP_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _forever(self, body: Callable[[], None]) -> None:
-        """Run `body` again and again; after an error, wait a little longer each time."""
+        """Run `body` repeatedly; wait after an error, a little longer each time."""
         pause_s = 0.25
         while not self._stop.is_set():
             started = time.monotonic()
@@ -95,7 +95,7 @@ class BackgroundThreads:
             self._stop.wait(pause_s)
 
     def _relay(self) -> None:
-        """Publish whenever something was committed, and look each second whether anything was missed."""
+        """Publish after each commit that is announced, and every second in case an announcement was lost."""
         checked_s = published_s = float("-inf")
         rows = 0
         try:
@@ -112,7 +112,7 @@ class BackgroundThreads:
             self._listener.close()
 
     def _publish(self) -> int:
-        """Publish what there is.  Returns the number of rows."""
+        """Publish the unpublished rows.  Returns their number."""
         step = relay(self._publisher)
         rows = step.rows
         while step.has_more and not self._stop.is_set():
@@ -121,7 +121,7 @@ class BackgroundThreads:
         return rows
 
     def _hear(self, gather_s: float) -> None:
-        """Wait for a commit, and then `gather_s` for others."""
+        """Wait for a commit, and then `gather_s` seconds for others."""
         try:
             if self._listener.wait(POLL_S):
                 self._stop.wait(gather_s)
@@ -141,7 +141,7 @@ class BackgroundThreads:
 
 
 class BackgroundThreadsStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Starts the threads after the pool has forked: its threads are never in a fresh child."""
+    """Starts the threads after the pool has forked, so that no child starts with a copy of them."""
 
     requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
 
@@ -164,5 +164,5 @@ class BackgroundThreadsStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def install(app: Celery) -> None:
-    """Have every worker of `app` run the background threads."""
+    """Make every worker of `app` run the background threads."""
     app.steps["worker"].add(BackgroundThreadsStep)

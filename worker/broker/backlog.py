@@ -1,4 +1,4 @@
-"""How far a queue has been served, asked of the broker itself."""
+"""Ask the broker how far a queue has been served."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ EMPTY = 2**62
 
 
 class Backlog(Protocol):
-    """What the queue needs to know of the broker."""
+    """What `CeleryQueue` asks the broker."""
 
     def oldest_ms(self, queue: str) -> int:
-        """When the message that is served next was enqueued: all from before it have been taken.
+        """Return when the next message of the queue was enqueued; all earlier messages have been taken.
 
-        `EMPTY` where none waits, 0 where nobody knows.
+        The time is in milliseconds; `EMPTY` if no message waits, 0 if it is unknown.
         """
 
 
 class RedisBacklog:
-    """Reads the message that is served next; a queue is a list."""
+    """Reads the next message of a queue, which is a list in Redis."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._client = client
@@ -49,7 +49,7 @@ class RedisBacklog:
 
 
 class AmqpBacklog:
-    """Counts the messages: RabbitMQ shows none without giving it away."""
+    """Counts the messages, since RabbitMQ cannot show a message without delivering it."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The scheduler: RedBeat, of which any number may run and one sends, made to outlive its Redis."""
+"""The scheduler: RedBeat, changed to survive outages of its Redis.  Any number may run; one of them sends."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ RETRY_PERIOD_S = 5
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
-    """RedBeat, that waits for a Redis that is down and starts over on one that was flushed."""
+    """RedBeat that waits while Redis is down, and writes its schedule again after a flush."""
 
     lock: Any = None
     _closed = False
 
     def __init__(self, app: Any, **options: Any) -> None:
-        """RedBeat takes the client that it finds at the application, whatever its own settings say."""
+        """Give the application our Redis client: RedBeat uses that one instead of its own settings."""
         app.redbeat_redis = RetryingConnection(RETRY_PERIOD_S, own_redis())
         super().__init__(app, **options)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due; seconds until the next look.
+        """Send the tasks that are due.  Returns the seconds until the next tick.
 
-        A lock that is lost (Redis flushed, or this process was frozen and another took over) is
-        waited for as at the start, and the schedule is written again.
+        If the lock is lost (Redis was flushed, or this process was frozen and another took over), waits for
+        the lock as at the start, and writes the schedule again.
         """
         if self._closed:
-            # A signal's SystemExit is lost where it happens to be raised inside a destructor.
+            # Python drops a signal's SystemExit if it is raised inside a destructor.
             raise SystemExit
         try:
             if self.lock is None:
@@ -45,7 +45,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             log.warning("beat.lock_lost", error=str(error))
             self.lock = None
         except (redis.exceptions.RedisError, OSError) as error:
-            # Also one that answers and refuses: read-only after a failover, or full.
+            # Includes a Redis that refuses commands: read-only after a failover, or full.
             log.warning("beat.redis_unavailable", error=str(error))
             time.sleep(RETRY_S)
         return 0.1
@@ -55,9 +55,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         self.setup_schedule()
 
     def close(self) -> None:
-        """Release the lock, so that a standby takes over at once; a dead Redis is no reason to fail.
+        """Release the lock, so that a standby takes over at once; ignore an unavailable Redis.
 
-        No tick comes after it: called when a signal asks this process to end, and at its end.
+        Called when a signal asks this process to end, and at its end; no tick follows.
         """
         self._closed = True
         try:

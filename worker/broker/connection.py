@@ -1,4 +1,4 @@
-"""The Redis of queues, marks and locks: how to reach it, and what a broker's absence looks like."""
+"""Connect to the Redis of queues, marks and locks; the errors that mean that a broker is unavailable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BrokerUnavailable(RegistryError):
 
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S, decode_responses: bool = False) -> redis.Redis:
-    """A client that answers or fails within seconds; opens nothing yet.  Raises `BadInput`."""
+    """Return a client that answers or fails within seconds.  Opens no connection yet.  Raises `BadInput`."""
     client = redis_url.connector(
         check_redis(url),
         timeout_s,

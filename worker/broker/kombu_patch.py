@@ -1,8 +1,8 @@
-"""A closed channel of kombu's says so, in words that Celery understands.
+"""Patch kombu so that a closed channel raises an error that Celery handles.
 
 A worker that loses its broker while it holds a message closes the channel twice.  The second time kombu
-asks for the address of a connection that is no more, and fails with an AttributeError, which nobody
-expects: the worker ends.  As an error of the connection it is known everywhere, and passes.
+reads the address of a connection that no longer exists, and fails with an AttributeError, which ends the
+worker.  The patch raises an error of the connection instead, which Celery handles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What other programs rely on: the tasks' names, their queues, and how the broker is spoken to."""
+"""The names of tasks and queues, which other programs rely on, and the broker's transport options."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ QUEUE_OF = {
     LOAD_IN_USE: MAINTENANCE_QUEUE,
     RETAIN: TAGS_QUEUE,
     COLLECT: COLLECT_QUEUE,
-    # In turns with the collections: a large purge has its share, and no more.
+    # Served in turns with the collections, so that a large purge does not delay them.
     PURGE_REPOSITORY: COLLECT_QUEUE,
     PURGE_NAMESPACE: COLLECT_QUEUE,
     REVIEW: OBJECTS_QUEUE,
@@ -60,7 +60,7 @@ QUEUE_OF = {
     RESTORE_NAMESPACE: TAGS_QUEUE,
 }
 
-# Whose first argument is a repository, and whose first three are namespace, repository and tag.
+# Tasks whose first argument is a repository, and tasks whose first three are namespace, repository and tag.
 OF_A_REPOSITORY = (COLLECT, PURGE_REPOSITORY, RETAIN)
 OF_A_TAG = (DELETE_TAG, DELETE_TAG_PERMANENTLY, RESTORE_TAG)
 
@@ -68,18 +68,18 @@ EXCHANGE = "registry.events"
 EVENTS_QUEUE = "dredge.events"
 REMOVALS_QUEUE = "dredge.removals"
 
-# A publisher learns of a dead broker within a second or two, not after a minute of retries.
+# A publisher fails within a second or two if the broker is unavailable, not after a minute of retries.
 PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
 
 
-# Of RabbitMQ's, the queues that survive the loss of a node; a Redis has one kind and takes no notice.
+# RabbitMQ's quorum queues survive the loss of a node.  Redis ignores this argument.
 QUORUM = {"x-queue-type": "quorum"}
 
 
 def task_queues(broker_url: str) -> list[Queue]:
-    """Every queue of tasks, each under its own key: the message reaches that one alone.
+    """Return every queue of tasks.  Each has a routing key of its own.
 
-    RabbitMQ delays messages itself, where their exchange is a topic.
+    On RabbitMQ they share a topic exchange, because delayed delivery needs one.
     """
     exchange = Exchange("dredge.tasks", type="topic" if urls.is_amqp(broker_url) else "direct")
     names = sorted(set(QUEUE_OF.values()))
@@ -89,11 +89,11 @@ def task_queues(broker_url: str) -> list[Queue]:
 def transport_options(
     broker_url: str, key_prefix: str, *, visibility_timeout_s: float = 600
 ) -> dict[str, Any]:
-    """Return how kombu speaks to the broker: Redis with prefixed keys, timeouts, and prompt redelivery.
+    """Return kombu's options for the broker: the key prefix, timeouts, and redelivery.
 
-    A message that a dead worker held comes back after `visibility_timeout_s`; one that a slow
-    worker still holds comes back as well, so no task may last nearly as long.  RabbitMQ gives messages
-    back when a connection ends, and confirms what it has stored.
+    Redis redelivers an unacknowledged message after `visibility_timeout_s`, also if its worker is alive but
+    slow, so every task must take much less time.  RabbitMQ redelivers messages when a connection ends, and
+    confirms each message that it has stored.
     """
     if urls.is_amqp(broker_url):
         return {"confirm_publish": True}

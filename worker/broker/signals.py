@@ -1,4 +1,4 @@
-"""Handlers of Celery's signals: what each process of a worker does at its start and its end."""
+"""Handlers of Celery's signals, which run at the start and the end of each process of a worker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def install() -> None:
 
 
 def _log(**_: Any) -> None:
-    """Our log, not Celery's."""
+    """Configure our log instead of Celery's."""
     logs.configure(Settings.from_env(os.environ))
 
 
@@ -48,7 +48,7 @@ _health: HealthServer | None = None
 
 
 def _starting(**_: Any) -> None:
-    """In the main process, before the pool is forked: a port that is taken ends the worker here."""
+    """Prepare the main process before the pool is forked.  A port that is in use ends the worker here."""
     global _health
     settings = Settings.from_env(os.environ)
     _require_tables(settings)
@@ -59,15 +59,15 @@ def _starting(**_: Any) -> None:
     try:
         _health.bind(settings.metrics_host, settings.metrics_port)
     except SettingsError as error:
-        # Celery only logs an exception of a signal's handler, and the worker would run unseen.
+        # Celery only logs an exception of a signal's handler; the worker would run without metrics.
         metrics.stop()
-        # The log is configured later.
+        # The log is not configured yet.
         sys.stderr.write(f"dredge: {error}\n")
         raise SystemExit(2) from error
 
 
 def _require_tables(settings: Settings) -> None:
-    """End the worker where the database is none of this version's; one that does not answer may be later."""
+    """End the worker if the database lacks this version's tables; ignore one that is unavailable now."""
     problem = "" if settings.database_url else "DREDGE_DATABASE_URL: not set; see `dredge check`"
     if not problem:
         wiring.context(application)
@@ -80,7 +80,7 @@ def _require_tables(settings: Settings) -> None:
             if not error.retryable:
                 problem = str(error)
         finally:
-            # The children must not share this connection.
+            # The forked children must not share this connection.
             db.close_all()
     if problem:
         sys.stderr.write(f"dredge: {logs.masked(problem)}\n")
@@ -88,7 +88,7 @@ def _require_tables(settings: Settings) -> None:
 
 
 def _ready(**_: Any) -> None:
-    """In the main process, when the pool is there."""
+    """Run in the main process after the pool has started."""
     if _health is not None:
         registry = metrics.registry()
         registry.register(registry_state(wiring.context(application).policy))
@@ -96,34 +96,34 @@ def _ready(**_: Any) -> None:
 
 
 def _stopped(**_: Any) -> None:
-    """In the main process, at its end."""
+    """Run in the main process at its end."""
     if _health is not None:
         _health.close()
     metrics.stop()
 
 
 def _forked(**_: Any) -> None:
-    """In each child of the pool, before its first task."""
+    """Run in each child of the pool before its first task."""
     tracing.start()
     wiring.after_fork()
     wiring.context(application)
 
 
 def _ending(**_: Any) -> None:
-    """In each child of the pool, after its last task."""
+    """Run in each child of the pool after its last task."""
     tracing.stop()
 
 
 def _running(task_id: str = "", task: Any = None, **_: Any) -> None:
-    """In the process that runs the task: certificates name it."""
+    """Run in the child before each task: set the task's name, which certificates record."""
     running_task.set(f"{task.name} {task_id}")
 
 
 def _failed(sender: Any = None, exception: object = None, args: Any = (), **_: Any) -> None:
-    """In the main process, when a task has killed its child as often as it may: its repository backs off."""
+    """Record a failure of the repository when its task has killed a child as often as allowed."""
     if not isinstance(exception, WorkerLostError) or sender.name != routes.COLLECT or not args:
         return
-    # A thread, for the main process must not wait for a database.
+    # In a thread, because the main process must not wait for the database.
     threading.Thread(target=_note_poison, args=(args[0], str(exception)), daemon=True).start()
 
 

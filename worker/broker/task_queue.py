@@ -1,6 +1,6 @@
-"""What waits to be done: tasks on the broker, each at most once.
+"""The queue of tasks on the broker; a task that already waits is not enqueued twice.
 
-All of it can be lost: the periodic scan finds again in PostgreSQL whatever was only known here.
+Messages may be lost: PostgreSQL has all the work, and the periodic scan enqueues it again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from worker.broker.connection import OUTAGE, BrokerUnavailable
 log = logs.logger("dredge.queueing")
 
 CHUNK = 1000
-# However long a queue is, a task is enqueued again after this: harmless, and never lost for ever.
+# A task is enqueued again after this time even if its message still waits; a second message is harmless.
 MARK_TTL_MS = 6 * 3_600_000
 
-# A stage waits so long for more to do: its work is done in thousands, across repositories.
+# Seconds that a stage waits for more work, since it works on thousands of rows across repositories.
 BATCHING_DELAY_S = 0.1
 
-# A mark says "one is waiting".  It is believed for ARGV[1] ms; after that only while its message
-# may still be in the queue, which is served in order: all marked before ARGV[2] have left it.
+# A mark means "a message waits".  It is valid for ARGV[1] ms, and after that as long as its message may
+# still be in the queue.  The queue is served in order: messages marked before ARGV[2] have left it.
 CLAIM = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -55,9 +55,9 @@ class CeleryQueue:
         believed_ms: int,
         backlog: Backlog | None = None,
     ) -> None:
-        """`believed_ms`: a task that did not start by then is enqueued again if its message is gone.
+        """Use `client` for the marks, and for the queues too unless `backlog` is of another broker.
 
-        `client` keeps the marks, and the queues too, unless `backlog` knows another broker.
+        A task that did not start within `believed_ms` is enqueued again if its message is gone.
         """
         self._app = app
         self._client = client
@@ -68,20 +68,19 @@ class CeleryQueue:
         self._gathering: dict[str, float] = {}
 
     def collect(self, repository_ids: Sequence[int]) -> int:
-        """Enqueue a collection of each, in this order.  Returns how many were sent.
+        """Enqueue a collection of each repository that has none waiting, in order.  Returns the number sent.
 
-        Those already waiting are skipped.  Raises `BrokerUnavailable` at the first failure: what
-        was not sent by then is found again by the next scan.
+        Raises `BrokerUnavailable` at the first failure; the next scan enqueues the others.
         """
         return self._enqueue_each(routes.COLLECT, "", repository_ids)
 
     def purge(self, repository_ids: Sequence[int], namespace_ids: Sequence[int] = ()) -> int:
-        """The same for purges of deleted repositories and namespaces."""
+        """Enqueue purges of deleted repositories and namespaces, as `collect` does."""
         sent = self._enqueue_each(routes.PURGE_REPOSITORY, "purge:", repository_ids)
         return sent + self._enqueue_each(routes.PURGE_NAMESPACE, "purge-namespace:", namespace_ids)
 
     def retain(self, repository_ids: Sequence[int]) -> int:
-        """The same for the retention rules of repositories."""
+        """Enqueue the retention rules of repositories, as `collect` does."""
         return self._enqueue_each(routes.RETAIN, "retain:", repository_ids)
 
     def _enqueue_each(self, task: str, prefix: str, ids: Sequence[int]) -> int:
@@ -97,24 +96,24 @@ class CeleryQueue:
         self._enqueue_stage(routes.REVIEW, "review")
 
     def erase(self) -> None:
-        """Enqueue an erasing of objects unless one waits."""
+        """Enqueue the eraser unless one waits."""
         self._enqueue_stage(routes.ERASE, "erase")
 
     def reports(self) -> None:
-        """Enqueue the delivery of owed report deletions unless one waits."""
+        """Enqueue the deletion of security reports unless one waits."""
         self._enqueue_stage(routes.REPORTS, "reports")
 
     def started(self, name: str | int) -> None:
-        """The task `name` (a repository's id or a stage) no longer waits: another may be enqueued."""
+        """Record that the task `name` (a repository's ID or a stage) started: it may be enqueued again."""
         try:
             self._client.delete(self._key(str(name)))
         except OUTAGE as error:
             log.warning("broker.unavailable", error=str(error))
 
     def _enqueue_stage(self, task: str, name: str) -> None:
-        """The stages run at every tick of the clock anyway: without the broker, that has to do.
+        """Enqueue a stage.  Best effort: if the broker is down, the periodic run does the work.
 
-        While a stage that was enqueued from here still gathers, it need not be asked for again.
+        Does nothing during the batching delay of a stage that this process enqueued.
         """
         if time.monotonic() < self._gathering.get(name, 0.0):
             return

@@ -1,7 +1,7 @@
-"""Use each server as its part does, on names of our own: for `dredge check`.
+"""Try the commands that a worker sends to each server, with names of their own, for `dredge check`.
 
-A server that answers a PING may still refuse what a worker needs.  Each function raises the error that
-the worker would meet, within seconds, and leaves nothing behind.
+A server that answers a PING may still refuse commands that a worker needs.  Each function raises the error
+that the worker would meet, within seconds, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.settings import Settings
 
 LIFE_S = 60
 ATTEMPTS = 10
-# Celery's own exchange, and a command that no worker takes for itself.
+# Celery's exchange for broadcasts, and a command that every worker ignores.
 BROADCASTS = Exchange("celery.pidbox", type="fanout", durable=False)
 COMMAND = {"method": "ping", "arguments": {}, "destination": ["dredge.check"]}
 Trial = Callable[[Settings], None]
@@ -38,7 +38,7 @@ def _name() -> str:
 
 
 def try_queues(settings: Settings) -> None:
-    """Send and take a message of a task's queue, and a broadcast, as Celery does."""
+    """Send and receive a message of a task queue, and a broadcast, as Celery does."""
     url = settings.broker_url
     found = for_kombu(url)
     options = routes.transport_options(url, settings.key_prefix)
@@ -66,7 +66,7 @@ def _carry(link: Connection, queue: Queue) -> None:
         Consumer(channel, queues=[queue], callbacks=[take], accept=["json"]),
     ):
         producer = Producer(channel)
-        # The first broadcast is lost: kombu subscribes when it waits for one.
+        # The first broadcast is lost, because kombu subscribes only when it waits for one.
         for _ in range(ATTEMPTS):
             producer.publish(
                 COMMAND,
@@ -108,7 +108,7 @@ def try_results(settings: Settings) -> None:
 
 
 def try_marks(settings: Settings) -> None:
-    """Mark a task as waiting, look at its queue, and remember an event's id."""
+    """Mark a task as waiting, read its queue, and store an event's ID."""
     with connect(settings.own_redis) as client:
         key = f"{settings.key_prefix}{_name()}"
         client.register_script(CLAIM)([key], [0, 0, LIFE_S * 1000])
@@ -121,7 +121,7 @@ def try_marks(settings: Settings) -> None:
 
 
 def try_schedule(settings: Settings) -> None:
-    """Take the lock of the scheduler, and write and read an entry, as RedBeat does."""
+    """Take a lock like the scheduler's, and write and read an entry, as RedBeat does."""
     with connect(settings.own_redis, decode_responses=True) as client:
         key = f"{settings.key_prefix}redbeat:{_name()}"
         with client.lock(f"{key}:lock", timeout=LIFE_S, blocking=False):
@@ -140,7 +140,7 @@ def try_schedule(settings: Settings) -> None:
 
 
 def cache_trial(url: str) -> Trial:
-    """A trial of the cache at `url`: store, read and forget an entry."""
+    """Return a trial of the cache at `url`, which stores, reads and deletes an entry."""
 
     def try_cache(settings: Settings) -> None:
         backend = RedisBackend(connector(url, TIMEOUT_S), prefix=settings.cache_prefix)
@@ -160,7 +160,7 @@ def cache_trial(url: str) -> Trial:
 
 
 def replica_trial(url: str) -> Trial:
-    """A trial of a replica of the cache, which is only read."""
+    """Return a trial of a replica of the cache, which only reads."""
 
     def try_replica(settings: Settings) -> None:
         client = connector(url, TIMEOUT_S)()
@@ -171,7 +171,7 @@ def replica_trial(url: str) -> Trial:
 
 
 def try_quay(settings: Settings) -> None:
-    """Take and give back a lock as a live Quay's, and forget a cache entry."""
+    """Take and release a lock as a live Quay does, and delete a cache entry."""
     with connect(settings.quay_redis_url, decode_responses=True) as client:
         name = _name()
         lock = redis_lock.Lock(client, f"BLOB_DELETE_{name}", expire=LIFE_S, strict=False)

@@ -1,7 +1,7 @@
-"""The broker's URL as each part wants it: kombu, the result backend, and clients of Redis.
+"""Translate the broker's URL for each of its users: kombu, the result backend, and Redis clients.
 
-Celery's parts each have a spelling of their own for TLS, Sentinels, sockets and databases; this is the
-only place that knows them.
+Each part of Celery writes TLS, Sentinels, sockets and databases in its own form.  Only this module knows
+those forms.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _PORTS = {"amqp": 5_672, "amqps": 5_671}
 
 @dataclass(frozen=True)
 class KombuUrl:
-    """Arguments of kombu's `Connection`, and of Celery's settings of the same meaning.
+    """Arguments of kombu's `Connection`, which are also values of Celery's settings.
 
-    `ssl` is None without TLS; `transport_options` are those that the URL decides.
+    `ssl` is None without TLS; `transport_options` has only the options that follow from the URL.
     """
 
     url: str = field(repr=False)
@@ -35,12 +35,12 @@ class KombuUrl:
 
 
 def is_amqp(url: str) -> bool:
-    """The broker is RabbitMQ."""
+    """Return whether the broker is RabbitMQ."""
     return url.partition("://")[0] in AMQP
 
 
 def for_kombu(url: str) -> KombuUrl:
-    """What kombu and Celery's result backend need to reach this server.  Raises `BadInput`."""
+    """Return what kombu and Celery's result backend need to reach this server.  Raises `BadInput`."""
     if is_amqp(url):
         return _amqp(url)
     found = redis_url.parse(url)
@@ -58,7 +58,7 @@ def for_kombu(url: str) -> KombuUrl:
 
 
 def place(url: str) -> str:
-    """Where the server is, for people; without secrets."""
+    """Return where the server is, for messages; without secrets."""
     if not is_amqp(url):
         return redis_url.parse(url).place
     nodes = server_url.split(url).with_ports(_PORTS[url.partition("://")[0]])
@@ -66,13 +66,13 @@ def place(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL of the first host of a Redis, for banners; without secrets."""
+    """Return a URL of the first host of a Redis, for banners; without secrets."""
     found = redis_url.parse(url)
     return f"{found.scheme}://{found.path or f'{found.nodes[0][0]}:{found.nodes[0][1]}'}"
 
 
 def check_redis(url: str) -> RedisUrl:
-    """The URL of a Redis that is no cluster.  Raises `BadInput`."""
+    """Parse the URL of a Redis that is not a cluster.  Raises `BadInput`."""
     found = redis_url.parse(url)
     if found.scheme in redis_url.CLUSTER:
         raise BadInput("names a cluster: use one server or Sentinels")
@@ -88,16 +88,16 @@ def _amqp(url: str) -> KombuUrl:
         raise BadInput(f"has {len(parts.options)} option(s) that mean nothing here; amqps:// has {known}")
     if tls and len(nodes) > 1:
         raise BadInput("names several hosts: over TLS give one, or a balancer's")
-    # kombu takes an empty path for `/`, and a path of one slash as well.
+    # kombu reads an empty path, and a path of one slash, as the virtual host `/`.
     vhost = parts.path.removeprefix("/") or "/"
     userinfo = _userinfo(parts.username, parts.password)
     return KombuUrl(_hosts(parts.scheme, userinfo, nodes, vhost), _amqp_ssl(tls) if tls else None)
 
 
 def _amqp_ssl(tls: Tls) -> dict[str, Any]:
-    """The keyword arguments of py-amqp; with a name None it takes the host's."""
+    """Return the TLS arguments of py-amqp; if the server's name is None, py-amqp uses the host."""
     files = {"ca_certs": tls.ca_file, "certfile": tls.certificate_file, "keyfile": tls.key_file}
-    # py-amqp verifies the name where it is given one.
+    # py-amqp verifies the name only if it is given one.
     name = {"server_hostname": None} if tls.verifies and tls.check_hostname else {}
     verification = ssl.CERT_REQUIRED if tls.verifies else ssl.CERT_NONE
     return {"cert_reqs": verification, **name, **{key: path for key, path in files.items() if path}}
@@ -111,6 +111,6 @@ def _userinfo(username: str | None, password: str | None) -> str:
 
 
 def _hosts(scheme: str, userinfo: str, nodes: tuple[Node, ...], path: str) -> str:
-    """One URL for each host, as kombu separates them."""
+    """Return one URL per host, joined as kombu expects."""
     named = ((f"[{host}]" if ":" in host else host, port) for host, port in nodes)
     return ";".join(f"{scheme}://{userinfo}{host}:{port}/{quote(path, safe='')}" for host, port in named)
