@@ -1,4 +1,4 @@
-"""The configuration: environment variables read once, whole, and loudly."""
+"""The configuration.  Every environment variable is read once; all problems are reported together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PREFIX", "Settings", "SettingsError"]
 
 _DAY_S = 86_400
 
-# Fields with one variable for each kind of cache entry, which begins so and ends with the kind.
+# Fields that have one variable for each kind of cache entry: this prefix, followed by the kind.
 _PER_KIND = {"cache_ttls": PREFIX + "CACHE_TTL_", "cache_sizes": PREFIX + "CACHE_MAX_BYTES_"}
 
 
@@ -32,7 +32,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
         "locations: `name=url,…` with a path, file:///path or s3://bucket/prefix",
     )
     upload_location: str = setting(
-        "local_us", text, "location where new blobs are written; one location alone is it"
+        "local_us", text, "location where new blobs are written; not needed with one location"
     )
 
     referrers: str = setting(
@@ -47,7 +47,9 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
     immutable_tags_can_expire: bool = setting(
         False, flag, "immutable tags may have an expiry, and are collected after it"
     )
-    permanently_delete_tags: bool = setting(True, flag, "tags may be deleted past the recovery window")
+    permanently_delete_tags: bool = setting(
+        True, flag, "tags may be deleted permanently, without a recovery window"
+    )
     reset_child_manifest_expiration: bool = setting(
         True, flag, "deleting an index's tag ends its children's temporary tags"
     )
@@ -67,9 +69,11 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
         100, number(1, 1_000_000), "repositories of one namespace that wait in the queue at most"
     )
     batch_repositories: int = setting(
-        32, number(1, 1_000), "most small repositories collected in one transaction"
+        32, number(1, 1_000), "small repositories collected in one transaction at most"
     )
-    batch_manifests: int = setting(2_000, number(1, 100_000), "most manifests (and tags) in one transaction")
+    batch_manifests: int = setting(
+        2_000, number(1, 100_000), "manifests (and tags) in one transaction at most"
+    )
     transaction_target_ms: int = setting(
         350, number(10, 60_000), "how long the transaction of a batch should take, milliseconds"
     )
@@ -96,7 +100,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
         "how long a deleted repository or namespace can be restored before it is purged, seconds",
     )
     purge_interval_s: float = setting(
-        60.0, number(0.2, _DAY_S, float), "seconds between looks for deleted repositories to purge"
+        60.0, number(0.2, _DAY_S, float), "seconds between scans for deleted repositories to purge"
     )
     autoprune: bool = setting(
         False, flag, "run Quay's auto-prune policies of namespaces and repositories (as FEATURE_AUTO_PRUNE)"
@@ -114,7 +118,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
     in_use_source: str = setting(
         "",
         text,
-        "list of digests that run somewhere: a path, a URL, or `kubernetes`; empty: none",
+        "source of the list of digests in use: a path, a URL, or `kubernetes`; empty: none",
         secret=True,
     )
     in_use_max_age_s: int = setting(
@@ -158,9 +162,9 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, required: Sequence[str] = ()) -> Settings:
-        """Read every `DREDGE_*` variable; raises `SettingsError` with all problems at once.
+        """Read every `DREDGE_*` variable.  Raises `SettingsError` with all problems at once.
 
-        `required` names the fields that the process cannot do without.
+        `required` names the fields that the process cannot run without.
         """
         values, problems = read(cls, environ, per_kind=_PER_KIND, kinds=KINDS)
         storage = values.get("storage") or {}
@@ -185,7 +189,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
 
     @property
     def policy(self) -> Policy:
-        """The part that the model needs."""
+        """Return the settings that the model needs."""
         return Policy(
             referrers="cascade" if self.referrers == "cascade" else "pin",
             referrer_grace_ms=self.referrer_grace_s * 1000,

@@ -1,4 +1,4 @@
-"""The settings of what speaks HTTP: the status page and its API, and webhooks."""
+"""The settings of HTTP: the status page, its API, and webhooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.parsers import long_text, networks, number, text
 
 @dataclass(frozen=True)
 class HttpSettings:
-    """The part of the settings that `dredge web` and webhooks add."""
+    """The settings of `dredge web` and of webhooks."""
 
     web_host: str = setting("127.0.0.1", text, "address that `dredge web` listens on")
     web_port: int = setting(8090, number(1, 65_535), "port that `dredge web` listens on")

@@ -1,4 +1,4 @@
-"""The settings of when and how fast anything is removed."""
+"""The settings of when, and how fast, garbage is removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 1_000_000_000
 
 @dataclass(frozen=True)
 class PaceSettings:
-    """The part of the settings that bounds the whole fleet."""
+    """The settings that bound all workers together."""
 
     window: str = setting(
         "",

@@ -1,4 +1,4 @@
-"""The settings that say which servers there are, and how they are reached."""
+"""The settings of the servers, and of the connections to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.parsers import base64_key, broker, cache, database_url, flag, number
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Database, broker, Redis, cache, and a live Quay's neighbours."""
+    """Settings of the database, broker, Redis, cache, and a live Quay's Redis and Clair."""
 
     database_url: str = setting(
         "",
@@ -37,21 +37,27 @@ class ServerSettings:
         "Redis of the cache (default: that of the locks); memory:// or none:// also work",
         secret=True,
     )
-    cache_replica_url: str = setting("", cache, "Redis to read cache entries from, if another", secret=True)
+    cache_replica_url: str = setting(
+        "", cache, "Redis to read cache entries from (default: that of the cache)", secret=True
+    )
 
     quay_redis_url: str = setting(
         "",
         redis_server,
-        "Redis of a live Quay beside us: take its locks, forget its cache entries",
+        "Redis of a live Quay: Dredge takes Quay's locks and deletes its cache entries",
         secret=True,
     )
-    clair_url: str = setting("", url("http", "https"), "Clair v4 to delete security reports at")
+    clair_url: str = setting("", url("http", "https"), "Clair v4 whose security reports are deleted")
     clair_psk: str = setting("", base64_key, "Clair's pre-shared key, base64", secret=True)
 
     cache_prefix: str = setting("", text, "prefix of this system's cache keys")
-    cache_ttls: dict[str, float] = setting(dict, number(0, 1e8, float), "life of one kind, seconds; 0: none")
-    cache_max_bytes: int = setting(1_000_000, number(1, 512_000_000), "a larger value is not cached, bytes")
-    cache_sizes: dict[str, int] = setting(dict, number(1, 512_000_000), "the same for one kind of entry")
+    cache_ttls: dict[str, float] = setting(
+        dict, number(0, 1e8, float), "how long entries of one kind are cached, seconds; 0: not cached"
+    )
+    cache_max_bytes: int = setting(1_000_000, number(1, 512_000_000), "largest value that is cached, bytes")
+    cache_sizes: dict[str, int] = setting(
+        dict, number(1, 512_000_000), "largest value of one kind that is cached, bytes"
+    )
     cache_timeout_s: float = setting(
         0.5, number(0.01, 60, float), "connect and read timeout of the cache, seconds"
     )

@@ -1,4 +1,4 @@
-"""What went wrong with a request to an object store, sorted by what is known about it afterwards."""
+"""Classify failed requests to an object store by what is known about their effect."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Known(Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a request did not succeed: one line for people, and what is known.
+    """Why a request did not succeed: a one-line message, and what is known about its effect.
 
-    `everywhere`: any other object of this store would get the same answer.
+    `everywhere` is True if a request for any other object of this store would fail alike.
     """
 
     known: Known
@@ -37,7 +37,7 @@ class Problem:
 
     @property
     def unknown(self) -> bool:
-        """Whether the request may still be carried out."""
+        """Return whether the store may have carried out the request, or still may."""
         return self.known is Known.UNCLEAR
 
 
@@ -53,21 +53,21 @@ ADVICE = {
 
 
 class TooLate(Exception):
-    """The time of a request was over when it was to be sent."""
+    """The time in which the request may be sent was over before it was sent."""
 
 
 def answered(status: int, code: str) -> str:
-    """One line about an answer."""
+    """Return a one-line message about the store's answer, with advice."""
     named = f" {code}" if code and code != str(status) else ""
     advice = f" ({ADVICE[str(status)]})" if str(status) in ADVICE else ""
     return f"the object store answered {status}{named}{advice}"
 
 
 def attempt(call: Callable[[], T], classify: Callable[[BaseException], Problem]) -> T | Problem:
-    """The call's result, or what is known about its failure.
+    """Return the call's result, or what is known about its failure.
 
-    Everything is caught, a panic of a native library too, which is no `Exception`: an odd answer about one
-    object must not reach those that are asked about others.  Only what ends the process passes.
+    Catches every error, including a native library's panic, which is not an `Exception`: an error of one
+    object must not stop the requests for others.  Only errors that end the process are raised.
     """
     try:
         return call()
@@ -78,14 +78,14 @@ def attempt(call: Callable[[], T], classify: Callable[[BaseException], Problem])
 
 
 def first_line(error: BaseException) -> str:
-    """The error's kind and the start of its text."""
+    """Return the error's kind and the start of its text."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     kind = type(error).__name__
     return f"{kind}: {text[:250]}" if text else kind
 
 
 def raised(problem: Problem, store: str, path: str) -> StoreUnavailable | NoSuchObject:
-    """The error that a caller of the store sees."""
+    """Return the exception for the caller of the store."""
     if problem.known is Known.GONE:
         return NoSuchObject(path=path)
     return StoreUnavailable(f"{store}: {problem.message}")

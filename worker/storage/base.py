@@ -1,4 +1,4 @@
-"""What an object store must do, whichever it is, and how the configured ones are opened."""
+"""The interface of every object store, and the functions that open the configured ones."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class NoSuchLocation(RegistryError):
 
 
 class Erased(NamedTuple):
-    """What became of one path of an `erase`.
+    """The result of an `erase` for one path.
 
-    `existed` is None where the store does not tell.  `unknown`: nobody knows whether the request
-    was carried out, or still will be.  `sent` is False where the time was over before it was sent.
+    `existed` is None if the store does not tell.  `unknown` is True if the store may have carried out the
+    request, or still may.  `sent` is False if the time was over before the request was sent.
     """
 
     path: str
@@ -47,9 +47,9 @@ class Erased(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """What became of one path of a `set_aside`; `version` names the hidden version of a versioned bucket.
+    """The result of a `set_aside` for one path; `version` names the hidden version of a versioned bucket.
 
-    `existed`, `unknown` and `sent` mean what they mean in `Erased`.
+    `existed`, `unknown` and `sent` have the same meaning as in `Erased`.
     """
 
     path: str
@@ -61,7 +61,7 @@ class SetAside(NamedTuple):
 
 
 class Trash(NamedTuple):
-    """Where an object that was set aside is now, and where it was."""
+    """The place of an object in the trash, and its original path."""
 
     path: str
     trash: str
@@ -81,19 +81,19 @@ NOT_SENT = "the time of this request was over before it was sent"
 
 
 def clock_s() -> float:
-    """Seconds on a clock that never goes back and counts the time in which the machine was suspended."""
+    """Return seconds on a clock that never goes back and also counts while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Store(Protocol):
     """One storage location.  Paths are relative, with `/` between plain segments.
 
-    `late_delete_ms`: for how long an unanswered request may still be carried out, all attempts of
-    the driver included.  `address` is where the store is, without credentials: two spellings of one
-    place are equal.  `quarantine_is_cheap`: setting an object aside moves no bytes.
+    `late_delete_ms` is how long the store may still carry out an unanswered request, including all attempts
+    of the driver.  `address` is where the store is, without credentials; it is equal for two spellings of
+    one place.  `quarantine_is_cheap` is True if setting an object aside copies no bytes.
 
-    `until_s` is a time of `clock_s`.  The driver looks at that clock right before each request (a
-    file system: before each file) and sends nothing from that time on.
+    `until_s` is a time of `clock_s`.  The driver reads that clock right before each request (on a file
+    system: before each file) and sends nothing from that time on.
     """
 
     late_delete_ms: int
@@ -105,66 +105,67 @@ class Store(Protocol):
     def quarantine_is_cheap(self) -> bool: ...
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
-        """Delete objects; one result per path, in order.  Never raises for one key.
+        """Delete objects.  Returns one result per path, in order.  Never raises for a single path.
 
-        A missing object is no error.  Idempotent.
+        A missing object is not an error.  Idempotent.
         """
 
     def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
-        """Move objects, (path, trash) each, out of the way; one result per move, in order.
+        """Move objects to the trash; each move is (path, trash).  Returns one result per move, in order.
 
-        Never raises for one key.  Idempotent: an object that is in the trash already stays there.
+        Never raises for a single path.  Idempotent: an object that is in the trash already stays there.
         """
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Undo one `set_aside`; True where the object is at `path` afterwards.
+        """Undo one `set_aside`.  Returns whether the object is at `path` afterwards.
 
-        An object that is at `path` already is kept.  What had to be copied stays in the trash until a
-        purge: a late request may delete what is at `path`.  On a versioned bucket the object becomes a new
-        version, so that a late purge of the old one does no harm; where `version` is empty, the newest
-        hidden one is taken.  Idempotent.  Raises `StoreUnavailable`.
+        Keeps an object that is at `path` already.  A copy in the trash stays until a purge, because a late
+        request may delete the object at `path`.  On a versioned bucket the object becomes a new version, so
+        that a late purge of the old one does no harm; an empty `version` means the newest hidden one.
+        Idempotent.  Raises `StoreUnavailable`.
         """
 
     def purge(self, trash: Sequence[Trash]) -> list[Erased]:
-        """Delete objects that were set aside, for good; one result each, in order, with the trash's path.
+        """Delete objects of the trash permanently.  Returns one result each, in order, with the trash's path.
 
-        Never touches what is live at `path`.  Idempotent.
+        Never deletes the live object at `path`.  Idempotent.
         """
 
     def read_identity(self) -> str | None:
-        """The identity that the store shows; None where it has none.  Raises `StoreUnavailable`."""
+        """Return the store's identity, or None if it has none.  Raises `StoreUnavailable`."""
 
     def write_identity(self, identity: str) -> str:
-        """Give the store an identity, unless it has one; the identity that stands afterwards."""
+        """Write the store's identity unless it has one.  Returns the identity that it has afterwards."""
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Store the chunks as one object and return their bytes; all of them or nothing.
+        """Store the chunks as one object, completely or not at all.  Returns the number of bytes.
 
-        Replaces an object of that name.  What `chunks` raises passes, and nothing is stored.
+        Replaces an object of that name.  If `chunks` raises, stores nothing and raises that error.
         """
 
     def read(self, path: str) -> Iterator[bytes]:
-        """The object's bytes, in chunks; raises `NoSuchObject` at once."""
+        """Return the object's bytes in chunks.  Raises `NoSuchObject` before the first chunk is read."""
 
     def size(self, path: str) -> int | None:
-        """The object's bytes, or None where there is no such object."""
+        """Return the object's size in bytes, or None if there is no such object."""
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
-        """Every object below the folder `prefix`, by ascending path, after `start_after`.
+        """Yield every object below the folder `prefix`, by ascending path, after `start_after`.
 
-        Streams in bounded memory.  Raises `StoreUnavailable` rather than end early.  The trash is
-        listed only where `prefix` lies in it, the identity never.
+        Uses bounded memory.  Raises `StoreUnavailable` instead of ending early.  Lists the trash only if
+        `prefix` is in it, and never the identity.
         """
 
     def check(self) -> Sequence[str]:
-        """Notes for the operator; raises `StoreUnavailable`, with what to do, unless everything works.
+        """Try every kind of request.  Returns notes for the operator.
 
-        Objects are written, read, listed, set aside, put back and purged; nothing is left of them.
+        Writes, reads, lists, sets aside, puts back and purges small objects, and leaves none behind.  Raises
+        `StoreUnavailable`, with what to do, if a request fails.
         """
 
 
 class Stores(Mapping[str, Store]):
-    """The configured locations by name; `upload` is the one that new blobs go to."""
+    """The configured locations by name; new blobs are written to `upload`."""
 
     def __init__(self, stores: Mapping[str, Store], upload: str) -> None:
         self._stores = dict(stores)
@@ -187,18 +188,18 @@ class Stores(Mapping[str, Store]):
 
 
 def open_stores(locations: Mapping[str, str], *, upload: str = "local_us") -> Stores:
-    """A driver for each location; nothing goes over the network before the first call."""
+    """Return a driver for each location.  Sends nothing over the network yet."""
     return Stores({name: open_store(url) for name, url in locations.items()}, upload)
 
 
 def prepare_stores(locations: Mapping[str, str]) -> None:
-    """Make the directories of local stores where they are missing.  Idempotent."""
+    """Create missing directories of local stores.  Idempotent."""
     for url in locations.values():
         open_store(url, create=True)
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
-    """The driver for a path, `file://`, `s3://`, `gs://` or `az://`; raises `BadInput`."""
+    """Return the driver for a path, `file://`, `s3://`, `gs://` or `az://`.  Raises `BadInput`."""
     scheme = urlsplit(url).scheme if "://" in url else "file"
     if scheme == "file":
         return _local(url, create)
@@ -213,7 +214,7 @@ def valid_path(path: str) -> bool:
 
 
 def checked(path: str) -> str:
-    """`path` itself; raises `BadInput` unless it can name an object."""
+    """Return `path`.  Raises `BadInput` if it cannot name an object."""
     if not valid_path(path):
         raise BadInput("This cannot be the path of an object", path=repr(path))
     return path

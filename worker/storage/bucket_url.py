@@ -1,4 +1,4 @@
-"""The URL of a bucket: `s3://`, `gs://` or `az://`, with the options that each kind knows."""
+"""Parse the URL of a bucket: `s3://`, `gs://` or `az://`, with the options of each scheme."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class BucketURL:
-    """`scheme://bucket/prefix?options`.  It never contains a secret: credentials are named, not written."""
+    """`scheme://bucket/prefix?options`.  Never contains a secret; it may name a file with credentials."""
 
     scheme: str
     bucket: str
@@ -33,7 +33,7 @@ class BucketURL:
 
     @property
     def timeout_s(self) -> float:
-        """How long one request may stay without an answer, seconds."""
+        """Return how many seconds a request waits for an answer."""
         text = self.options.get("timeout", "30")
         try:
             seconds = float(text)
@@ -45,16 +45,16 @@ class BucketURL:
 
     @property
     def endpoint(self) -> str | None:
-        """The server's URL where it is not the vendor's own."""
+        """Return the server's URL if it is not the vendor's default."""
         return self.options.get("endpoint")
 
     @property
     def credentials_file(self) -> str | None:
-        """The file with this location's credentials."""
+        """Return the file with this location's credentials."""
         return self.options.get("credentials_file")
 
     def flag(self, name: str) -> bool | None:
-        """An option that is on or off; None where it is not given."""
+        """Return whether an option is on or off; None if it is not given."""
         if name not in self.options:
             return None
         word = self.options[name].lower()
@@ -67,7 +67,7 @@ class BucketURL:
 
 
 def parse_bucket_url(url: str) -> BucketURL:
-    """Read a bucket's URL; raises `BadInput`, without the URL's text where a secret may be in it."""
+    """Parse a bucket's URL.  Raises `BadInput`, without the URL's text if it may contain a secret."""
     parts = urlsplit(url)
     scheme, known = parts.scheme, _KNOWN[parts.scheme]
     if "@" in parts.netloc:
@@ -87,7 +87,7 @@ def parse_bucket_url(url: str) -> BucketURL:
 
 
 def normalised_host(url: str) -> str:
-    """Host, port and path of an endpoint in one spelling; the scheme's own port is left out."""
+    """Return host, port and path of an endpoint in one spelling, without the scheme's default port."""
     parts = urlsplit(url)
     port = "" if parts.port in (None, _DEFAULT_PORT.get(parts.scheme)) else f":{parts.port}"
     return f"{(parts.hostname or '').rstrip('.')}{port}{parts.path.rstrip('/')}"

@@ -1,4 +1,4 @@
-"""What a file system's errors mean to an operator."""
+"""Explain errors of a file system to an operator, and make its changes durable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHAT_TO_DO = {
 
 
 def explain(root: Path, error: OSError) -> str:
-    """One line: where, what, and what to do about it."""
+    """Return one line with the directory, the problem, and what to do."""
     advice = _WHAT_TO_DO.get(error.errno or 0)
     reason = error.strerror or type(error).__name__
     return f"Storage directory {root}: {reason}" + (f" ({advice})" if advice else "")
@@ -32,7 +32,7 @@ def explain(root: Path, error: OSError) -> str:
 
 @contextmanager
 def translated(root: Path) -> Iterator[None]:
-    """Turn what the file system raises into `StoreUnavailable`."""
+    """Turn errors of the file system into `StoreUnavailable`."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,7 @@ def translated(root: Path) -> Iterator[None]:
 
 
 def fsync_directory(folder: Path) -> None:
-    """Make a rename or a new folder durable; a vanished folder has nothing to keep."""
+    """Make a rename or a new folder durable; ignore a folder that no longer exists."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -52,12 +52,12 @@ def fsync_directory(folder: Path) -> None:
 
 
 def remove_empty_folders(prefix: str, folders: Iterable[str]) -> None:
-    """Remove empty folders below `prefix`, up to but without the first level.
+    """Remove empty folders and their empty parents below `prefix`, except those of the first level.
 
-    Those of a digest's first byte stay, too: they fill again.
+    Folders of a digest's first byte stay, too, because they fill again.
 
-    Safe beside a write: rmdir refuses a folder with anything in it, and a writer whose folder
-    vanished before its rename makes it again.
+    Safe beside a write: rmdir refuses a folder that is not empty, and a writer whose folder disappeared
+    before its rename creates it again.
     """
     for folder in folders:
         while "/" in folder and len(folder) - folder.rindex("/") > 3:
@@ -69,7 +69,7 @@ def remove_empty_folders(prefix: str, folders: Iterable[str]) -> None:
 
 
 def remove_stale_files(folder: Path, *, older_than_s: float) -> None:
-    """Remove the files of a folder that were last changed longer ago."""
+    """Remove the files of a folder that were last changed more than `older_than_s` seconds ago."""
     stale_before = time.time() - older_than_s
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:

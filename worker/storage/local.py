@@ -36,10 +36,10 @@ _HIDDEN = (TRASH_FOLDER, IDENTITY_PATH)
 
 
 class LocalStore:
-    """A directory store; writes appear whole or not at all, also after a power cut with `fsync`.
+    """A store in a directory.  Writes appear completely or not at all; with `fsync` also after a power cut.
 
-    `create` makes a missing root.  Whoever opens a configured store leaves it to `dredge init`: a
-    root that is missing is a disk that went away, not an empty store.
+    `create` creates a missing root.  Only `dredge init` does that for a configured store: later a missing
+    root is an unmounted disk, not an empty store.
     """
 
     late_delete_ms = 0
@@ -56,7 +56,7 @@ class LocalStore:
                 self.root.mkdir(parents=True, exist_ok=True)
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
-        """Unlink each file, then the directories that this emptied."""
+        """Unlink each file, then remove the directories that are now empty."""
         prefix, unlink, is_path = self._prefix, os.unlink, valid_path
         results: list[Erased] = []
         folders: set[str] = set()
@@ -84,7 +84,7 @@ class LocalStore:
         return results
 
     def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
-        """Rename each file into the trash, then remove the directories that this emptied."""
+        """Rename each file into the trash, then remove the directories that are now empty."""
         return set_aside(self.root, moves, until_s)
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
@@ -102,7 +102,7 @@ class LocalStore:
             return read_identity(self.root)
 
     def write_identity(self, identity: str) -> str:
-        """Write the identity's file, whole, unless there is one."""
+        """Write the identity's file in one step, unless there is one."""
         with self._translated():
             return write_identity(self.root, identity)
 
@@ -110,11 +110,12 @@ class LocalStore:
         """Write a temporary file in the same root, then rename it into place."""
         target = self.root / checked(path)
         with self._translated():
-            if not self._swept:  # once per process: what writes that crashed a day ago left behind
+            # Once per process, remove temporary files of writes that crashed at least a day ago.
+            if not self._swept:
                 self._swept = True
                 remove_stale_files(self.root / _TEMPORARY, older_than_s=_STALE_S)
             temporary = self.root / _TEMPORARY / uuid.uuid4().hex
-            # Without its parents: where the disk went away, nothing may be written in its place.
+            # Creates no parents: if the disk is unmounted, nothing may be written to its mount point.
             temporary.parent.mkdir(exist_ok=True)
         try:
             written = self._fill(temporary, chunks)
@@ -131,7 +132,7 @@ class LocalStore:
         with self._translated():
             file = temporary.open("xb", buffering=0)
         with file:
-            for chunk in chunks:  # outside the translation: its own OSErrors are the caller's
+            for chunk in chunks:  # Outside the translation, because an OSError of `chunks` is the caller's.
                 with self._translated():
                     rest = memoryview(chunk)
                     while rest:
@@ -149,7 +150,7 @@ class LocalStore:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
                 break
-            # An erase removed the folder while it was empty, before or after we looked.
+            # A concurrent erase may have removed the folder while it was empty.
             except (FileNotFoundError, FileExistsError):
                 if not left:
                     raise
@@ -160,7 +161,7 @@ class LocalStore:
                     break
 
     def read(self, path: str) -> Iterator[bytes]:
-        """Open at once, then stream."""
+        """Open the file at once, then stream it."""
         try:
             with self._translated():
                 file = (self.root / checked(path)).open("rb", buffering=0)
@@ -229,7 +230,7 @@ class LocalStore:
                     elif not hidden and entry.is_file(follow_symlinks=False):
                         found.append((entry.name, False))
         except FileNotFoundError:
-            return []  # removed as empty meanwhile; the root itself was seen
+            return []  # A concurrent erase removed the empty folder; the root itself exists.
         found.sort()
         return found
 

@@ -1,4 +1,4 @@
-"""Files that were set aside below one directory, and the directory's identity."""
+"""The trash of a store in a directory, and the directory's identity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.storage.disk import explain, fsync_directory, remove_empty_folders
 
 
 def set_aside(root: Path, moves: Sequence[tuple[str, str]], until_s: float) -> list[SetAside]:
-    """Rename each (path, trash); a root that went away is an error, not a directory without files."""
+    """Rename each (path, trash).  A missing root is an error, because its disk may be unmounted."""
     prefix = f"{root}{os.sep}"
     results = [_set_aside_one(root, prefix, path, trash, until_s) for path, trash in moves]
     if any(result.existed is False for result in results) and not root.is_dir():
@@ -27,7 +27,7 @@ def set_aside(root: Path, moves: Sequence[tuple[str, str]], until_s: float) -> l
 def _set_aside_one(root: Path, prefix: str, path: str, trash: str, until_s: float) -> SetAside:
     if not (valid_path(path) and valid_path(trash)):
         return SetAside(path, None, error="not the path of an object")
-    # Twice: the first file of a trash folder finds no folder, or one that a purge just removed.
+    # Try twice: the trash folder may not exist yet, or a purge may just have removed it.
     for _ in range(2):
         if clock_s() >= until_s:
             return SetAside(path, None, error=NOT_SENT, sent=False)
@@ -47,22 +47,22 @@ def _set_aside_one(root: Path, prefix: str, path: str, trash: str, until_s: floa
 
 
 def _make_trash_folder(root: Path, trash: str) -> None:
-    """Without the root: where the disk went away, nothing may be made in its place."""
+    """Create the trash folder, but never the root: if the disk is unmounted, nothing may be created there."""
     (root / TRASH_FOLDER).mkdir(exist_ok=True)
     (root / trash).parent.mkdir(exist_ok=True)
 
 
 def put_back(root: Path, path: str, trash: str, *, fsync: bool) -> bool:
-    """Move a file from the trash to its path, where that is free; True where the path has a file then."""
+    """Move a file from the trash to its path if that is free.  Returns whether the path has a file then."""
     target = root / path
     if target.exists():
         return True
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # One step, so that no late rename into the trash finds the file under two names or none.  Whoever
-        # writes the path at this moment writes the same bytes: its name is their digest.
+        # One step, so that a late rename into the trash never finds the file under two names or none.  A
+        # push that writes the path at this moment writes the same bytes, since the name is their digest.
         (root / trash).rename(target)
-    except FileNotFoundError:  # somebody else put it back meanwhile, or it never was there
+    except FileNotFoundError:  # Another process put it back meanwhile, or it was never there.
         return target.exists() or _raise_if_missing(root)
     if fsync:
         for folder in target.parents:
@@ -73,13 +73,13 @@ def put_back(root: Path, path: str, trash: str, *, fsync: bool) -> bool:
 
 
 def _raise_if_missing(root: Path) -> bool:
-    """False; raises `FileNotFoundError` where the directory itself went away."""
+    """Return False.  Raises `FileNotFoundError` if the root directory itself is missing."""
     os.stat(root)  # noqa: PTH116
     return False
 
 
 def read_identity(root: Path) -> str | None:
-    """The identity in its file, or None; raises `OSError` where the directory went away."""
+    """Return the identity, or None if there is none.  Raises `OSError` if the directory is missing."""
     try:
         return (root / IDENTITY_PATH).read_text().strip() or None
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def read_identity(root: Path) -> str | None:
 
 
 def write_identity(root: Path, identity: str) -> str:
-    """Write the file whole, unless there is one; the identity that stands."""
+    """Write the identity's file in one step, unless there is one.  Returns the identity that it has then."""
     temporary = root / f".identity-{uuid.uuid4().hex}"
     temporary.write_text(identity)
     _link_unless_taken(temporary, root / IDENTITY_PATH)
@@ -97,9 +97,10 @@ def write_identity(root: Path, identity: str) -> str:
 
 
 def _link_unless_taken(source: Path, target: Path) -> None:
-    """Give a file a name that is free; where the name is taken, its file stays and `source` goes.
+    """Rename `source` to `target` if that is free; otherwise keep `target` and remove `source`.
 
-    A hard link refuses a taken name in one step.  A file system without hard links is asked first.
+    A hard link refuses a name that exists, in one step.  A file system without hard links needs a check
+    before the rename.
     """
     try:
         os.link(source, target)

@@ -39,7 +39,7 @@ _NO_PATH = "not the path of an object"
 class NativeStore:
     """One bucket or container, or a prefix of it.
 
-    Objects are deleted one at a time, in parallel: the library has one error for a whole bulk delete.
+    Deletes objects one at a time, in parallel: for a bulk delete the library reports only one error.
     """
 
     quarantine_is_cheap = False
@@ -47,13 +47,13 @@ class NativeStore:
     def __init__(self, url: BucketURL) -> None:
         self.name = str(url)
         self._url = url
-        # What a server has accepted it may finish after we gave up waiting; a delete is sent once.
+        # The server may finish a request after the driver's timeout.  A delete is sent only once.
         self.late_delete_ms = int(2000 * url.timeout_s)
         self.pace = Pace()
 
     @cached_property
     def address(self) -> str:
-        """Server, bucket and prefix."""
+        """Return the server, bucket and prefix."""
         return address(self._url)
 
     @cached_property
@@ -79,7 +79,7 @@ class NativeStore:
         once = attempt(lambda: self._once, classify)
         if isinstance(once, Problem):
             return once
-        # The last look at the clock; the library sends a delete once.
+        # The last check of the clock; the library sends a delete only once.
         if clock_s() >= until_s:
             return TOO_LATE
         found = attempt(lambda: obstore.delete(once, path), classify)
@@ -98,7 +98,7 @@ class NativeStore:
     def set_aside(
         self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf
     ) -> builtins.list[SetAside]:
-        """Copy in parallel, then delete; only the delete is bound to `until_s`: a late copy hurts nothing."""
+        """Copy in parallel, then delete.  Only the delete is bound to `until_s`: a late copy is harmless."""
         if not moves:
             return []
         with ThreadPoolExecutor(min(PARALLEL, len(moves))) as pool:
@@ -132,7 +132,7 @@ class NativeStore:
         self._asked(source, lambda: obstore.copy(self._ask, source, target))
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Copy back where the path is free; the copy in the trash stays until a purge."""
+        """Copy the object back if the path is free; the copy in the trash stays until a purge."""
         if self.size(checked(path)) is not None:
             return True
         if self.size(checked(trash)) is None:
@@ -145,14 +145,14 @@ class NativeStore:
         return self.erase([each.trash for each in trash])
 
     def read_identity(self) -> str | None:
-        """One GET request."""
+        """Read the identity with one GET request."""
         try:
             return b"".join(self.read(IDENTITY_PATH)).decode().strip() or None
         except NoSuchObject:
             return None
 
     def write_identity(self, identity: str) -> str:
-        """Write it on the condition that there is none."""
+        """Write the identity with the condition that there is none."""
         attempt(lambda: obstore.put(self._ask, IDENTITY_PATH, identity.encode(), mode="create"), classify)
         found = self.read_identity()
         if found is None:
@@ -160,14 +160,14 @@ class NativeStore:
         return found
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Spool to a local temporary file first: nothing is sent before `chunks` ended well."""
+        """Collect the chunks in a local temporary file first, and send nothing before `chunks` has ended."""
         checked(path)
         with tempfile.SpooledTemporaryFile(max_size=_PART) as spool:
             written = 0
             for chunk in chunks:
                 written += spool.write(chunk)
             spool.seek(0)
-            # A large object goes up in parts and appears when the last one is in.
+            # A large object is sent in parts, and appears after the last one.
             if written <= _PART:
                 self._asked(path, lambda: obstore.put(self._ask, path, spool.read(), use_multipart=False))
             else:
@@ -177,7 +177,7 @@ class NativeStore:
         return written
 
     def read(self, path: str) -> Iterator[bytes]:
-        """Ask at once, then stream."""
+        """Send the request at once, then stream the answer."""
         checked(path)
         stream = iter(self._asked(path, lambda: obstore.get(self._ask, path).stream(min_chunk_size=1 << 20)))
 
@@ -188,7 +188,7 @@ class NativeStore:
         return chunks()
 
     def size(self, path: str) -> int | None:
-        """One HEAD request."""
+        """Return the size with one HEAD request."""
         checked(path)
         try:
             return int(self._asked(path, lambda: obstore.head(self._ask, path)["size"]))
@@ -196,9 +196,10 @@ class NativeStore:
             return None
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
-        """List page by page.  The end is believed only after a listing from the last object on is empty.
+        """List page by page.
 
-        A server that does not know where to start begins anew: what was seen already is skipped.
+        Ends only after another listing, from the last object on, is empty.  A server that does not support
+        a start position lists from the beginning; objects that were seen already are skipped.
         """
         folder = checked(prefix.rstrip("/")) if prefix else None
         hidden = (IDENTITY_PATH,) if prefix else (IDENTITY_PATH, f"{TRASH_FOLDER}/")
@@ -224,7 +225,7 @@ class NativeStore:
                 yield ObjectInfo(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
 
     def check(self) -> Sequence[str]:
-        """Try each kind of request."""
+        """Try each kind of request on small objects."""
         probe(self, self.name)
         return ()
 

@@ -1,6 +1,6 @@
-"""Google Cloud Storage and Azure Blob Storage through `obstore`: opening, and what its errors mean.
+"""Open Google Cloud Storage and Azure Blob Storage through `obstore`, and classify its errors.
 
-The library gives its errors as texts: `setup.cfg` bounds its version.
+The library reports errors as text, which may change, so `setup.cfg` bounds its version.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EVERYWHERE = (
     "AuthorizationFailure",
     "AccountIsDisabled",
 )
-# Where the library looks for a machine's role when no credentials are set.
+# Servers that the library asks for the machine's role if no credentials are set.
 _METADATA_SERVICE = re.compile(r"://169\.254\.|://metadata(?:\.google\.internal)?[:/]")
 _CONNECTION_STRING = {
     "accountname": "account_name",
@@ -42,7 +42,7 @@ _NO_CREDENTIALS = "there are no credentials: name a file in the location's crede
 
 
 def connect(url: BucketURL, *, retries: int) -> Bucket:
-    """A client for the bucket; raises `StoreUnavailable` where its credentials cannot be read."""
+    """Return a client for the bucket.  Raises `StoreUnavailable` if its credentials cannot be read."""
     common: dict[str, Any] = {
         "prefix": url.prefix or None,
         "client_options": {
@@ -61,7 +61,7 @@ def connect(url: BucketURL, *, retries: int) -> Bucket:
 
 
 def address(url: BucketURL) -> str:
-    """Where the bucket is, without credentials."""
+    """Return where the bucket is, without credentials."""
     if url.scheme == "gs":
         host = url.endpoint or _google(url).get("base_url") or "https://storage.googleapis.com"
     else:
@@ -85,7 +85,7 @@ def _google(url: BucketURL) -> dict[str, str]:
 
 
 def _azure(url: BucketURL) -> dict[str, str]:
-    """The account of a connection string, which the file contains as Azure shows it."""
+    """Return the options of the account in the credentials file, a connection string as Azure shows it."""
     config: dict[str, str] = {}
     if url.credentials_file:
         config = _connection_string(_content(url))
@@ -118,7 +118,7 @@ def _content(url: BucketURL) -> str:
 
 
 def classify(error: BaseException) -> Problem:
-    """What is known about a request that raised this."""
+    """Return what is known about a request that raised this error."""
     text = str(error)
     if isinstance(error, StoreUnavailable):
         return Problem(Known.UNSENT, text, everywhere=True)
@@ -147,7 +147,7 @@ def _answer(status: int, code: str) -> Problem:
     message = answered(status, code)
     if status == 404 and code not in _EVERYWHERE:
         return Problem(Known.GONE, message, code)
-    # Both vendors answer 503 where they ask for fewer requests; without their code it is a gateway's.
+    # Both vendors answer 503 to ask for fewer requests; a 503 without their code comes from a gateway.
     if status == 429 or (status == 503 and code):
         return Problem(Known.BUSY, message, code, everywhere=True)
     if status >= 500 and status != 501:

@@ -1,4 +1,4 @@
-"""Asking a store about many objects one at a time, without asking a store that is down about each."""
+"""Send one request per object, but not for every object if the store is down."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PARALLEL = 8
 
 
 def spread(items: Sequence[T]) -> list[T]:
-    """The first, the last and the middle one, as far as there are so many."""
+    """Return the first, the last and the middle item, or fewer if there are fewer."""
     return list(dict.fromkeys(items[n] for n in (0, -1, len(items) // 2))) if items else []
 
 
 def one_by_one(items: Sequence[T], ask: Callable[[T], Problem | None]) -> dict[T, Problem | None]:
-    """Ask about each item, in parallel; None where it went well.
+    """Send a request for each item, in parallel.  Maps each item to its problem, or None if it succeeded.
 
-    Up to three are tried first.  Where none of them gets an answer of its own, the others are not asked: the
-    store is down, or refuses everything.
+    Tries at most three items first.  If none of them gets an answer of its own, because the store is down or
+    refuses everything, sends nothing for the others.
     """
     found: dict[T, Problem | None] = {}
     problem: Problem | None = None

@@ -1,4 +1,4 @@
-"""Trying a store out: every kind of request that a collection sends to it."""
+"""Try every kind of request that a collection sends to a store."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _CONTENT = b"dredge"
 
 
 def probe(store: Store, name: str) -> None:
-    """Write, read, list, set aside, put back and purge two small objects; nothing is left of them.
+    """Write, read, list, set aside, put back and purge two small objects; leave none behind.
 
-    Raises `StoreUnavailable` with what the store answered.
+    Raises `StoreUnavailable` with the store's answer.
     """
     label = uuid.uuid4().hex
     moves = [(f"uploads/check-{label}-{n}", f"{TRASH_FOLDER}/check/{label}-{n}") for n in range(2)]
@@ -40,7 +40,7 @@ def probe(store: Store, name: str) -> None:
 def _set_aside(store: Store, name: str, moves: list[tuple[str, str]]) -> list[Trash]:
     results = store.set_aside(moves)
     if any(result.unknown for result in results):
-        # As an eraser does after an unclear answer: the store may only stumble over bulk deletes.
+        # As the eraser does after an unclear answer: perhaps only bulk deletes fail at this store.
         results = store.set_aside(moves)
     _raise_first(name, [result.error for result in results])
     return [Trash(path, trash, result.version) for (path, trash), result in zip(moves, results, strict=True)]

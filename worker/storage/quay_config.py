@@ -1,4 +1,4 @@
-"""Quay's configuration of storage, and the settings with which Dredge reaches the same objects."""
+"""Translate Quay's storage configuration into the settings with which Dredge reaches the same objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_SWIFT = (
 
 @dataclass(frozen=True)
 class Location:
-    """One location: its URL, without secrets; the content of its credentials file; notes for people."""
+    """One location: its URL without secrets, the content of its credentials file, and notes."""
 
     name: str
     driver: str
@@ -34,14 +34,14 @@ class Location:
 
 @dataclass(frozen=True)
 class StorageConfig:
-    """All locations, and the one that new blobs go to."""
+    """All locations, and the one where new blobs are written."""
 
     locations: tuple[Location, ...]
     upload: str
 
 
 def read_storage_config(path: Path) -> StorageConfig:
-    """Read `config.yaml` of a Quay; raises `BadInput` where it has no storage that Dredge can reach."""
+    """Read Quay's `config.yaml`.  Raises `BadInput` if it has no storage that Dredge can reach."""
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -58,7 +58,7 @@ def read_storage_config(path: Path) -> StorageConfig:
 
 
 def translate(name: str, value: object) -> Location:
-    """One entry of DISTRIBUTED_STORAGE_CONFIG: `[driver, parameters]`; raises `BadInput`."""
+    """Translate one entry of DISTRIBUTED_STORAGE_CONFIG, `[driver, parameters]`.  Raises `BadInput`."""
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict)):
         raise BadInput("A storage location of Quay is a list of a driver and its parameters", location=name)
     driver, parameters = str(value[0]), value[1]
@@ -129,7 +129,7 @@ def _radosgw(given: Parameters) -> Translated:
 
 
 def _google(given: Parameters) -> Translated:
-    """Quay speaks S3 to Google, with interoperability keys: so does Dredge."""
+    """Translate to `s3://`: Quay uses Google's S3 API with interoperability keys, and so does Dredge."""
     url = _bucket("s3", str(given["bucket_name"]), given, {"endpoint": _GOOGLE})
     return url, _aws_file(given.get("access_key"), given.get("secret_key")), ()
 
@@ -146,7 +146,7 @@ def _azure(given: Parameters) -> Translated:
 
 
 def _multi_cdn(given: Parameters) -> Translated:
-    """Its providers are ways to read one bucket: the default one is where the objects are."""
+    """Translate the default provider; the others only serve reads of the same bucket."""
     driver, parameters = given["providers"][given["default_provider"]]
     if driver not in DRIVERS:
         raise KeyError("default_provider")

@@ -1,4 +1,4 @@
-"""How fast a store is asked: full speed until it says that this is too fast."""
+"""The rate of requests to a store: unlimited until the store asks for fewer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Objects per second by additive increase and multiplicative decrease; shared by threads."""
+    """A limit in objects per second, by additive increase and multiplicative decrease.  Thread-safe."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Pace:
         self._slowed_at = float("-inf")
 
     def wait(self, objects: int) -> None:
-        """Sleep until a request for so many objects may be sent."""
+        """Sleep until a request for this number of objects may be sent."""
         with self._lock:
             now = self._clock()
             start = max(now, self._free_at)
@@ -36,7 +36,7 @@ class Pace:
             self._sleep(start - now)
 
     def slower(self) -> None:
-        """The store complained: halve the rate, once a second however many requests were refused."""
+        """Halve the rate after a refused request, at most once a second."""
         with self._lock:
             now = self._clock()
             if now - self._slowed_at >= 1:
@@ -44,6 +44,6 @@ class Pace:
                 self.rate = max(self._floor, self.rate / 2)
 
     def faster(self) -> None:
-        """A request went well."""
+        """Increase the rate after a successful request."""
         with self._lock:
             self.rate = min(self._ceiling, self.rate + self._step)

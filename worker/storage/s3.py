@@ -1,4 +1,4 @@
-"""Objects in a bucket of S3, or of anything that speaks its protocol."""
+"""Objects in a bucket of S3, or of a server with the same API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.storage.s3_trash import COPY_PART, TrashBin
 _PART = 8 << 20
 _CHUNK = 1 << 20
 _PAGE = 1_000
-# Answers to a conditional write that lost against another one.
+# Answers to a conditional write if another one came first.
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict")
 _NO_CONDITIONS = ("NotImplemented", "InvalidArgument", "InvalidRequest", "501")
 
@@ -40,9 +40,9 @@ class S3Store:
     """One bucket, or a prefix of it."""
 
     def __init__(self, url: BucketURL, *, copy_part: int = COPY_PART) -> None:
-        """`copy_part`: bytes that one request copies at most."""
+        """Open no connection yet.  One request copies at most `copy_part` bytes."""
         self.name = str(url)
-        # What a server has accepted it may finish after we gave up waiting; a delete is sent once.
+        # The server may finish a request after the driver's timeout.  A delete is sent only once.
         self.late_delete_ms = int(2000 * url.timeout_s)
         self._client = S3Client(url)
         self._eraser = Eraser(self._client)
@@ -50,41 +50,44 @@ class S3Store:
 
     @property
     def address(self) -> str:
-        """Server, bucket and prefix."""
+        """Return the server, bucket and prefix."""
         return str(self._asked("", lambda: self._client.address))
 
     @property
     def quarantine_is_cheap(self) -> bool:
-        """True where the bucket keeps versions: a delete only hides then.  Asks the bucket once."""
+        """Return whether the bucket keeps versions, so that a delete only hides.  Asks the bucket once."""
         return self._trash.keeps_versions
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> builtins.list[Erased]:
-        """Bulk deletes, 1,000 objects a request, in parallel; S3 does not tell which existed."""
+        """Delete in bulk, 1,000 objects per request, in parallel.  S3 does not tell which objects existed."""
         return self._eraser.erase([Doomed(path) for path in paths], until_s=until_s)
 
     def set_aside(
         self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf
     ) -> builtins.list[SetAside]:
-        """Hide the version where the bucket keeps versions, else copy and delete."""
+        """Hide the version if the bucket keeps versions; otherwise copy the object and delete it."""
         return self._trash.set_aside(moves, until_s)
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Copy back where the path is free."""
+        """Copy the object back if the path is free."""
         return self._trash.put_back(checked(path), checked(trash), version)
 
     def purge(self, trash: Sequence[Trash]) -> builtins.list[Erased]:
-        """Delete versions and copies by names that no live object has."""
+        """Delete hidden versions and copies, whose names no live object has."""
         return self._trash.purge(trash)
 
     def read_identity(self) -> str | None:
-        """One GET request."""
+        """Read the identity with one GET request."""
         try:
             return b"".join(self.read(IDENTITY_PATH)).decode().strip() or None
         except NoSuchObject:
             return None
 
     def write_identity(self, identity: str) -> str:
-        """Write it on the condition that there is none; without conditions, look before and after."""
+        """Write the identity with the condition that there is none.
+
+        If the store does not support conditions, read before and after the write instead.
+        """
         if (found := self.read_identity()) is not None:
             return found
         put = partial(self._client.ask.put_object, **self._client.key(IDENTITY_PATH), Body=identity.encode())
@@ -99,14 +102,14 @@ class S3Store:
         return found
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Spool to a local temporary file first: nothing is sent before `chunks` ended well."""
+        """Collect the chunks in a local temporary file first, and send nothing before `chunks` has ended."""
         named = self._client.key(checked(path))
         with tempfile.SpooledTemporaryFile(max_size=_PART) as spool:
             written = 0
             for chunk in chunks:
                 written += spool.write(chunk)
             spool.seek(0)
-            # A large object goes up in parts and appears when the last one is in.
+            # A large object is sent in parts, and appears after the last one.
             if written <= _PART:
                 self._asked(path, lambda: self._client.ask.put_object(**named, Body=spool.read()))
             else:
@@ -115,7 +118,7 @@ class S3Store:
         return written
 
     def read(self, path: str) -> Iterator[bytes]:
-        """Ask at once, then stream."""
+        """Send the request at once, then stream the answer."""
         named = self._client.key(checked(path))
         body = self._asked(path, lambda: self._client.ask.get_object(**named))["Body"]
 
@@ -127,7 +130,7 @@ class S3Store:
         return chunks()
 
     def size(self, path: str) -> int | None:
-        """One HEAD request; two more where there is no such object."""
+        """Return the size with one HEAD request, or at most three requests if there is no such object."""
         checked(path)
         found = self._asked(path, lambda: self._client.head(path))
         return None if found is None else int(found["ContentLength"])
@@ -135,8 +138,8 @@ class S3Store:
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """List page by page, in the order of S3.
 
-        Stores have been seen to end a listing too early.  So the end is believed only after a listing
-        from the last object on came back empty.
+        Some stores end a listing too early, so it ends only after another listing, from the last object on,
+        is empty.
         """
         folder = f"{checked(prefix.rstrip('/'))}/" if prefix else ""
         hidden = (IDENTITY_PATH,) if prefix else (IDENTITY_PATH, f"{TRASH_FOLDER}/")
@@ -168,7 +171,7 @@ class S3Store:
         ]
 
     def check(self) -> builtins.list[str]:
-        """Try each kind of request; tell how the store deletes and whether it keeps versions."""
+        """Try each kind of request.  The notes say how the store deletes, and whether it keeps versions."""
         probe(self, self.name)
         notes = []
         if self._eraser.singly:

@@ -1,4 +1,4 @@
-"""The client of S3: where it connects to, as whom, and what it never does by itself."""
+"""The client of S3: its address, its credentials, and which requests it repeats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.storage.one_by_one import PARALLEL
 
 _BUSY = ("SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests", "Throttling")
 _GONE = ("NoSuchKey", "NoSuchVersion")
-# Refusals that are about the bucket or the credentials, whichever object was asked for.
+# Refusals that concern the bucket or the credentials, not a single object.
 _EVERYWHERE = (
     *("NoSuchBucket", "InvalidBucketName", "AllAccessDisabled", "PermanentRedirect", "AccountProblem"),
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"),
@@ -34,10 +34,10 @@ _send_until: ContextVar[float] = ContextVar("send_until", default=math.inf)
 
 
 class S3Client:
-    """The two clients of one location, made at the first use.
+    """The two clients of one location, created at the first use.
 
-    `ask` repeats a request that failed; `once` never does: whether a delete is repeated is decided from its
-    row, where pushes can see it.
+    `ask` repeats a request that failed; `once` never does.  A delete is repeated only from its row, which
+    pushes can read.
     """
 
     def __init__(self, url: BucketURL) -> None:
@@ -45,14 +45,14 @@ class S3Client:
         self.prefix = f"{url.prefix}/" if url.prefix else ""
 
     def key(self, path: str) -> dict[str, str]:
-        """The arguments that name an object."""
+        """Return the arguments that name an object."""
         return {"Bucket": self.url.bucket, "Key": self.prefix + path}
 
     def head(self, path: str, version: str = "") -> dict[str, Any] | None:
-        """What the store says about an object; None where there is none.
+        """Return the store's description of an object, or None if there is no such object.
 
-        A store answers 404 also for a bucket that is missing, and tells why only where there is a body: then
-        a GET is sent.  Raises what the client raises.
+        A store answers 404 for a missing bucket, too, and gives the reason only in a body, which the answer
+        to a HEAD lacks; so a GET follows a 404.  Raises the client's errors.
         """
         named = self.key(path) | ({"VersionId": version} if version else {})
         try:
@@ -72,12 +72,12 @@ class S3Client:
 
     @cached_property
     def ask(self) -> Any:
-        """For requests that may be repeated."""
+        """Return the client for requests that may be repeated."""
         return self._connect(attempts=3)
 
     @cached_property
     def once(self) -> Any:
-        """For deletes: one attempt, and none after its time."""
+        """Return the client for deletes, which sends a request once, and never after its time."""
         client = self._connect(attempts=1)
         client.meta.events.register("before-send.s3", _refuse_late)
         client.meta.events.register("before-sign.s3.DeleteObjects", _use_md5)
@@ -85,7 +85,7 @@ class S3Client:
 
     @cached_property
     def address(self) -> str:
-        """Where the bucket is; the same for each of Amazon's endpoints, where a bucket's name is unique."""
+        """Return where the bucket is; equal for all of Amazon's endpoints, as bucket names are unique."""
         host = normalised_host(str(self.ask.meta.endpoint_url))
         for cloud in ("amazonaws.com", "amazonaws.com.cn"):
             if host.endswith(f".{cloud}"):
@@ -96,11 +96,11 @@ class S3Client:
     def _session(self) -> Any:
         file, profile = self.url.credentials_file, self.url.options.get("profile")
         core = Session(profile=profile or ("default" if file else None))
-        # Amazon's other tools read AWS_REGION, its Python client only the second one.
+        # Amazon's other tools read AWS_REGION; its Python client reads only AWS_DEFAULT_REGION.
         core.session_var_map["region"] = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
         if file:
             core.set_config_variable("credentials_file", file)
-            # The environment's variables and the machine's role belong to other locations.
+            # The credentials in the environment and the machine's role are those of other locations.
             resolver = core.get_component("credential_provider")
             resolver.providers = [p for p in resolver.providers if p.METHOD == "shared-credentials-file"]
         return boto3.session.Session(botocore_session=core)
@@ -119,7 +119,7 @@ class S3Client:
                 max_pool_connections=PARALLEL * PARALLEL,
                 retries={"total_max_attempts": attempts, "mode": "standard"},
                 s3={"addressing_style": style},
-                # Other stores do not know the checksums that Amazon added later.
+                # Other stores do not support the checksums that Amazon added later.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -128,7 +128,7 @@ class S3Client:
 
 @contextmanager
 def sending_until(until_s: float) -> Iterator[None]:
-    """Let this thread's `once` client send nothing from that time of `clock_s` on."""
+    """Make this thread's `once` client send nothing from this time of `clock_s` on."""
     token = _send_until.set(until_s)
     try:
         yield
@@ -137,13 +137,13 @@ def sending_until(until_s: float) -> Iterator[None]:
 
 
 def _refuse_late(**_request: object) -> None:
-    """The last look at the clock: the request is signed, and its bytes are sent next."""
+    """Check the clock for the last time, after the request is signed and before its bytes are sent."""
     if clock_s() >= _send_until.get():
         raise TooLate
 
 
 def _use_md5(request: Any, **_more: object) -> None:
-    """Give a bulk delete the checksum that every store knows, instead of the newer one."""
+    """Give a bulk delete an MD5 checksum, which every store supports, instead of a newer one."""
     newer = ("x-amz-checksum", "x-amz-sdk-checksum")
     for name in [name for name in request.headers if name.lower().startswith(newer)]:
         del request.headers[name]
@@ -152,7 +152,7 @@ def _use_md5(request: Any, **_more: object) -> None:
 
 
 def classify(error: BaseException) -> Problem:
-    """What is known about a request to S3 that raised this."""
+    """Return what is known about a request to S3 that raised this error."""
     if isinstance(error, TooLate):
         return TOO_LATE
     if isinstance(error, boto.ClientError):
@@ -183,7 +183,7 @@ def _host(error: BaseException) -> str:
 
 
 def error_of_key(code: str) -> Problem:
-    """What a bulk delete's answer says about one of its keys."""
+    """Return what is known about one key of a bulk delete from its error code in the answer."""
     message = f"the object store answered {code or 'an error without a code'}"
     if code in _GONE:
         return Problem(Known.GONE, message, code)
@@ -204,7 +204,7 @@ def _refusal(error: boto.ClientError) -> Problem:
         return Problem(Known.GONE, message, code)
     if status == 429 or code in _BUSY:
         return Problem(Known.BUSY, message, code, everywhere=True)
-    # A gateway that gave up does not know what became of the request behind it.
+    # After a gateway's timeout the server behind it may still carry out the request.
     if status >= 500 and status != 501:
         return Problem(Known.UNCLEAR, message, code)
     return Problem(Known.REFUSED, message, code, everywhere=code in _EVERYWHERE)

@@ -1,4 +1,4 @@
-"""Deleting from S3: in bulk where the store can, one at a time where it cannot, with a result per key."""
+"""Delete from S3, in bulk if the store supports it, else one object at a time, with a result per key."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from worker.storage.rate import Pace
 from worker.storage.s3_client import S3Client, classify, error_of_key, sending_until
 
 BULK = 1_000
-# After an unclear answer to a bulk delete, keys are deleted one at a time for so long.
+# Seconds for which keys are deleted one at a time after an unclear answer to a bulk delete.
 _SINGLY_S = 600.0
-# Errors of a key that are about the bulk delete itself.
+# Errors of a key that concern the bulk delete itself.
 _ABOUT_BULK = ("", "NotImplemented", "MethodNotAllowed", "MalformedXML", "InvalidRequest")
 _NO_PATH = "not the path of an object"
 
@@ -34,7 +34,7 @@ class Doomed(NamedTuple):
 
 
 class Eraser:
-    """Deletes objects in parallel requests of 1,000, at a pace that the store accepts."""
+    """Deletes objects in parallel requests of 1,000 each, at a rate that the store accepts."""
 
     def __init__(self, client: S3Client, pace: Pace | None = None) -> None:
         self._client = client
@@ -43,11 +43,11 @@ class Eraser:
 
     @property
     def singly(self) -> bool:
-        """Whether bulk deletes failed, so that objects are deleted one at a time for now."""
+        """Return whether objects are deleted one at a time for now, because a bulk delete failed."""
         return clock_s() < self._singly_until_s
 
     def erase(self, doomed: Sequence[Doomed], *, until_s: float = math.inf) -> list[Erased]:
-        """One result for each, in order."""
+        """Delete these objects.  Returns one result for each, in order."""
         wanted = [each for each in dict.fromkeys(doomed) if valid_path(each.path)]
         chunks = [wanted[n : n + BULK] for n in range(0, len(wanted), BULK)]
         if len(chunks) <= 1:
@@ -59,15 +59,15 @@ class Eraser:
         return [results.get(each) or Erased(each.path, None, _NO_PATH) for each in doomed]
 
     def _erase_chunk(self, chunk: Sequence[Doomed], until_s: float) -> dict[Doomed, Erased]:
-        """One bulk request; what it leaves open is asked again key by key."""
+        """Send one bulk request.  If the store refuses it, delete the keys one at a time."""
         if len(chunk) == 1 or self.singly:
             return self._singly(chunk, until_s)
         answer = self._bulk(chunk, until_s)
         if not isinstance(answer, Problem):
             return self._read_answer(chunk, answer, until_s)
         if answer.known is Known.UNCLEAR:
-            # Nothing more is sent for these keys now, as this request may still be carried out.  Later they
-            # go singly: a store may stumble over bulk deletes, or over one of the keys.
+            # Nothing more is sent for these keys now, because the store may still carry out this request.
+            # Next time they are deleted one at a time: perhaps bulk deletes fail, or one of the keys does.
             self._singly_until_s = max(self._singly_until_s, clock_s() + _SINGLY_S)
         elif answer.known in (Known.REFUSED, Known.GONE) and not answer.everywhere:
             results = self._singly(chunk, until_s)
@@ -103,7 +103,7 @@ class Eraser:
     def _read_answer(
         self, chunk: Sequence[Doomed], answer: dict[str, Any], until_s: float
     ) -> dict[Doomed, Erased]:
-        """Errors that name a key are that key's; a key that is not named is looked for."""
+        """Give each key its result from the answer; delete keys again that the answer leaves open."""
         results: dict[Doomed, Erased] = {}
         again: list[Doomed] = []
         keys = _Keys(chunk, self._client.prefix)
@@ -126,14 +126,14 @@ class Eraser:
         return results | self._singly(again, until_s)
 
     def _are_gone(self, unnamed: Sequence[Doomed]) -> bool:
-        """Whether a few of the keys that an answer does not name are gone; then it is taken to be brief.
+        """Return whether a sample of the keys that the answer does not name is deleted.
 
-        Some stores name only errors, or nothing at all.
+        If so, all of them count as deleted: some stores name only errors, or nothing.
         """
         return all(attempt(partial(self._client.head, *each), classify) is None for each in spread(unnamed))
 
     def _singly(self, chunk: Sequence[Doomed], until_s: float) -> dict[Doomed, Erased]:
-        """Key by key in parallel, after a few have shown that the store answers at all."""
+        """Delete key by key in parallel, after a few keys have shown that the store answers."""
         found = one_by_one(chunk, lambda each: self._erase_one(each, until_s))
         return {
             each: self._failed(each, problem) if problem else Erased(each.path, None)
@@ -167,7 +167,7 @@ class Eraser:
 class _Keys:
     """Finds the objects of a request by the names in its answer.
 
-    Stores have been seen to answer with keys that are percent-encoded, lack the prefix or begin with a slash.
+    Some stores answer with keys that are percent-encoded, lack the prefix or begin with a slash.
     """
 
     def __init__(self, chunk: Sequence[Doomed], prefix: str) -> None:
@@ -177,7 +177,7 @@ class _Keys:
             self._by_path.setdefault(each.path, []).append(each)
 
     def named(self, item: dict[str, Any]) -> list[Doomed]:
-        """The objects that one entry of the answer is about; none where its key is unknown."""
+        """Return the objects that one entry of the answer names, or none if its key is unknown."""
         key = str(item.get("Key") or "")
         for name in (key, unquote(key), unquote(key).lstrip("/")):
             found = self._by_path.get(name.removeprefix(self._prefix))

@@ -1,4 +1,4 @@
-"""Setting objects of a bucket aside: a hidden version where it keeps versions, else a copy in the trash."""
+"""Set objects of a bucket aside: as a hidden version if it keeps versions, else as a copy in the trash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.storage.one_by_one import PARALLEL
 from worker.storage.s3_client import S3Client, classify
 from worker.storage.s3_erase import Doomed, Eraser
 
-# S3 copies at most 5 GB in one request; smaller parts answer before a request's timeout.
+# S3 copies at most 5 GB in one request; copies of smaller parts end before a request's timeout.
 COPY_PART = 1 << 30
 _NO_PARTS = ("NotImplemented", "501", "MethodNotAllowed", "405")
 _NULL = "null"
@@ -33,7 +33,7 @@ def _joined(result: SetAside, erased: Erased | None) -> SetAside:
 
 @dataclass(frozen=True)
 class _Ready:
-    """What is left to do for one move: the delete, or nothing where `result` is known already."""
+    """The rest of one move: its delete, or nothing if `result` is final already."""
 
     doomed: Doomed | None
     result: SetAside
@@ -43,23 +43,23 @@ class TrashBin:
     """Hides, puts back and purges the objects of one bucket."""
 
     def __init__(self, client: S3Client, eraser: Eraser, *, copy_part: int = COPY_PART) -> None:
-        """`copy_part`: bytes that one request copies at most."""
+        """Use the client and eraser of one location.  One request copies at most `copy_part` bytes."""
         self._client, self._eraser = client, eraser
         self._transfer = TransferConfig(multipart_threshold=copy_part, multipart_chunksize=copy_part)
 
     @cached_property
     def keeps_versions(self) -> bool:
-        """Whether the bucket keeps the versions of its objects.  False where it does not tell."""
+        """Return whether the bucket keeps versions of its objects; False if the store does not tell."""
         found = attempt(
             lambda: self._client.ask.get_bucket_versioning(Bucket=self._client.url.bucket), classify
         )
         return not isinstance(found, Problem) and found.get("Status") == "Enabled"
 
     def set_aside(self, moves: Sequence[tuple[str, str]], until_s: float) -> list[SetAside]:
-        """Copy what has to be copied, in parallel, then delete in bulk; one result for each move, in order.
+        """Copy in parallel where needed, then delete in bulk.  Returns one result per move, in order.
 
-        A copy that took too long is found, and not repeated, by the next call.  Only the delete is bound to
-        `until_s`: a late copy hurts nothing.
+        The next call finds a copy that took too long, and does not repeat it.  Only the delete must be sent
+        before `until_s`; a late copy is harmless.  Idempotent.
         """
         if not moves:
             return []
@@ -72,7 +72,7 @@ class TrashBin:
         return [_joined(each.result, erased.get(each.doomed)) for each in ready]
 
     def _prepare(self, path: str, trash: str) -> _Ready:
-        """Look at one object, and copy it unless its own version is what will be hidden."""
+        """Prepare one move: copy the object, unless the delete will only hide its version."""
         if not (valid_path(path) and valid_path(trash)):
             return _Ready(None, SetAside(path, None, error=_NO_PATH))
         found = attempt(partial(self._look_and_copy, path, trash), classify)
@@ -88,16 +88,16 @@ class TrashBin:
             return _Ready(None, SetAside(path, in_trash, version=hidden))
         version = str(head.get("VersionId") or "")
         if version not in ("", _NULL):
-            # A delete without a version only hides: this version stays until a purge names it.
+            # A delete without a version only hides the object: this version stays until a purge names it.
             return _Ready(Doomed(path), SetAside(path, True, version=version))
         copied = self._client.head(trash)
         if copied is None or copied["ContentLength"] != head["ContentLength"]:
             self._copy(path, trash)
-        # The null version is from a time when the bucket kept none.  Named, its delete can hit no other.
+        # The null version is from before the bucket kept versions.  A delete that names it affects no other.
         return _Ready(Doomed(path, version), SetAside(path, True))
 
     def _hidden_version(self, path: str) -> str:
-        """The version below a delete marker, where an earlier call has hidden the object; else empty."""
+        """Return the version that an earlier call has hidden below a delete marker, or an empty text."""
         if not self.keeps_versions:
             return ""
         key = self._client.key(path)
@@ -113,28 +113,28 @@ class TrashBin:
         except ClientError as error:
             if classify(error).code not in _NO_PARTS:
                 raise
-            # A store that cannot copy in parts does not have the limit that makes them needed.
+            # A store that cannot copy in parts has no size limit for one request.
             self._client.ask.copy_object(CopySource=origin, **named)
 
     def put_back(self, path: str, trash: str, version: str) -> bool:
-        """Copy the hidden object to its path where that is free; what was hidden stays until a purge.
+        """Copy the hidden object to its path if that is free; the hidden one stays until a purge.
 
-        The copy is a new version: a late purge of the hidden one does no harm.
+        The copy is a new version, so a late purge of the hidden one does no harm.  Idempotent.
         """
         if self._asked(path, partial(self._client.head, path)) is not None:
             return True
         version = version or self._asked(path, partial(self._hidden_version, path))
         source = (path, version) if version else (trash, "")
         if self._asked(path, partial(self._client.head, *source)) is None:
-            # Somebody else may have put it back between the two looks.
+            # Another process may have put it back between the two requests.
             return self._asked(path, partial(self._client.head, path)) is not None
         self._asked(path, partial(self._copy, source[0], path, source[1]))
         return True
 
     def purge(self, trash: Sequence[Trash]) -> list[Erased]:
-        """Delete hidden versions by their name, and copies in the trash; one result each, in order.
+        """Delete hidden versions by name, and copies in the trash.  Returns one result each, in order.
 
-        A version is deleted only while it is not the live one.  A copy has a name that no live object has.
+        Deletes a version only while it is not the live one.  A copy has a name that no live object has.
         """
         if not trash:
             return []
@@ -148,7 +148,7 @@ class TrashBin:
         ]
 
     def _doomed(self, trash: Trash) -> Doomed | Erased:
-        """What a purge deletes, or the result where there is nothing to delete."""
+        """Return what a purge deletes, or the result if there is nothing to delete."""
         path = trash.path if trash.version else trash.trash
         if not valid_path(path):
             return Erased(trash.trash, None, _NO_PATH)
@@ -160,7 +160,7 @@ class TrashBin:
         live = str((found or {}).get("VersionId") or "")
         if not trash.version:
             return Doomed(path, live)
-        # Somebody has removed the delete marker by hand: nothing is hidden any more.
+        # The delete marker was removed by hand, so nothing is hidden any more.
         return Erased(trash.trash, False) if live == trash.version else Doomed(path, trash.version)
 
     def _asked(self, path: str, call: Any) -> Any:
