@@ -1,1 +1,1 @@
-"""Events on their way: CloudEvents from the outbox to the topic exchange, and the worker's own queue."""
+"""Events: CloudEvents from the outbox to the topic exchange, and from there to the workers' own queues."""

@@ -1,4 +1,4 @@
-"""Takes events from the workers' own queues, in small batches, each event once."""
+"""Take events from the workers' own queues in small batches, and drop duplicates."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ Handler = Callable[[Sequence[CloudEvent]], None]
 
 
 class Parking(Protocol):
-    """Where to leave what cannot be handled: see `worker.events.parking`."""
+    """Stores messages that cannot be handled; see `worker.events.parking`."""
 
     def attempt(self, event: CloudEvent, handle: Handler) -> None: ...
     def park(self, body: object, error: str) -> None: ...
 
 
 class EventConsumer:
-    """Hands batches of new events to `handle`.
+    """Calls `handle` with batches of new events.
 
-    Duplicates are dropped by id.  What is not an event, or makes `handle` raise, is set aside and
-    acknowledged; after an error with `retryable` the whole batch comes again.  A message that came before
-    may have killed the process that had it: its events are handled alone, each attempt counted before.
+    Drops duplicates by ID.  Sets aside and acknowledges a message that is not an event, or for which `handle`
+    raises; after a `retryable` error the whole batch is redelivered.  A redelivered message may have killed
+    the process that held it, so its events are handled alone, and each attempt is counted first.
     """
 
     def __init__(
         self, url: str, key_prefix: str, handle: Handler, parking: Parking, *, redis_url: str = ""
     ) -> None:
-        """`redis_url` is the Redis that remembers the ids, where the broker is none."""
+        """Use the Redis at `redis_url` to remember event IDs; without it, the broker's Redis."""
         self._url = url
         self._prefix = key_prefix
         self._handle = handle
@@ -53,9 +53,9 @@ class EventConsumer:
         self._waiting: list[tuple[list[CloudEvent], Message]] = []
 
     def run(self, stop: threading.Event) -> None:
-        """Consume until `stop`.
+        """Consume until `stop` is set.
 
-        Raises `BrokerUnavailable` or what `handle` raised; what was not acknowledged goes back to
+        Raises `BrokerUnavailable`, or the error of `handle`.  Messages that were not acknowledged return to
         the queue, and `run` may be called again.
         """
         self._waiting.clear()
@@ -78,7 +78,7 @@ class EventConsumer:
                 link.release()
 
     def _drain(self, link: Connection) -> None:
-        """Wait for one message, then take those that are there already, up to a batch."""
+        """Wait for one message, then take others that already wait, at most a batch."""
         timeout = IDLE_S
         with suppress(socket.timeout):
             while len(self._waiting) < BATCH:
@@ -109,7 +109,7 @@ class EventConsumer:
             message.ack()
 
     def _handle_each(self, events: list[CloudEvent]) -> None:
-        """All at once; if one of them cannot be handled, it must not take the others with it."""
+        """Handle all events at once, or each alone if that fails, so that one does not stop the others."""
         try:
             if events:
                 self._handle(events)

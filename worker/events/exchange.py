@@ -1,4 +1,4 @@
-"""The exchange that every event goes through, and the queues that the workers share."""
+"""The exchange of all events, and the event queues that the workers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kombu import Connection, Exchange, Queue
 from worker.broker import routes, urls
 
 EXCHANGE = Exchange(routes.EXCHANGE, type="topic", durable=True)
-# Two, taken from in turns: a deletion must not wait behind what a collection removed.
+# Two queues, served in turns, so that a user's deletion does not wait behind the removals of a collection.
 OWN_QUEUE = Queue(
     routes.EVENTS_QUEUE, EXCHANGE, routing_key="tag.#", durable=True, queue_arguments=routes.QUORUM
 )
@@ -24,10 +24,10 @@ _OWN_LIST = {
 
 
 def connection(url: str, key_prefix: str) -> Connection:
-    """A connection that is opened on first use, with the timeouts of `routes.transport_options`.
+    """Return a connection that opens on first use, with the timeouts of `routes.transport_options`.
 
-    What a dead consumer held is delivered again after a minute.  Kept apart from the tasks that
-    workers hold: a process that restores one list of such messages would also give back theirs.
+    Messages that a dead consumer held are redelivered after a minute.  They are kept apart from the tasks
+    that workers hold: otherwise a process that redelivers messages would redeliver those tasks, too.
     """
     found = urls.for_kombu(url)
     options = routes.transport_options(url, key_prefix, visibility_timeout_s=60)

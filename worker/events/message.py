@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 from rows of the outbox."""
+"""Make CloudEvents 1.0 from rows of the outbox."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SOURCE = "dredge"
 
 
 def cloud_events(row: OutboxRow) -> Iterator[CloudEvent]:
-    """Every event that the row stands for; asked again, the same events with the same ids.
+    """Yield every event of the row.  Each call yields the same events with the same IDs.
 
-    A row with `items` is one event per item: the item's keys over the row's, and its own subject.
-    A list `blobs` beside the items is dealt out among them, so that the whole stays as large as the row.
+    A row with `items` is one event per item, whose keys replace the row's, and which has its own subject.  A
+    list `blobs` beside the items is divided among them, so that all events together are as large as the row.
     """
     data = _read(row.data)
     items = data.pop("items", None)
@@ -37,13 +37,13 @@ def cloud_events(row: OutboxRow) -> Iterator[CloudEvent]:
 
 
 def removal(row: OutboxRow) -> CloudEvent | None:
-    """A row with `items` as one event for the workers: a collection's thousands cost them as much as one."""
+    """Return a row with `items` as a single event for the workers, which handle it in one step."""
     data = _read(row.data)
     return _event(row, row.event_id, row.subject, data) if "items" in data else None
 
 
 def _read(text: str) -> dict[str, Any]:
-    """The data of a row; raises `ValueError` where it is no object, or no JSON could carry it on."""
+    """Return the data of a row.  Raises `ValueError` if it is not an object, or not valid in JSON."""
     data = json.loads(text, parse_float=_finite, parse_constant=_finite)
     if not isinstance(data, dict):
         raise ValueError("the data of an event must be an object")
@@ -58,12 +58,12 @@ def _finite(text: str) -> float:
 
 
 def is_event(body: object) -> bool:
-    """Return whether a message's body has what every handler needs of an event."""
+    """Return whether a message's body has the fields of an event that every handler needs."""
     return isinstance(body, dict) and isinstance(body.get("id"), str) and isinstance(body.get("data"), dict)
 
 
 def routing_key(event: CloudEvent) -> str:
-    """The type without its prefix: `tag.deleted`."""
+    """Return the event's type without its prefix, such as `tag.deleted`."""
     return str(event["type"]).removeprefix(PREFIX)
 
 

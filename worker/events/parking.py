@@ -1,4 +1,4 @@
-"""Messages that cannot be handled: set aside with their content, and tried again one at a time."""
+"""Set aside messages that cannot be handled, with their content, and retry them one at a time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Handler = Callable[[Sequence[CloudEvent]], None]
 
 
 class Parking:
-    """Where the consumer leaves what it cannot handle."""
+    """Stores the messages that the consumer cannot handle."""
 
     def attempt(self, event: CloudEvent, handle: Handler) -> None:
-        """Handle one event alone, its attempt counted before; one that fails is set aside.
+        """Count an attempt, then handle one event alone; set it aside if that fails.
 
-        One whose next try has not come is left as it is.  Raises what is no event's fault.
+        Does nothing before the event's next try is due.  Raises errors that the event did not cause.
         """
         with connection():
             if poison.is_waiting(STAGE, event["id"]):
@@ -36,12 +36,12 @@ class Parking:
             try:
                 attempt_alone(STAGE, event["id"], lambda: handle([event]), data=json.dumps(event))
             except RegistryError:
-                # The message comes again, and need not wait then.
+                # The message is redelivered, and must not wait for its next try then.
                 poison.clear(STAGE, event["id"])
                 raise
 
     def park(self, body: object, error: str) -> None:
-        """Set aside a message that is no event."""
+        """Set aside a message that is not an event."""
         text = str(body)[:BODY_LIMIT].replace("\0", "")
         key = hashlib.sha256(text.encode()).hexdigest()
         with connection():
@@ -51,7 +51,7 @@ class Parking:
 
 
 def retry_parked(handle: Handler) -> int:
-    """Try messages again whose next try has come, one after the other; returns how many were handled."""
+    """Retry messages whose next try is due, one at a time.  Returns the number handled."""
     with connection():
         due = poison.find_due(STAGE, limit=RETRIES)
         return sum(_retry(each, handle) for each in due)

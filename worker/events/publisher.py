@@ -1,4 +1,4 @@
-"""Publishes to the topic exchange in batches, and notices when the broker was flushed."""
+"""Publish to the topic exchange in batches, and detect that the broker was flushed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.events.trace import trace_in
 
 
 class Publisher:
-    """One connection to the exchange; every error of the broker is `BrokerUnavailable`."""
+    """A connection to the exchange.  Raises `BrokerUnavailable` for every error of the broker."""
 
     def __init__(self, url: str, key_prefix: str) -> None:
         self._url = url
@@ -29,9 +29,9 @@ class Publisher:
         self._bindings: set[tuple[str, str]] = set()
 
     def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent] = ()) -> int:
-        """Send all, in order, each to every queue bound to its type.  Returns how many of `events` were sent.
+        """Send the events in order, each to every queue bound to its type.  Returns how many were sent.
 
-        `removals` go to the workers alone, in one message.  After an error any part may have been sent:
+        Sends `removals` only to the workers, in one message.  After an error some may have been sent already:
         send all again.
         """
         sent = 0
@@ -51,7 +51,7 @@ class Publisher:
         return sent
 
     def broker_was_flushed(self) -> bool:
-        """True when the broker has no trace of an earlier `mark_epoch`: it is new, or was flushed."""
+        """Return whether the broker lacks the trace of `mark_epoch`: it is new, or was flushed."""
         try:
             forgot = not self._trace.exists(self._ready().connection)
             if not forgot:
@@ -62,9 +62,9 @@ class Publisher:
         return forgot
 
     def restore_bindings(self) -> None:
-        """Bind the workers' queue, and every other queue that this process ever saw bound, again.
+        """Bind the workers' queues again, and every other queue that this process has seen bound.
 
-        A live consumer of a flushed broker does not: kombu believes what it declared once.
+        A live consumer does not do so after a flush, because kombu declares a queue only once.
         """
         self.close()
         try:
@@ -76,14 +76,14 @@ class Publisher:
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
 
     def mark_epoch(self) -> None:
-        """Leave the trace that `broker_was_flushed` looks for."""
+        """Write the trace that `broker_was_flushed` reads."""
         try:
             self._trace.leave(self._ready().connection)
         except OUTAGE as error:
             raise BrokerUnavailable(f"The broker did not answer: {error}") from error
 
     def close(self) -> None:
-        """Drop the connection; the next call makes a new one and declares again."""
+        """Close the connection; the next call opens a new one and declares the queues again."""
         self._producer = None
         dropped, self._connection = self._connection, None
         if dropped is not None:
@@ -94,7 +94,7 @@ class Publisher:
         if self._producer is None:
             self._connection = connection(self._url, self._prefix)
             channel = self._connection.channel()
-            # The queue too, not only the exchange: what is published before any queue is bound is dropped.
+            # Declares the queue, too, because an exchange drops messages while no queue is bound.
             for queue in (OWN_QUEUE, REMOVALS_QUEUE):
                 queue(channel).declare()
             self._producer = Producer(channel, auto_declare=False)
@@ -102,7 +102,7 @@ class Publisher:
 
     def _learn_bindings(self) -> None:
         if is_amqp(self._url):
-            return  # RabbitMQ keeps bindings itself; who lost a queue with it declares it again
+            return  # RabbitMQ keeps bindings itself; the owner of a lost queue declares it again.
         table: list[Any] = self._ready().channel.get_table(routes.EXCHANGE)
         self._bindings |= {(queue, key) for key, _, queue in table}
 
@@ -121,10 +121,10 @@ def _send(producer: Producer, body: CloudEvent | list[CloudEvent], exchange: str
 
 @contextmanager
 def _bindings_read_once(channel: Any) -> Iterator[Callable[[str], bool]]:
-    """On Redis kombu asks for the exchange's bindings at every message: here once per batch.
+    """Read the exchange's bindings once per batch; on Redis kombu reads them for every message.
 
-    That is five times as fast; a queue that is bound during a batch receives from the next one on.
-    Yields whether any queue is bound to a key: an exchange drops the others, so they need no encoding.
+    That is five times as fast.  A queue that is bound during a batch receives the next batch.  Yields a
+    function that tells whether a queue is bound to a key; events without one need not be encoded.
     """
     if not hasattr(channel, "get_table"):
         yield lambda key: True

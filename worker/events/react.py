@@ -1,4 +1,4 @@
-"""What the workers do about an event: forget what is cached, and see to it that garbage is collected."""
+"""Handle an event in a worker: drop stale cache entries, and enqueue collections of new garbage."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class CacheBehind(RegistryError):
 
 
 def react(context: JobContext, events: Sequence[CloudEvent]) -> None:
-    """Note what the events make due, enqueue what is due now, then invalidate what they made wrong.
+    """Record repositories that the events make due, enqueue those due now, then drop stale cache entries.
 
-    Repeating it is harmless, and needed after `DatabaseUnavailable`, `BrokerUnavailable` or `CacheBehind`.
-    A malformed event raises `KeyError` and the like, before anything is done.
+    Idempotent.  Must be repeated after `DatabaseUnavailable`, `BrokerUnavailable` or `CacheBehind`.  A
+    malformed event raises an error such as `KeyError` before anything changes.
     """
     keys = [key for event in events for key in stale_keys(event)]
     due = earliest_due(events)
@@ -51,7 +51,7 @@ def react(context: JobContext, events: Sequence[CloudEvent]) -> None:
 
 
 def earliest_due(events: Sequence[CloudEvent]) -> dict[int, int]:
-    """Repository: when the first of its ended tags cannot be recovered any more."""
+    """Map each repository to the time, in milliseconds, when its first ended tag becomes unrecoverable."""
     due: dict[int, int] = {}
     for event in events:
         data = event["data"]
@@ -62,7 +62,7 @@ def earliest_due(events: Sequence[CloudEvent]) -> dict[int, int]:
 
 
 def stale_keys(event: CloudEvent) -> Iterator[CacheKey]:
-    """The cache entries that the event's change has made wrong."""
+    """Yield the keys of the cache entries that the event makes stale."""
     data: Mapping[str, Any] = event["data"]
     kind = str(event["type"])
     if kind.startswith("registry.tag."):

@@ -1,4 +1,4 @@
-"""From the outbox to the exchange: at least once, and in order per repository."""
+"""Publish the outbox to the exchange, at least once, and in order per repository."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH_BYTES = 1_000_000
 
 
 class Exchange(Protocol):
-    """What the relay needs of `worker.events.publisher.Publisher`; each may raise `BrokerUnavailable`."""
+    """What the relay calls of `worker.events.publisher.Publisher`; each may raise `BrokerUnavailable`."""
 
     def publish(self, events: Iterable[CloudEvent], removals: Iterable[CloudEvent]) -> int: ...
     def broker_was_flushed(self) -> bool: ...
@@ -32,7 +32,7 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True)
 class Relayed:
-    """What one step did; `has_more` when it took as much as it may at once, and there may be more."""
+    """The result of one step; `has_more` is True if it took its maximum, so there may be more rows."""
 
     rows: int = 0
     events: int = 0
@@ -40,12 +40,11 @@ class Relayed:
 
 
 def relay(exchange: Exchange) -> Relayed:
-    """Publish the oldest unpublished rows and mark them; nothing while another relay is at work.
+    """Publish the oldest unpublished rows and mark them.  Does nothing while another relay runs.
 
-    A row that cannot be published is set aside until its next try, and the others go on.
-
-    Running it again publishes only what was not marked: a crash in between repeats events, with
-    the same ids, and loses none.  Raises `BrokerUnavailable` with nothing marked.
+    Sets aside a row that cannot be published until its next try, and publishes the others.  A crash between
+    publishing and marking repeats events, with the same IDs, and loses none.  Raises `BrokerUnavailable`
+    with no row marked.
     """
     with transaction():
         if not outbox.try_relay_lock():
@@ -53,7 +52,7 @@ def relay(exchange: Exchange) -> Relayed:
         rows = outbox.find_unpublished(limit=BATCH_ROWS, max_bytes=BATCH_BYTES)
         if not rows:
             return Relayed()
-        # A network call inside a transaction, the only one: it holds the relay's lock and no row, the
+        # The only network call inside a transaction.  The transaction holds the relay's lock but no row, the
         # broker's timeouts bound it, and losing the transaction repeats events but never drops one.
         sent = _publish(exchange, [ready for row in rows if (ready := _ready(row))])
         outbox.mark_published(list(sent), now_ms=now_ms())
@@ -64,9 +63,10 @@ def relay(exchange: Exchange) -> Relayed:
 
 
 def republish_after_flush(exchange: Exchange) -> int:
-    """After a flush of the broker, bind the queues again and have the outbox published again; rows.
+    """After a flush of the broker, bind the queues again and mark the outbox as unpublished.
 
-    The trace in the broker is left last: a crash before repeats all of it.
+    Returns the number of rows.  Writes the trace in the broker last, so that a crash before repeats all
+    steps.  Idempotent.
     """
     if not exchange.broker_was_flushed():
         return 0
@@ -81,7 +81,7 @@ def republish_after_flush(exchange: Exchange) -> int:
 
 
 class Ready(NamedTuple):
-    """A row of the outbox, and the messages that it stands for."""
+    """A row of the outbox and its messages."""
 
     id: int
     events: list[CloudEvent]
@@ -89,17 +89,17 @@ class Ready(NamedTuple):
 
 
 def _ready(row: outbox.OutboxRow) -> Ready | None:
-    """Make the row's messages; one that cannot be read is set aside, for it would block all."""
+    """Make the row's messages.  Sets aside a row that cannot be read, because it would block all others."""
     try:
         found = removal(row)
         return Ready(row.id, list(cloud_events(row)), [] if found is None else [found])
-    except Exception as error:  # noqa: BLE001  whatever it is, the row will have it again
+    except Exception as error:  # noqa: BLE001  the row would cause any error again
         _set_aside(row.id, error)
         return None
 
 
 def _publish(exchange: Exchange, rows: Sequence[Ready]) -> dict[int, int]:
-    """Publish rows together, or each alone where that fails: how many events, by the ids of those sent."""
+    """Publish rows together, or each alone if that fails.  Maps the ID of each sent row to its events."""
     try:
         exchange.publish(
             [event for row in rows for event in row.events],

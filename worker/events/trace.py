@@ -1,4 +1,4 @@
-"""A trace left in the broker: where it is missing, the broker is new or was flushed, its queues with it."""
+"""A trace in the broker.  If it is missing, the broker is new, or was flushed and lost its queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.broker.urls import is_amqp
 
 
 class Trace(Protocol):
-    """Looked for and left through the publisher's connection; raises what `OUTAGE` lists."""
+    """Read and written through the publisher's connection.  Raises the errors that `OUTAGE` lists."""
 
     def exists(self, link: Connection) -> bool: ...
     def leave(self, link: Connection) -> None: ...
@@ -35,7 +35,7 @@ class RedisTrace:
 
 
 class AmqpTrace:
-    """A queue that nobody else declares, and that stays empty."""
+    """An empty queue that only the publisher declares."""
 
     QUEUE = "dredge.epoch"
 
@@ -53,5 +53,5 @@ class AmqpTrace:
 
 
 def trace_in(url: str, key_prefix: str) -> Trace:
-    """The trace for the broker at `url`."""
+    """Return the kind of trace for the broker at `url`."""
     return AmqpTrace() if is_amqp(url) else RedisTrace(url, key_prefix)

@@ -1,4 +1,4 @@
-"""One location's objects against the rows that refer to them."""
+"""Compare the objects of a location with the rows that reference them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ CHECKS = (MISSING, IN_TRASH, DIFFERS, CORRUPT, UNKNOWN, WAITING, UNREADABLE)
 
 
 class Tally:
-    """Counts offenders per check and keeps the first few."""
+    """Counts the offenders of each check, and keeps the first few."""
 
     def __init__(self, *checks: Check) -> None:
         self._checks = checks
@@ -81,14 +81,14 @@ class Tally:
         self.bytes = 0
 
     def add(self, check: Check, offender: str) -> None:
-        """One more offender."""
+        """Count one more offender."""
         self._count[check.name] = self._count.get(check.name, 0) + 1
         examples = self._examples.setdefault(check.name, [])
         if len(examples) < EXAMPLES:
             examples.append(offender)
 
     def findings(self) -> list[Finding]:
-        """One finding per check."""
+        """Return one finding per check."""
         return [
             found(c, self._count.get(c.name, 0), tuple(self._examples.get(c.name, ()))) for c in self._checks
         ]
@@ -96,7 +96,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Location:
-    """One location, its listing merged with what the database says of it."""
+    """A location, whose listing is merged with the rows of its objects."""
 
     name: str
     store: Store
@@ -105,7 +105,7 @@ class Location:
     deep: bool
 
     def check(self) -> None:
-        """Walk both in the order of their paths; each discrepancy is confirmed by a second look."""
+        """Walk the listing and the rows by path; report only differences that a second check confirms."""
         missing: list[objects.Expected] = []
         unknown: list[ObjectInfo] = []
         for said, seen in merged(objects.stream_expected(self.name), self._listed()):
@@ -147,7 +147,7 @@ class Location:
             for chunk in self.store.read(path):
                 digest.update(chunk)
         except NoSuchObject:
-            return True  # erased meanwhile: the second look of another run will tell
+            return True  # Erased meanwhile; the next run checks it again.
         return digest.hexdigest() == wanted
 
     def _confirm_missing(self, expected: Sequence[objects.Expected]) -> None:
@@ -175,7 +175,7 @@ class Location:
 def merged(
     expected: Iterator[objects.Expected], listed: Iterator[ObjectInfo]
 ) -> Iterator[tuple[objects.Expected | None, ObjectInfo | None]]:
-    """Pair both streams by path; each must ascend by the path's bytes, and is checked to."""
+    """Pair both streams by path.  Raises an error unless each ascends by the bytes of the path."""
     said = _ascending(expected, lambda row: row.path)
     seen = _ascending(listed, lambda info: info.path)
     left, right = next(said, None), next(seen, None)

@@ -15,24 +15,24 @@ from worker.storage.base import Store, StoreUnavailable
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of all checks, also of those that met nothing."""
+    """The findings of all checks, including those without an offender."""
 
     findings: tuple[Finding, ...]
     objects: int
     bytes: int
 
     def __bool__(self) -> bool:
-        """True where no invariant is violated."""
+        """Return True if no invariant is violated."""
         return not self.violations
 
     @property
     def violations(self) -> tuple[Finding, ...]:
-        """Return what must never be seen, and was."""
+        """Return the violated invariants."""
         return tuple(f for f in self.findings if f.kind == "violation" and f.count)
 
     @property
     def pending(self) -> tuple[Finding, ...]:
-        """Work that a stage will find by itself."""
+        """Return findings of work that a stage will do by itself."""
         return tuple(f for f in self.findings if f.kind == "pending" and f.count)
 
 
@@ -45,11 +45,11 @@ def check_registry(
     deep: bool = False,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
-    """Every invariant over the rows and the objects of the given locations; reads only, in bounded memory.
+    """Check every invariant of the rows and of the objects of these locations.  Only reads; bounded memory.
 
-    An unknown object younger than `young_ms` is pending: beside a live Quay the bytes come before the
-    row.  `deep` reads every manifest and every object.  Can be run at any time, beside a running system:
-    whatever looks wrong is looked at a second time before it is reported.
+    An unknown object younger than `young_ms` milliseconds is pending, because a live Quay writes the object
+    before its row.  `deep` reads every manifest and every object.  Safe to run at any time beside a running
+    system: each problem is checked a second time before it is reported.
     """
     findings = []
     for finding in run.check_rows(policy=policy, now_ms=now_ms, deep=deep):
