@@ -1,1 +1,1 @@
-"""The database: connection, prepared statements, schema, tables and shared SQL."""
+"""The database: its connection, prepared statements, schema, tables and shared SQL."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.db.connection import db, execute, fetch, fetch_one, translated
 
-# Columns that are loaded, in an order of tables that satisfies foreign keys.
+# The columns to load.  The tables are in an order that satisfies foreign keys.
 COLUMNS: dict[str, str] = {
     "user": (
         "id,uuid,username,email,verified,organization,robot,invoice_email,invalid_login_attempts,"
@@ -71,7 +71,7 @@ class Lookups:
 
 
 def find_lookups(location: str) -> Lookups:
-    """Every lookup row by name; makes the storage location's row where it is missing."""
+    """Return every lookup row by name.  Inserts the row of the storage location if it is missing."""
     found = {
         (table, row.name): int(row.id) for table in _LOOKUPS for row in fetch(f"SELECT id, name FROM {table}")
     }
@@ -82,7 +82,7 @@ def find_lookups(location: str) -> Lookups:
 
 
 def find_empty_layer(digest: str) -> int | None:
-    """The id of a blob row with that digest, if there is one."""
+    """Return the id of a blob row with that digest, or None; only reads."""
     row = fetch_one("SELECT min(id) AS id FROM imagestorage WHERE content_checksum = %s", (digest,))
     return row.id if row else None
 
@@ -93,15 +93,15 @@ def has_namespace_like(prefix: str) -> bool:
 
 
 def count_other_namespaces(prefix: str) -> int:
-    """How many namespaces with repositories have names that do not start with `prefix`."""
+    """Count namespaces with repositories whose names do not start with `prefix`; only reads."""
     row = fetch_one(_OTHER_NAMESPACES, (prefix,))
     return int(row.namespaces)
 
 
 def spare_foreign_key_checks() -> bool:
-    """Skip the triggers of this transaction's inserts, where the role may; says if it may.
+    """Skip the triggers of this transaction's inserts.  False if the role may not do so.
 
-    Only for rows that refer to each other by construction: nothing verifies them afterwards.
+    Use it only for rows with valid references: PostgreSQL does not verify them afterwards.
     """
     allowed = fetch_one("SELECT usesuper FROM pg_user WHERE usename = current_user")
     if allowed and allowed.usesuper:
@@ -116,16 +116,16 @@ def analyze() -> None:
 
 
 def take_ids(table: str, block: int = 10_000) -> Iterator[int]:
-    """Fresh ids from the table's own sequence, for ever: safe beside other writers."""
+    """Yield new ids from the table's own sequence without end.  Safe beside other writers."""
     sql = f"SELECT nextval(pg_get_serial_sequence('\"{table}\"', 'id')) AS id FROM generate_series(1, %s)"
     while True:
         yield from (int(row.id) for row in fetch(sql, (block,)))
 
 
 class Loader:
-    """Rows waiting to be copied; written in an order that satisfies foreign keys.
+    """Rows that wait to be copied, in an order that satisfies foreign keys.
 
-    Use it inside one transaction: what was written stays invisible until the caller commits.
+    Use it inside one transaction: other sessions see the rows only after the caller's commit.
     """
 
     def __init__(self) -> None:
@@ -133,12 +133,12 @@ class Loader:
         self.written: dict[str, int] = dict.fromkeys(COLUMNS, 0)
 
     def flush_if_full(self) -> None:
-        """Write when enough rows wait; call it where all rows so far refer only to each other."""
+        """Write the rows if enough wait.  Call it when all rows so far refer only to each other."""
         if sum(map(len, self.rows.values())) >= _FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Write everything that waits."""
+        """Write all rows that wait."""
         for table, rows in self.rows.items():
             if rows:
                 copy(table, COLUMNS[table], rows)
@@ -147,7 +147,7 @@ class Loader:
 
 
 def copy(table: str, columns: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """One COPY of the rows into a table."""
+    """Write the rows into a table with one COPY."""
     lines = io.StringIO("\n".join("\t".join(map(_encode, row)) for row in rows) + "\n")
     with translated(), db.cursor() as cursor:
         cursor.copy_expert(f'COPY "{table}" ({columns}) FROM STDIN', lines)

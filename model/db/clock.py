@@ -1,4 +1,4 @@
-"""The one place that reads a clock, and it is the database's: workers' clocks decide nothing."""
+"""The only module that reads a clock, and it is the database's: no decision uses the clock of a worker."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ NOW_MS_SQL = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch on the database server, at this statement."""
+    """Return the time on the database server at this statement, in milliseconds since the epoch."""
     return int(fetch_one(f"SELECT {NOW_MS_SQL} AS now_ms").now_ms)

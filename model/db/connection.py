@@ -1,7 +1,7 @@
-"""The connection: one proxy, one kind of transaction, and foreign errors made ours.
+"""The connection to the database: one proxy, one kind of transaction, and the driver's errors translated.
 
-Every statement of the project goes through `db.execute_sql`, so that one hook there sees
-them all: it is how benchmarks count them and how tests stop between any two.
+Every statement of the project goes through `db.execute_sql`.  So one hook there sees them all: benchmarks
+count statements there, and tests stop between any two of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ db = peewee.DatabaseProxy()
 
 
 def may_prepare() -> bool:
-    """False behind a pooler that gives each transaction another session of the server."""
+    """Return False behind a pooler that gives each transaction another session of the server."""
     return not db.obj.pooled
 
 
@@ -40,8 +40,8 @@ def configure(
 ) -> None:
     """Point the proxy at `url` (postgresql://…); opens nothing until the first statement.
 
-    A second call closes what the first opened in this thread and points elsewhere.  `pooled` says
-    that a pooler gives each transaction another session of the server.  Raises `BadInput`.
+    A second call closes the connections of the first in this thread and points to the new `url`.
+    `pooled`: a pooler gives each transaction another session of the server.  Raises `BadInput`.
     """
     made = Database(
         dsn.parse(url),
@@ -57,9 +57,9 @@ def configure(
 
 
 def disown() -> None:
-    """In a forked child: forget the parent's pool without closing its connections, then `configure` anew.
+    """Forget the parent's pool in a forked child without closing its connections.  Call `configure` again.
 
-    Closing one would say goodbye to the server in the parent's name.
+    If the child closed one, the server would end the parent's session.
     """
     if db.obj is not None:
         _inherited.append(db.obj)
@@ -71,7 +71,7 @@ _inherited: list[Any] = []
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors into the model's; one that concerns only its statement passes."""
+    """Translate the driver's errors into the model's.  An error of the statement alone is raised as it is."""
     try:
         yield
     except MaxConnectionsExceeded as error:
@@ -85,7 +85,7 @@ def translated() -> Iterator[None]:
 
 
 def _ours(code: str | None, text: str) -> RegistryError | None:
-    """The model's error for a SQLSTATE; None where the same statement would fail again."""
+    """Return the model's error for a SQLSTATE; None if the same statement would fail again."""
     verdict = sqlstate.sort(code)
     if code in sqlstate.CONTENTION:
         return Contended()
@@ -106,8 +106,8 @@ def _ours(code: str | None, text: str) -> RegistryError | None:
 def connection() -> Iterator[None]:
     """Hold one pooled connection for the block; nested blocks share it.
 
-    One that the server has ended meanwhile is replaced, unless a transaction was lost with it; so is
-    one to a server that takes no writes: after a failover the next may reach the new primary.
+    Replaces a connection that the server has ended, unless a transaction was lost with it.  Also replaces a
+    connection to a server that takes no writes: after a failover the next may reach the new primary.
     """
     try:
         with translated():
@@ -130,15 +130,15 @@ def connection() -> Iterator[None]:
 
 
 def _is_dead() -> bool:
-    """Return whether the server closed this thread's connection while it is open for us."""
+    """Return whether the server has closed this thread's connection, which is still open on our side."""
     return not db.is_closed() and not db.in_transaction() and bool(db.connection().closed)
 
 
 @contextmanager
 def transaction() -> Iterator[None]:
-    """One READ COMMITTED transaction; a nested one joins it as a savepoint.
+    """Run the block in one READ COMMITTED transaction; a nested one is a savepoint of it.
 
-    Raises what `translated` says; every other error rolls back and passes.
+    Every error rolls back.  Raises the errors of `translated`, and other errors as they are.
     """
     with connection(), db.atomic():
         yield
@@ -146,7 +146,7 @@ def transaction() -> Iterator[None]:
 
 @contextmanager
 def whole_tables() -> Iterator[None]:
-    """A transaction that reads whole tables: by scans, and for as long as that takes."""
+    """Run the block in a transaction that may scan whole tables, without a statement timeout."""
     with transaction():
         execute("SET LOCAL enable_seqscan = on")
         execute("SET LOCAL enable_bitmapscan = on")
@@ -156,30 +156,30 @@ def whole_tables() -> Iterator[None]:
 
 @contextmanager
 def short_transaction() -> Iterator[None]:
-    """A transaction that others wait for: the server ends it when this process is frozen for 3 seconds."""
+    """Run a transaction that others wait for: the server ends it if this process is frozen for 3 seconds."""
     with transaction():
         execute("SET LOCAL idle_in_transaction_session_timeout = '3s'")
         yield
 
 
 def lift_statement_timeout() -> None:
-    """Let the statements of this transaction take as long as they need: for reads and our own tables."""
+    """Lift the statement timeout of this transaction.  Use it only for reads and Dredge's own tables."""
     execute("SET LOCAL statement_timeout = 0")
 
 
 def find_inherited() -> list[Inherited]:
-    """The parameters that a role, a database or the server sets, and that our sessions replace."""
+    """Return the parameters that a role, a database or the server sets, and that our sessions replace."""
     sql, params = inherited_sql()
     return [Inherited(*row) for row in fetch(sql, params)]
 
 
 def in_transaction() -> bool:
-    """True inside `transaction()`."""
+    """Return whether the caller is inside `transaction()`."""
     return bool(db.in_transaction())
 
 
 def fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Any]:
-    """All rows of one statement, as named tuples with the statement's column names."""
+    """Run one statement.  Returns all rows, as named tuples with the statement's column names."""
     if db.in_transaction():  # the transaction holds the connection
         return _fetch(sql, params)
     with connection():
@@ -195,7 +195,7 @@ def _fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[A
 
 
 def fetch_one(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
-    """The first row of one statement, or None."""
+    """Run one statement.  Returns its first row, or None."""
     found = fetch(sql, params)
     return found[0] if found else None
 
@@ -207,7 +207,7 @@ def execute(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -
 
 
 def ids(query: Iterable[Any]) -> list[int]:
-    """The first column of a peewee query, as a list."""
+    """Return the first column of a peewee query, as a list."""
     return [row[0] for row in query.tuples()]  # type: ignore[attr-defined]
 
 

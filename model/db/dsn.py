@@ -32,12 +32,12 @@ class Dsn:
 
     @property
     def search_path(self) -> str:
-        """The schemas that the URL names, else `public`, as text of the parameter `search_path`."""
+        """Return the schemas in the URL, or `public`, as a value of the parameter `search_path`."""
         return self.settings.get("search_path", DEFAULT_SEARCH_PATH)
 
     @property
     def place(self) -> str:
-        """Hosts and ports, for people; without user and password."""
+        """Return hosts and ports for messages, without user and password."""
         hosts = (self.parameters.get("host") or self.parameters.get("hostaddr") or "localhost").split(",")
         ports = self.parameters.get("port", "").split(",")
         if len(ports) == 1:
@@ -56,7 +56,7 @@ def parse(url: str) -> Dsn:
     try:
         found: dict[str, str] = parse_dsn(url)
     except psycopg2.Error:
-        # libpq's own words would quote the part that it does not understand.
+        # libpq's own message would quote the part that it does not understand, which may be a password.
         raise BadInput(_UNREADABLE) from None
     if not all(port.isdigit() for port in found.get("port", "").split(",") if port):
         raise BadInput(_UNREADABLE)  # A slash in a password ends the host early.
@@ -65,13 +65,13 @@ def parse(url: str) -> Dsn:
         raise BadInput("names no database: postgresql://user:password@host:5432/database")
     settings = dict(_settings(found.pop("options", "")))
     if "," in found.get("host", found.get("hostaddr", "")):
-        # Of several hosts the one that takes writes; a standby would answer all of them with an error.
+        # Of several hosts, connect to the one that takes writes; a standby answers every write with an error.
         found.setdefault("target_session_attrs", "read-write")
     return Dsn(database, found, settings)
 
 
 def _settings(options: str) -> Iterator[tuple[str, str]]:
-    """The parameters that `options` sets, as the server would split them."""
+    """Yield the parameters that `options` sets, split as the server does."""
     words = iter(re.sub(r"\\(.)", r"\1", word) for word in _WORD.findall(options))
     for word in words:
         text = next(words, "") if word == "-c" else word.removeprefix("--" if word[:2] == "--" else "-c")

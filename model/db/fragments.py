@@ -1,4 +1,4 @@
-"""How a repository reaches a blob: the one condition that pushes, mounts and reads share."""
+"""SQL conditions that several modules share: how repositories refer to blobs, and rows to objects."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ REFERRED = f"""(EXISTS (SELECT FROM manifestblob m
  OR EXISTS (SELECT FROM uploadedblob u
   WHERE u.repository_id = %(repository)s AND u.blob_id = b.id AND u.expires_at > {AT}))"""
 
-# Blob `b` is ready: its object lies somewhere.  A Quay never clears `uploading`, so that says nothing.
-# OFFSET 0: a probe for each row, instead of reading the whole table once for each statement.
+# Blob `b` is ready: its object is at some location.  `uploading` does not count, as Quay never clears it.
+# OFFSET 0 forces one index probe for each row, instead of one read of the whole table for each statement.
 PLACED = "EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)"
 
-# The location named `l.name` may be the store of row `s`.  Only two recorded identities that differ prove
-# that it is another one: a location that was renamed, or that nobody has looked at yet, may be the same.
+# The location `l.name` may be the store of row `s`.  Only two different recorded identities prove that it is
+# another store: a location that was renamed, or was never verified, may be the same store.
 MAY_BE_SAME_STORE = """(l.name = s.location OR NOT EXISTS (
   SELECT FROM dredge_storage mine JOIN dredge_storage other ON other.identity <> mine.identity
   WHERE mine.location = s.location AND other.location = l.name))"""
 
-# A blob row refers to the object of row `s` (a digest at a location): one that is placed there, or nowhere
-# yet.  A row that is placed elsewhere only has its own object there.
+# A blob row refers to the object of row `s` (a digest at a location) if it is placed there, or not placed
+# yet.  A row with a placement elsewhere has another object.
 OBJECT_REFERRED = f"""EXISTS (
   SELECT FROM imagestorage b LEFT JOIN imagestorageplacement p ON p.storage_id = b.id
   LEFT JOIN imagestoragelocation l ON l.id = p.location_id

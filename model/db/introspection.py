@@ -1,4 +1,4 @@
-"""What PostgreSQL itself says about the tables of the current schema."""
+"""What PostgreSQL's catalogue says about the tables of the current schema.  Only reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model.db.connection import fetch
 
 
 class Column(NamedTuple):
-    """A column as the catalogue describes it: `type` as `character varying(255)`."""
+    """A column in the catalogue's words: `type` is, for example, `character varying(255)`."""
 
     type: str
     nullable: bool
@@ -32,7 +32,7 @@ class Reference(NamedTuple):
 
 
 def find_tables() -> set[str]:
-    """Names of all tables."""
+    """Return the names of all tables."""
     rows = fetch(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
         " AND relnamespace = quote_ident(current_schema())::regnamespace"
@@ -41,7 +41,7 @@ def find_tables() -> set[str]:
 
 
 def find_columns() -> dict[str, dict[str, Column]]:
-    """Columns by table."""
+    """Return the columns by table and name."""
     rows = fetch(
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,"
         " NOT a.attnotnull AS nullable, a.atthasdef OR a.attidentity <> '' AS has_default"
@@ -56,7 +56,7 @@ def find_columns() -> dict[str, dict[str, Column]]:
 
 
 def find_indexes() -> dict[str, list[Index]]:
-    """Valid indexes by table, primary keys too; an expression's place holds an empty name."""
+    """Return the valid indexes by table, with primary keys.  An expression has an empty name."""
     rows = fetch(
         "SELECT c.relname, i.indisunique, i.indpred IS NOT NULL AS partial,"
         " array_agg(coalesce(a.attname::text, '') ORDER BY k.n) AS columns"
@@ -74,7 +74,7 @@ def find_indexes() -> dict[str, list[Index]]:
 
 
 def find_references() -> set[Reference]:
-    """Every foreign key, one entry for each of its columns."""
+    """Return every foreign key, one entry for each of its columns."""
     rows = fetch(
         "SELECT c.relname, a.attname, t.relname AS target FROM pg_constraint f"
         " JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class t ON t.oid = f.confrelid"

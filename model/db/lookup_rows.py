@@ -1,4 +1,4 @@
-"""The rows that lookup tables must hold; ids are looked up by name and never hard-coded."""
+"""The rows that lookup tables must have.  Ids are read by name and never written in code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LABEL_SOURCES = {"manifest": False, "api": True, "internal": False}
 
 
 def insert_missing() -> int:
-    """Add every missing lookup row, in the order above.  Returns how many were added.  Idempotent."""
+    """Insert every missing lookup row, in the order above.  Returns how many.  Idempotent."""
     added = 0
     for table, names in ROWS.items():
         added += execute(
@@ -71,7 +71,7 @@ def insert_missing() -> int:
 
 
 def find_used_locations() -> list[str]:
-    """Names of the storage locations at which any blob lies."""
+    """Return the names of the storage locations that have any blob; only reads."""
     rows = fetch(
         "SELECT l.name FROM imagestoragelocation l WHERE EXISTS"
         " (SELECT FROM imagestorageplacement p WHERE p.location_id = l.id) ORDER BY l.name"

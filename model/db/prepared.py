@@ -1,7 +1,7 @@
-"""Statements that the server plans once for each connection, instead of at every call.
+"""Prepared statements: the server plans them once for each connection, instead of at every call.
 
-The collector's statements are few, large and run for every repository: planning them takes longer
-than running them.  https://www.postgresql.org/docs/current/sql-prepare.html
+The collector runs a few large statements for every repository, and planning one of them takes longer than
+running it.  https://www.postgresql.org/docs/current/sql-prepare.html
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _TYPES: dict[type, str] = {
 
 
 def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
-    """All rows of a statement with `%(name)s` parameters, as `fetch` gives them.
+    """Run a statement with `%(name)s` parameters.  Returns all rows, as `fetch` does.
 
-    Parameters are booleans, integers, texts, lists of texts or id arrays, none of them None.  The first
-    call on a connection prepares it.  Where connections are shared behind a pooler, so that a
-    prepared statement may not be there at the next call, it is sent whole.
+    Parameters are booleans, integers, texts, lists of texts or id arrays, and never None.  The first call
+    on a connection prepares the statement.  Behind a pooler the next call may have another session, so
+    there the statement is not prepared.
     """
     if not database.may_prepare():
         return fetch(sql, params)
     if db.in_transaction():  # the transaction holds the connection
         return _run(sql, params)
-    # Held from PREPARE to EXECUTE: a connection that the server has ended is replaced before, not in between.
+    # Held from PREPARE to EXECUTE, so that a connection that has ended is replaced before PREPARE.
     with connection():
         return _run(sql, params)
 
@@ -55,19 +55,19 @@ def _run(sql: str, params: Mapping[str, Any]) -> list[Any]:
 
 
 def _type_of(value: object) -> str:
-    """For a subclass: the type of the nearest base that has one."""
+    """Return the SQL type of a value; a subclass has that of its nearest base class with one."""
     return next(_TYPES[kind] for kind in type(value).__mro__ if kind in _TYPES)
 
 
 def run_one(sql: str, params: Mapping[str, Any]) -> Any:
-    """The first row of `run`, or None."""
+    """Run a statement as `run` does.  Returns its first row, or None."""
     found = run(sql, params)
     return found[0] if found else None
 
 
 @lru_cache(maxsize=256)
 def _texts(sql: str, types: tuple[tuple[str, str], ...]) -> tuple[str, str, str]:
-    """Its name on the server, the PREPARE and the EXECUTE."""
+    """Return the statement's name on the server, the PREPARE and the EXECUTE."""
     used = [(name, kind) for name, kind in types if f"%({name})s" in sql]
     places = {name: f"${number}" for number, (name, _) in enumerate(used, 1)}
     name = "dredge_" + hashlib.sha256(f"{sql}{used}".encode()).hexdigest()[:24]

@@ -1,5 +1,5 @@
-"""Making the tables, and saying in words what does not fit: everything on an empty database, only
-`dredge_*` beside a Quay."""
+"""Create the tables, and list what does not fit.  An empty database gets all tables, a Quay's database only
+`dredge_*`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from model.errors import SchemaMismatch
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 HISTORY_TABLE = "dredge_migration"
 
-# A registry is recognised by these; a database with some of them only is neither empty nor a registry.
+# A registry has all of these tables.  A database with only some of them is neither empty nor a registry.
 CORE = frozenset({"user", "repository", "manifest", "manifestblob", "tag", "imagestorage"})
 
-# Newer Quay versions have dropped it: where it is missing there are no restrictions.
+# Newer Quay versions have dropped this table; without it there are no restrictions.
 OPTIONAL = frozenset({"namespacegeorestriction"})
 
-# Rows of these are deleted while the registry lives: a foreign key that we do not know would stop that.
-# (A repository's own references are asked for in the catalogue when a repository is purged.)
+# Collections delete rows of these tables, and an unknown foreign key to one of them would make that fail.
+# (A purge reads the references to a repository from the catalogue.)
 COLLECTED = frozenset({"manifest", "tag", "imagestorage", "label", "uploadedblob", "blobupload"})
 
-# Without an index that begins with these columns a batch would read a whole table.
+# Without an index that begins with these columns, a batch would read the whole table.
 RELIED_INDEXES = (
     ("tag", ("repository_id", "lifetime_end_ms")),
     ("tag", ("manifest_id",)),
@@ -56,7 +56,7 @@ RELIED_INDEXES = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `create` found, and what it did; true when something was changed."""
+    """What `create` found and did.  Its truth value says whether it changed something."""
 
     found: Literal["empty", "registry"]
     tables: tuple[str, ...]
@@ -68,18 +68,18 @@ class Prepared:
 
 
 def create(*, beside_others: bool = False) -> Prepared:
-    """Create what is missing: all tables and lookup rows in an empty database, else only our own tables.
+    """Create what is missing: all tables and lookup rows in an empty database, else only `dredge_*` tables.
 
-    One transaction under an advisory lock: two that run at once do the work once, and a crash
-    leaves nothing half-made.  Never changes a table that is there.  Idempotent.
-    Raises `SchemaMismatch` on a database that holds only a part of a registry, and on one of another
-    application's, unless `beside_others`.
+    Runs one transaction under an advisory lock: two calls at once do the work once, and a crash leaves
+    no half of it.  Never changes a table of the registry.  Idempotent.
+    Raises `SchemaMismatch` if the database has only a part of a registry, or tables of another
+    application (unless `beside_others`).
     """
     with transaction():
         lift_statement_timeout()
         execute("SET LOCAL lock_timeout = '10min'")
         fetch("SELECT pg_advisory_xact_lock(hashtext('dredge.schema'))")
-        # From here on the short one again: a registry must not queue behind our wait for a table.
+        # From here on the short lock timeout again: pushes must not queue behind our wait for a table.
         execute("SET LOCAL lock_timeout = '10s'")
         existing = catalog.find_tables()
         found = _recognise(existing)
@@ -96,14 +96,14 @@ def create(*, beside_others: bool = False) -> Prepared:
 
 
 def pending_migrations() -> list[str]:
-    """Names of the migrations that this version brings and this database has not had, in order."""
+    """Return the names of the migrations that this database still needs, in order; only reads."""
     return [step.name for step in _runner().status() if step.path and not step.applied]
 
 
 def check() -> list[str]:
-    """Every way in which the database does not fit, one sentence each; empty when all is well.
+    """Return every problem of the database's schema, one sentence each; empty if there is none.
 
-    Reads the catalogue only, in a constant number of statements.
+    Reads only the catalogue, in a constant number of statements.
     """
     tables = catalog.find_tables()
     if not tables & CORE:
@@ -131,7 +131,7 @@ def _recognise(existing: set[str]) -> Literal["empty", "registry"]:
 
 
 def _refuse_others(existing: set[str]) -> None:
-    """Fifty tables in another application's schema are not easily taken out again."""
+    """Raise `SchemaMismatch` in another application's schema: fifty tables are hard to remove again."""
     foreign = sorted(name for name in existing if not name.startswith("dredge_"))
     if foreign:
         raise SchemaMismatch(
@@ -201,7 +201,7 @@ def _name(model: Any) -> str:
 
 
 def _type(field: Any) -> str:
-    """The type as PostgreSQL writes it."""
+    """Return the type in PostgreSQL's words."""
     if isinstance(field, peewee.ForeignKeyField):
         return _type(field.rel_field)
     if isinstance(field, peewee.CharField):

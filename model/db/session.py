@@ -1,7 +1,7 @@
-"""What every session sets for itself, so that it inherits nothing from a role, a database or a server.
+"""The parameters that every session sets, so that it inherits none from a role, a database or a server.
 
-A default of REPEATABLE READ would make the last look before an erase read an old snapshot; another
-`search_path` would show other tables.  https://www.postgresql.org/docs/current/config-setting.html
+With a default of REPEATABLE READ the last look before an erase would read an old snapshot.  With another
+`search_path` statements would read other tables.  https://www.postgresql.org/docs/current/config-setting.html
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from model.errors import BadInput
 
 ISOLATION = "READ COMMITTED"
 
-# A transaction whose process is frozen must not hold its row locks for ever: the server ends it.
+# If a process is frozen in a transaction, the server ends it after this time and releases its row locks.
 IDLE_IN_TRANSACTION_MS = 60_000
 
-# `default_transaction_read_only` is not among them: whoever made a database read-only meant it.
+# `default_transaction_read_only` is not set: an administrator makes a database read-only on purpose.
 OWNED = {
     "default_transaction_isolation": ISOLATION.lower(),
     "default_transaction_deferrable": "off",
-    # A policy that hides rows would hide references: with `off` such a statement fails instead.
+    # A row security policy could hide references.  With `off` such a statement fails instead.
     "row_security": "off",
-    # Every wait has an end: for a lock, for one statement, for a client that is frozen or gone.
+    # These bound every wait: for a lock, for one statement, for a client that is frozen or gone.
     "lock_timeout": "10s",
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_MS}ms",
     "client_connection_check_interval": "10s",
-    # Idle connections of the pool stay; long transactions are bounded by what they wait for.
+    # 0: no limit.  Idle connections of the pool stay open; the limits above bound long transactions.
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
-    # Every statement of a collection is an index probe for each id that it is given, also where
-    # statistics are stale or were never gathered; see `connection.whole_tables`.
+    # Every statement of a collection uses one index probe for each id, even if the statistics are old or
+    # missing.  See `connection.whole_tables`.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_indexscan": "on",
@@ -52,15 +52,15 @@ OWNED = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-# The first server version that knows a parameter.
+# The first server version that has the parameter.
 _SINCE = {
     "client_connection_check_interval": 140_000,
     "idle_session_timeout": 140_000,
     "transaction_timeout": 170_000,
 }
 
-# A lost commit would forget a fence after its request was sent, so `off` is not inherited; what waits
-# for standbys stays as it is.
+# `off` is not inherited: with it a crash could lose the commit of a fence whose request was sent.  Values
+# that wait for standbys are kept.
 _SET = """
 SELECT current_schema()::text
 UNION ALL
@@ -80,7 +80,7 @@ WHERE name = ANY(%s) AND setting IS DISTINCT FROM reset_val AND reset_val IS DIS
 ORDER BY name
 """
 
-# A host that is gone is noticed within a minute, and not after the kernel's hours.
+# These detect a dead host within a minute; the kernel's defaults take hours.
 _NETWORK = {
     "connect_timeout": "5",
     "keepalives_idle": "30",
@@ -109,7 +109,7 @@ class _Sessions(peewee.PostgresqlDatabase):
     pooled: bool
 
     def begin(self, isolation_level: str | None = None) -> None:
-        """Begin a transaction whose isolation level is named, whatever the default is."""
+        """Begin a transaction with an explicit isolation level, so that a default does not matter."""
         statement = f"BEGIN ISOLATION LEVEL {isolation_level or ISOLATION}"
         if self.pooled:
             connection: Any = super().connection
@@ -128,7 +128,7 @@ class _Sessions(peewee.PostgresqlDatabase):
         return run(sql, params)
 
     def open_session(self) -> Any:
-        """A new connection of the driver's, in autocommit mode, outside the pool."""
+        """Return a new connection of the driver in autocommit mode, outside the pool."""
         connection = psycopg2.connect(dbname=self.database, **self.connect_params)
         try:
             connection.autocommit = True
@@ -143,7 +143,7 @@ class _Sessions(peewee.PostgresqlDatabase):
 
 
 class Database(_PooledPostgresqlDatabase, _Sessions):  # type: ignore[misc]
-    """A pool of such connections.
+    """A pool of connections that set `OWNED`.
 
     With `pooled`, a pooler gives each transaction another session of the server: the parameters are
     set at the beginning of each transaction and end with it, and every statement is in one.
@@ -157,7 +157,7 @@ class Database(_PooledPostgresqlDatabase, _Sessions):  # type: ignore[misc]
 
 
 def _set_parameters(connection: Any, dsn: Dsn, *, local: bool) -> None:
-    """Set them; where they are local, only see whether the server takes them.  Raises `BadInput`."""
+    """Set the parameters; if `local`, only test whether the server accepts them.  Raises `BadInput`."""
     with connection.cursor() as cursor:
         try:
             if local:
@@ -193,5 +193,5 @@ def _owned(version: int, dsn: Dsn) -> dict[str, str]:
 
 
 def inherited_sql() -> tuple[str, tuple[list[str]]]:
-    """The statement that finds what this session would have inherited, as rows of `Inherited`."""
+    """Return the statement that reads what this session would have inherited, as rows of `Inherited`."""
     return _INHERITED, ([*OWNED, "search_path", "synchronous_commit"],)

@@ -1,4 +1,4 @@
-"""What PostgreSQL's error codes mean for the work that met them.
+"""What each PostgreSQL error code means: try again later, never, or a broken installation.
 
 https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
@@ -59,12 +59,12 @@ MISSING = frozenset({"42P01", "42703"})
 
 
 def sort(code: str | None) -> Verdict:
-    """The verdict on an error with this SQLSTATE; without one the connection failed."""
+    """Return the verdict on an error with this SQLSTATE; None means that the connection failed."""
     if not code:
         return Verdict.NOT_NOW
     return _CODES.get(code) or _BY_CLASS.get(code[:2], Verdict.NEVER)
 
 
 def is_listed(code: str) -> bool:
-    """Did somebody decide on this code or its class?"""
+    """Return whether the table above lists this code or its class."""
     return code in _CODES or code[:2] in _BY_CLASS

@@ -1,5 +1,5 @@
 """The collector: what is garbage, and the statements that remove it.
 
-`find` names repositories with garbage, `collect` removes one bounded batch of one repository,
-`review` judges the blobs that lost a reference, `tombstone` hands their objects to the eraser.
+`find` finds repositories with garbage, `collect` removes one bounded batch of garbage from repositories,
+`review` judges the blobs that lost a reference, `tombstones` orders the erasing of their objects.
 """

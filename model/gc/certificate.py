@@ -20,11 +20,11 @@ from model.running_task import running_task
 
 Stage = Literal["collect", "review", "purge"]
 
-# What stands for the end of a manifest that had no tag: it was held by dead ones, or by nothing.
+# The end time of a manifest that had no tag of its own: dead manifests held it, or nothing did.
 NO_TAG = -(2**62)
 
-# For `WITH`, after `closing (ms)`, the end of the batch, and with the parameters that `seal` gives.
-# A batch without dead manifests or blobs writes nothing.
+# A part of a `WITH` clause.  It needs `closing (ms)`, the end of the batch, and the parameters of `seal`.
+# A batch without dead manifests or blobs writes no certificate.
 RECORDED = """
 certified AS (
     INSERT INTO dredge_certificate (finished_ms, body, digests, sum)
@@ -40,16 +40,16 @@ _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 class _Chain(threading.local):
-    """The certificates of one thread: each names the sum of the one before it.
+    """The certificates of one thread: each has the SHA-256 of the one before it.
 
-    A chain for each thread, since one for all would make every batch wait for the one before it.
+    Each thread has its own chain: with one common chain every batch would wait for the batch before it.
     """
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new chain: nobody knows whether the last certificate was committed."""
+        """Begin a new chain, because it is unknown whether the last certificate was committed."""
         self.name = secrets.randbits(48)
         self.place = 0
         self.previous = ""
@@ -69,11 +69,12 @@ def seal(
     policy: Policy,
     started_ms: int,
 ) -> dict[str, Any]:
-    """The parameters of `RECORDED`; call `confirm` after the commit.
+    """Return the parameters of `RECORDED`.  Call `confirm` after the commit.
 
-    Each of `dead` is its id, its repository's, a number, and the ids that held it.  The number is when the
-    last of a manifest's tags ended (`NO_TAG`: it had none), when a purged repository was marked, or how
-    many bytes a blob frees.  `digests` are in the same order.
+    Each item of `dead` has an id, the id of its repository, a number, and the ids of the manifests that
+    held it.  The number is, for a manifest, when its last tag ended in milliseconds (`NO_TAG`: it had no
+    tag); for a purged manifest, when its repository was marked for deletion; for a blob, how many bytes
+    it frees.  `digests` are in the same order.
     """
     if not dead:
         return NOTHING
@@ -101,19 +102,19 @@ def seal(
 
 
 def confirm() -> None:
-    """The transaction of the last certificate was committed: the next one follows it.  Idempotent."""
+    """Note that the last certificate was committed, so that the next one refers to it.  Idempotent."""
     _chain.open = False
 
 
 def fingerprint(digest: str) -> str:
-    """64 hexadecimal characters: a SHA-256 digest's own, of any other text its SHA-256."""
+    """Return 64 hexadecimal characters: those of a SHA-256 digest, or the SHA-256 of any other text."""
     own = _SHA256.fullmatch(digest)
     return own[1] if own else hashlib.sha256(digest.encode()).hexdigest()
 
 
 @lru_cache(maxsize=16)
 def _facts(policy: Policy) -> dict[str, object]:
-    """What of the policy decides whether something is dead."""
+    """Return the settings of the policy that decide whether something is dead."""
     return {
         "referrers": policy.referrers,
         "referrer_grace_ms": policy.referrer_grace_ms,

@@ -26,11 +26,11 @@ from model.policy import Policy
 
 @dataclass(frozen=True)
 class Batch:
-    """What one batch removed from a repository; `scope` is None where nobody may collect it now.
+    """What one batch removed from a repository.  `scope` is None if nobody may collect it now.
 
-    `stopped` says in words why nothing may be removed now, where an operator's control forbids it;
-    `manifests` are (digest, subject or None), `blobs` the digests that left the repository, `blob_candidates`
-    how many candidates wait for the review, `has_more` whether another batch has work now.
+    `stopped` says in words which control of an operator forbids a removal now, and is empty if none does.
+    `manifests` are (digest, subject or None), `blobs` the digests that left the repository,
+    `blob_candidates` how many candidates it recorded.  `has_more`: another batch has work now.
     """
 
     scope: Scope | None = None
@@ -47,7 +47,7 @@ class Batch:
 
 
 def collect_batch(repository_id: int, *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS) -> Batch:
-    """`collect_batches` of one repository."""
+    """Run `collect_batches` for one repository."""
     (batch,) = collect_batches([repository_id], policy=policy, limit=limit, from_ms=from_ms)
     return batch
 
@@ -57,17 +57,17 @@ def collect_batches(
 ) -> list[Batch]:
     """Remove at most `limit` unrecoverable tags (ended at `from_ms` or later) and all that dies with them.
 
-    One transaction and a constant number of statements, however many repositories: tags, then the manifests
-    nothing uses any more, then every row that follows them; their blobs become candidates.  One batch for
-    each repository, in the order given.  A crash at any point leaves all or nothing of it.  A second run,
-    or two at once, find what is left or nothing.
+    Runs one transaction with a constant number of statements, however many repositories there are.  Deletes
+    tags, then the manifests that nothing uses any more, then every row that depends on these; their blobs
+    become candidates.  Returns one batch for each repository, in the order given.  A crash leaves all of it
+    or nothing.  Idempotent: a second or parallel run removes only what is left.
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
     try:
         batches = _collect_batches(repository_ids, policy, limit, from_ms)
     except breaker.BreakerUnchecked as unchecked:
-        # Rolled back before the first row, and checked outside of that transaction: what opens a
-        # breaker must be committed.
+        # The batch was rolled back before it deleted a row.  The check runs outside of that transaction,
+        # because an opened breaker must be committed.
         breaker.check(unchecked.namespace_ids, policy=policy)
         batches = _collect_batches(repository_ids, policy, limit, from_ms)
     certificate.confirm()
@@ -100,7 +100,7 @@ def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, 
 
 
 def _may_collect(locked: Sequence[Scope], policy: Policy) -> tuple[list[Scope], dict[int, Batch]]:
-    """The repositories that no hold or open breaker protects, and for the others what protects them."""
+    """Return the repositories without a hold or open breaker, and an empty batch for each of the others."""
     stops: dict[int, str] = {}
     if locked:
         broken = find_open_breakers({scope.namespace_id: scope.window_ms for scope in locked}, policy=policy)
@@ -116,12 +116,12 @@ def _may_collect(locked: Sequence[Scope], policy: Policy) -> tuple[list[Scope], 
 def _purge_dead(
     now_ms: int, expired: Expired, *, policy: Policy
 ) -> tuple[Purged, tuple[int, ...], dict[int, tuple[int, ...]]]:
-    """Judge what is locked and purge the dead; also what must be judged next, and what held the dead."""
+    """Judge locked manifests and purge the dead.  Also returns what to judge next, and the dead's holders."""
     if not expired.locked:
         return Purged(), expired.unjudged, {}
     found = read_manifest_uses(expired.locked, policy=policy, now_ms=now_ms)
     uses, dead = judge_running(found, now_ms=now_ms)
-    # No tag would lead back to a referrer that only waits for its subject: its own never ends.
+    # A referrer that waits for its subject is recorded: its own tag never ends, so no tag leads back to it.
     waiting = {
         use.id: use.waits_until_ms
         for use in uses
@@ -143,7 +143,7 @@ def _seal(
     held_by: Mapping[int, tuple[int, ...]],
     policy: Policy,
 ) -> dict[str, Any]:
-    """The certificate of the batch."""
+    """Return the parameters of the batch's certificate."""
     owned = [(id, owner) for owner, ids in purged.ids.items() for id in ids]
     ended_ms = expired.ended_ms
     return certificate.seal(
@@ -164,7 +164,7 @@ def _batch(
     blobs: dict[int, tuple[str, ...]],
     policy: Policy,
 ) -> Batch:
-    """The repository's part.  Where a limit cut the batch short, each repository of it may have more."""
+    """Return the repository's part of the batch.  If a limit was reached, each repository may have more."""
     id = scope.repository_id
     pushed = uploads.get(id, ExpiredUploads())
     manifests = tuple(purged.manifests.get(id, ()))
@@ -182,10 +182,10 @@ def _batch(
     )
 
 
-# The owner is the one at the commit.  FOR SHARE, and shortly before it: somebody who lengthens
-# a window either committed before, is seen here, and this batch is rolled back; or waits the instant until
-# it has committed.  FOR KEY SHARE does the same to somebody who moves or renames a repository, and stops
-# nobody else.  In the order of the rows: two batches cannot wait for each other.
+# Runs just before the commit, so owner and window are those at the commit.  FOR SHARE: a transaction that
+# makes a window longer has either committed, and then this statement sees it and the batch is rolled back;
+# or it waits until this batch has committed.  FOR KEY SHARE does the same for a transaction that moves or
+# renames a repository, and blocks no other.  Rows are locked in one order: no two batches deadlock.
 _CLOSE = f"""
 WITH {events.MADE}, {history.COLLECTED}
 SELECT r.id, r.name AS repository, n.id AS namespace_id, n.username AS namespace,
@@ -196,7 +196,10 @@ WHERE r.id = ANY(%(collected)s) ORDER BY n.id, r.id FOR KEY SHARE OF r FOR SHARE
 
 
 def _close(scopes: Sequence[Scope], batches: Sequence[Batch], sealed: Mapping[str, Any]) -> None:
-    """History, certificate and events, in the batch's transaction, if owner, name and window still hold."""
+    """Write history, certificate and events, in the batch's transaction.
+
+    Raises `Contended` if an owner, a name or a window has changed meanwhile.
+    """
     made = [
         event for scope, batch in zip(scopes, batches, strict=True) for event in _new_events(scope, batch)
     ]

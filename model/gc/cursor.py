@@ -1,4 +1,4 @@
-"""Where a walk through a large table goes on."""
+"""The position at which a walk through a large table continues."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from model.db.connection import execute, fetch_one
 
 
 def read_cursor(name: str) -> int:
-    """The position that was stored last, or 0."""
+    """Return the stored position, or 0."""
     row = fetch_one("SELECT position FROM dredge_cursor WHERE name = %s", (name,))
     return 0 if row is None else int(row.position)
 
 
 def move_cursor(name: str, position: int) -> None:
-    """Store the position; of two walkers the later wins: some rows are only looked at twice."""
+    """Store the position.  Of two walks at once the later write wins, so rows may be read twice."""
     execute(
         f"INSERT INTO dredge_cursor (name, position, moved_ms) VALUES (%s, %s, {NOW_MS_SQL})"
         " ON CONFLICT (name) DO UPDATE SET position = excluded.position, moved_ms = excluded.moved_ms",

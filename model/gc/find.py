@@ -8,9 +8,9 @@ from model.db.connection import fetch
 from model.db.tables import RepositoryState
 from model.policy import Policy
 
-# One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, and one for its
-# owner, so the cost is bounded by the slice, whatever the registry holds: tags still inside their window
-# are never read, and owners of other repositories are not either.
+# One index probe by (repository_id, lifetime_end_ms) for each repository of the slice, and one for its owner.
+# So the slice bounds the cost, whatever the size of the registry.  Tags inside their window, and owners of
+# other repositories, are never read.
 IN_SLICE = f"""
 WITH slice AS MATERIALIZED (
     SELECT r.id, r.namespace_user_id, r.state FROM repository r
@@ -36,8 +36,8 @@ UNION ALL
 SELECT NULL, NULL, NULL, max(id), count(*) FROM slice
 """
 
-# Whose garbage may be collected now.  Asked before the limit: rows of a namespace that is disabled, or
-# of a repository that fails, must not stand in the way of all others.
+# Repositories that may be collected now.  Tested before the limit: rows of a disabled namespace, or of a
+# failing repository, must not use up the limit.
 _COLLECTABLE = f"""
      JOIN repository r ON r.id = w.repository_id AND r.state <> {int(RepositoryState.MARKED_FOR_DELETION)}
      JOIN "user" n ON n.id = r.namespace_user_id AND n.enabled
@@ -46,9 +46,9 @@ _COLLECTABLE = f"""
                          AND f.next_try_ms > %(now_ms)s)
 """
 
-# Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each
-# by the index that holds just what is due.  And attempts whose next try has come: one that
-# failed after the last batch had committed is cleared only by another collection.
+# Garbage that is not a tag: expired push markers, unfinished uploads and recorded candidates, each by an
+# index on the due time.  Also attempts whose next try has come: if an attempt failed after its last batch
+# had committed, only another collection clears it.
 _OTHERS = f"""
 SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
     (SELECT w.repository_id, (extract(epoch FROM w.expires_at) * 1000)::bigint AS due_ms
@@ -75,7 +75,7 @@ GROUP BY 1, 2
 
 @dataclass(frozen=True)
 class Due:
-    """A repository with garbage, since when."""
+    """A repository with garbage, and since when in milliseconds."""
 
     repository_id: int
     namespace_id: int
@@ -84,7 +84,7 @@ class Due:
 
 @dataclass(frozen=True)
 class ScanSlice:
-    """The outcome of one look at a slice: `last` is the next `after`, 0 at the end of the registry."""
+    """The result of one slice.  `last` is the next call's `after`, 0 at the end of the registry."""
 
     due: tuple[Due, ...]
     last: int
@@ -92,7 +92,7 @@ class ScanSlice:
 
 
 def slice_params(*, after: int, slice: int, policy: Policy, now_ms: int) -> dict[str, int | bool]:
-    """The parameters of `IN_SLICE`."""
+    """Return the parameters of `IN_SLICE`."""
     return {
         "after": after,
         "slice": slice,
@@ -102,9 +102,9 @@ def slice_params(*, after: int, slice: int, policy: Policy, now_ms: int) -> dict
 
 
 def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> ScanSlice:
-    """Repositories with unrecoverable tags among the `slice` that follow id `after`; only reads.
+    """Find repositories with unrecoverable tags among the `slice` that follow id `after`; only reads.
 
-    Repositories that fail are left out until their next try.
+    Leaves out failing repositories until their next try.
     """
     rows = fetch(IN_SLICE, slice_params(after=after, slice=slice, policy=policy, now_ms=now_ms))
     summary = rows.pop()
@@ -114,17 +114,17 @@ def find_in_slice(*, after: int, slice: int, policy: Policy, now_ms: int) -> Sca
 
 
 def find_others(*, policy: Policy, now_ms: int, limit: int) -> tuple[Due, ...]:
-    """Repositories whose garbage is not (only) a tag, from at most `limit` rows of each kind; only reads."""
+    """Find repositories with garbage other than tags, from at most `limit` rows of each kind; only reads."""
     rows = fetch(_OTHERS, {"now_ms": now_ms, "upload_ttl_ms": policy.upload_ttl_ms, "limit": limit})
     return tuple(Due(*row) for row in rows)
 
 
 def rank(found: list[Due], *, limit: int) -> list[Due]:
-    """The `limit` to visit first: longest waiting first, namespaces taking turns.
+    """Return the first `limit` to visit: longest waiting first, namespaces take turns.
 
-    Each namespace's repositories are ordered by how long they wait; then every namespace gives its
-    first, every namespace its second, and so on: a tenant with a million cannot crowd out one
-    with ten.  Each repository appears once.
+    The repositories of each namespace are ordered by how long they wait.  The first of every namespace
+    come first, then the second of every namespace, and so on.  So a namespace with a million repositories
+    does not delay one with ten.  Each repository appears once.
     """
     earliest: dict[int, Due] = {}
     for due in found:

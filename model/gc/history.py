@@ -1,4 +1,4 @@
-"""What collections freed: one row for each step, for people and for audit."""
+"""The history of what collections freed: one row for each step, for operators and for audits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from model.db.connection import execute
 from model.db.prepared import run
 from model.gc.certificate import RECORDED
 
-# One row for each repository of a batch, with the parameters `collected`, `removed_tags`,
-# `removed_manifests` and `removed_rows` (arrays in one order), `now_ms`, when the batch began, and those
-# of `certificate.seal`.  For `WITH`.
+# A part of a `WITH` clause: writes one row for each repository of a batch.  Parameters: `collected`,
+# `removed_tags`, `removed_manifests` and `removed_rows` (arrays in one order), `now_ms` (when the batch
+# began), and those of `certificate.seal`.
 COLLECTED = f"""
 closing (ms) AS MATERIALIZED (SELECT {NOW_MS_SQL}),
 noted AS (
@@ -37,7 +37,8 @@ SELECT 'purge', %(repository_id)s, %(started_ms)s, closing.ms, %(tags)s, %(manif
 FROM closing
 """
 
-# Ties go together, and with them the certificates of that time: none is left without its history.
+# Rows that ended at the same time are deleted together, with the certificates of that time: so no
+# certificate is left without its history.
 _PRUNE = """
 WITH old AS MATERIALIZED (
     SELECT id, finished_ms FROM dredge_collection WHERE finished_ms < %(before_ms)s
@@ -58,7 +59,7 @@ def record_purge(
     manifests: int,
     rows: int,
 ) -> None:
-    """Tell of what a batch of a purge deleted, in its transaction, and certify it."""
+    """Write the history and the certificate of a purge's batch, in its transaction."""
     execute(
         _PURGED,
         {
@@ -73,13 +74,13 @@ def record_purge(
 
 
 def record_erasing(*, started_ms: int, objects: int, bytes: int) -> None:
-    """Tell of erased objects, in the transaction that settles their tombstones."""
+    """Write the history of erased objects, in the transaction that settles their tombstones."""
     run(_ERASED, {"started_ms": started_ms, "objects": objects, "bytes": bytes})
 
 
 def prune_history(*, before_ms: int, limit: int) -> int:
-    """Delete about `limit` rows that ended before the given time, the oldest first, with their certificates.
+    """Delete about `limit` rows that ended before `before_ms`, oldest first, with their certificates.
 
-    Returns how many rows; more than `limit` where several ended at the same time.
+    Returns the number of rows; it is more than `limit` if several ended at the same time.  Idempotent.
     """
     return execute(_PRUNE, {"before_ms": before_ms, "limit": limit})

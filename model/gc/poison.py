@@ -1,7 +1,7 @@
-"""What makes a shared stage fail: set aside with its reason and next try, so that the rest goes on.
+"""Items that make a shared stage fail: set aside with the error and the next try, so that the others go on.
 
-An attempt is counted before the work, in a transaction of its own: whatever ends the work, the item has
-backed off by then.  Repositories, tombstones and security reports keep their attempts in their own rows.
+A transaction of its own counts the attempt before the work.  So the item waits for its next try even if the
+process dies.  Repositories, tombstones and security reports keep their attempts in their own rows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ORDER BY tries DESC, stage, key LIMIT %s
 
 _COUNT = "SELECT stage, count(*) AS n FROM dredge_poison GROUP BY stage ORDER BY stage"
 
-# The rows of each kind that back off, made due.  Nobody's work that runs is disturbed: a claim is a lease.
+# For each stage the statement that makes waiting rows due.  Running work is not disturbed: it has a lease.
 _RETRY = {
     "collect": f"UPDATE dredge_due SET next_try_ms = {NOW_MS_SQL} WHERE attempts > 0",
     "erase": f"""UPDATE dredge_tombstone SET due_ms = greatest({NOW_MS_SQL}, coalesce(fenced_until_ms, 0))
@@ -54,7 +54,7 @@ STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "sweep")
 
 @dataclass(frozen=True)
 class Poisoned:
-    """Something that a stage cannot deal with."""
+    """An item that a stage cannot process."""
 
     stage: str
     key: str
@@ -66,7 +66,7 @@ class Poisoned:
 
 @dataclass(frozen=True)
 class DuePoison:
-    """An item whose next try has come; `data` is what its row keeps of it."""
+    """An item whose next try has come; `data` is the content that its row keeps."""
 
     key: str
     data: str | None
@@ -74,9 +74,10 @@ class DuePoison:
 
 
 def attempt(stage: str, key: str, data: str | None = None) -> int:
-    """Count an attempt at an item before it is made; returns how many there were.
+    """Count an attempt at an item, before the work.  Returns the number of attempts.
 
-    Call it outside of the work's transaction.  The next try is 30 seconds later, doubled by each, to a day.
+    Call it outside of the work's transaction.  The next try is 30 seconds later; each attempt doubles that
+    time, up to a day.
     """
     row = fetch_one(_ATTEMPT, {"stage": stage, "key": key, "no_end": NO_END, "data": data})
     return int(row.tries)
@@ -91,12 +92,12 @@ def record_error(stage: str, key: str, error: str) -> None:
 
 
 def clear(stage: str, key: str) -> None:
-    """Forget an item: its stage has dealt with it.  Idempotent."""
+    """Delete an item that its stage has processed.  Idempotent."""
     execute("DELETE FROM dredge_poison WHERE stage = %s AND key = %s", (stage, key))
 
 
 def find_due(stage: str, *, limit: int) -> list[DuePoison]:
-    """Items of a stage whose next try has come, longest waiting first; only reads."""
+    """Return at most `limit` items of a stage whose next try has come, longest waiting first; only reads."""
     return [DuePoison(*row) for row in fetch(_DUE, (stage, limit))]
 
 
@@ -109,7 +110,7 @@ def is_waiting(stage: str, key: str) -> bool:
 
 
 def list_poison(*, limit: int) -> list[Poisoned]:
-    """Return what is set aside, worst first."""
+    """Return at most `limit` items that are set aside, worst first; only reads."""
     return [Poisoned(*row) for row in fetch(_LIST, (limit,))]
 
 
@@ -119,7 +120,7 @@ def count_poison() -> dict[str, int]:
 
 
 def retry(stage: str = "", key: str = "") -> int:
-    """Make due what backs off: of one stage or all, of one set-aside item or all; returns how many."""
+    """Make waiting items due: of one stage or all, one item or all.  Returns how many."""
     done = execute(_RETRY_POISON, {"stage": stage, "key": key})
     if not key:
         done += sum(execute(sql) for name, sql in _RETRY.items() if stage in ("", name))
@@ -127,9 +128,9 @@ def retry(stage: str = "", key: str = "") -> int:
 
 
 def prune_poison(*, before_ms: int) -> int:
-    """Delete messages parked before `before_ms`, and items that nobody has tried since.  Returns how many.
+    """Delete messages parked before `before_ms`, and items not tried since then.  Returns how many.
 
-    Safe: an item that is still there and still fails is set aside anew.
+    Safe: an item that still exists and still fails is set aside again.
     """
     return execute(
         "DELETE FROM dredge_poison WHERE due_ms < %(before_ms)s"

@@ -1,7 +1,7 @@
-"""Objects in the trash: put back where they are referred to, purged when their time is over.
+"""Objects in the trash: put back if a row refers to them, purged when their quarantine is over.
 
-A request that was never answered may move an object again that was put back, under the same name in the
-trash.  So the row that knows this name lives to the end of the quarantine, whatever happens meanwhile.
+After an object was put back, a request that was never answered may move it again, to the same name in the
+trash.  So the row with this name lives until the end of the quarantine in every case.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from model.db.connection import BigIntArray, execute, fetch, fetch_one
 from model.db.fragments import OBJECT_REFERRED
 from model.gc.tombstones import FIRST_RETRY_MS, Tombstone
 
-# A reference that comes later is found by its row, which is among the newest.  These looks find others.
+# A later reference is found in the newest blob rows.  The looks at these intervals find other references.
 FIRST_LOOK_MS = 60_000
 # How often an object that was put back is looked at, while a late request may move it again.
 KEPT_LOOK_MS = 60_000
-# Somebody may be waiting for an object that could not be put back.
+# Short, because clients may wait for an object that could not be put back.
 LAST_LOOK_MS = 300_000
 # Rows of `imagestorage` that a turn compares with the trash.
 NEWEST = 5_000
@@ -27,7 +27,7 @@ NEWEST = 5_000
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An object in the trash; `referred` where a blob row refers to it, `over` where its time is over.
+    """An object in the trash.  `referred`: a blob row refers to it.  `over`: its quarantine is over.
 
     `unanswered`: a late request may move it again.  `returned`: it was put back.
     """
@@ -48,14 +48,14 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class QuarantineClaim:
-    """Rows that are ours until their lease ends."""
+    """Rows that this process has claimed, until their lease ends."""
 
     token: int
     rows: tuple[Quarantined, ...]
 
 
-# Also where the tombstone is no longer ours: what was moved was moved, whoever sent it.  A row of that
-# id is from an earlier try of the same move: the object is looked at again at once.
+# Also written if another claim has the tombstone: the object was moved in any case.  If a row with that id
+# exists, it is from an earlier try of the same move, and the object is looked at again at once.
 _INSERT = """
 INSERT INTO dredge_quarantine AS q
     (id, digest, path, location, trash, version, size, set_aside_ms, look_ms, purge_ms, unanswered)
@@ -68,8 +68,8 @@ ON CONFLICT (id) DO UPDATE SET look_ms = 0, unanswered = true,
     version = CASE WHEN excluded.version = '' THEN q.version ELSE excluded.version END
 """
 
-# Before all others: somebody may be waiting for these.  What is back in its place, and what failed, has a
-# time of its own.
+# These come before all others, because clients may wait for them.  Objects that are back in their place, and
+# objects that failed, keep their own times.
 _HURRY = f"""
 UPDATE dredge_quarantine s SET look_ms = 0 FROM (
     SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT {NEWEST}
@@ -78,7 +78,7 @@ WHERE s.digest = newest.content_checksum AND s.look_ms > %(now)s AND s.token IS 
   AND s.put_back_ms IS NULL AND s.tries = 0 AND {OBJECT_REFERRED}
 """
 
-# The next look is as far away as the last four looks together.
+# The time to the next look is the time of the last four looks together.
 _LOOK = f"""
 UPDATE dredge_quarantine s SET token = NULL,
        look_ms = least(s.purge_ms, %(now)s + greatest(%(first)s, 3 * (%(now)s - s.set_aside_ms)))
@@ -99,7 +99,7 @@ UPDATE dredge_quarantine q SET token = %(token)s, look_ms = %(until)s
 FROM due WHERE q.id = due.id RETURNING q.id
 """
 
-# Also what is leased: two who put one object back at once do what one of them does.
+# Also claims leased rows: if two processes put one object back at once, the result is the same.
 _CLAIM_DIGEST = """
 UPDATE dredge_quarantine q SET token = %(token)s, look_ms = %(until)s
 WHERE q.digest = %(digest)s AND q.location = %(location)s AND q.put_back_ms IS NULL RETURNING q.id
@@ -112,7 +112,7 @@ SELECT s.id, s.digest, s.path, s.location, s.trash, s.version, s.size, s.purge_m
 FROM dredge_quarantine s WHERE s.id = ANY(%(ids)s) ORDER BY s.id
 """
 
-# What no late request can move again is due at once: only its copy in the trash is left to purge.
+# If no late request can move the object again, the row is due at once: its copy in the trash is purged.
 _KEEP = """
 UPDATE dredge_quarantine q SET token = NULL, tries = 0, last_error = NULL,
     put_back_ms = coalesce(q.put_back_ms, %(now)s),
@@ -134,10 +134,10 @@ def add_quarantined(
     quarantine_ms: int,
     at_once: frozenset[int] = frozenset(),
 ) -> None:
-    """Remember moved objects, (tombstone, trash, version) each, until they are put back or purged.
+    """Write a row for each moved object (tombstone, trash, version) until it is put back or purged.
 
-    Call it in the transaction that settles their tombstones, when no request of theirs is fenced.  Those
-    whose tombstone is in `at_once` may be referred to again, and are looked at in the next turn.  Idempotent.
+    Call it in the transaction that settles their tombstones, when no request for them is fenced.  Rows may
+    refer to the objects in `at_once` again; these are looked at in the next turn.  Idempotent.
     """
     moment = now_ms()
     look = min(moment + FIRST_LOOK_MS, moment + quarantine_ms)
@@ -160,9 +160,9 @@ def add_quarantined(
 
 
 def look_at_quarantine(*, limit: int) -> list[str]:
-    """Make due what is referred to again, and space out the looks at the rest.
+    """Make due the objects that rows refer to again; look at the others less and less often.
 
-    Returns the locations where something is to be put back or purged now.  Idempotent.
+    Returns the locations with objects to put back or to purge now.  Idempotent.
     """
     if fetch_one("SELECT FROM dredge_quarantine LIMIT 1") is None:
         return []
@@ -173,10 +173,10 @@ def look_at_quarantine(*, limit: int) -> list[str]:
 
 
 def claim_quarantined(locations: Sequence[str], *, limit: int, lease_ms: int) -> QuarantineClaim:
-    """Claim what is to be put back or purged, at most `limit`, for `lease_ms`.
+    """Claim at most `limit` objects to put back or to purge, for `lease_ms`.
 
-    Call it in a transaction: a new statement looks for references after the rows are locked, so a push
-    that makes its row later waits for this transaction and makes the row due again.
+    Call it in a transaction.  A new statement looks for references after the rows are locked.  A push that
+    commits its row later waits for this transaction, and then makes the object's row due again.
     """
     moment, token = now_ms(), secrets.randbits(62)
     params = {"now": moment, "until": moment + lease_ms, "locations": list(locations), "limit": limit}
@@ -185,7 +185,7 @@ def claim_quarantined(locations: Sequence[str], *, limit: int, lease_ms: int) ->
 
 
 def claim_digest(digest: str, location: str, *, lease_ms: int) -> QuarantineClaim:
-    """Claim a digest's objects in the trash of a location, due or not, as `claim_quarantined` does."""
+    """Claim the objects of a digest in the trash of a location, due or not; see `claim_quarantined`."""
     moment, token = now_ms(), secrets.randbits(62)
     params = {"digest": digest, "location": location, "until": moment + lease_ms, "token": token}
     ids = [row.id for row in fetch(_CLAIM_DIGEST, params)]
@@ -197,14 +197,14 @@ def _read(ids: Sequence[int], moment: int) -> tuple[Quarantined, ...]:
 
 
 def find_quarantined(digest: str) -> tuple[Quarantined, ...]:
-    """The digest's objects in the trash."""
+    """Return the objects of a digest in the trash; only reads."""
     rows = fetch("SELECT id FROM dredge_quarantine WHERE digest = %s AND put_back_ms IS NULL", (digest,))
     return _read([row.id for row in rows], now_ms())
 
 
 def settle_quarantined(token: int, ids: Sequence[int]) -> frozenset[int]:
-    """Forget objects that were put back or purged; the IDs that were still ours."""
-    # Safe: the rows have our token, and the store said that nothing of them is left in the trash.
+    """Delete the rows of objects that were put back or purged.  Returns the ids that still had the token."""
+    # Safe: the rows have our token, and the store has answered that these objects are not in the trash.
     rows = fetch(
         "DELETE FROM dredge_quarantine WHERE id = ANY(%s) AND token = %s RETURNING id",
         (BigIntArray(ids), token),
@@ -213,12 +213,12 @@ def settle_quarantined(token: int, ids: Sequence[int]) -> frozenset[int]:
 
 
 def keep_quarantined(token: int, ids: Sequence[int]) -> None:
-    """Remember objects that are back in their place, for as long as a late request may move them again."""
+    """Keep the rows of objects that are back in their place, while a late request may move them again."""
     execute(_KEEP, {"token": token, "ids": BigIntArray(ids), "now": now_ms(), "every": KEPT_LOOK_MS})
 
 
 def postpone_quarantined(token: int, errors: Mapping[int, str]) -> None:
-    """Try these again later: twice as long after each failure, from 5 seconds to 5 minutes."""
+    """Note errors and the next tries: 5 seconds later; each failure doubles that time, up to 5 minutes."""
     execute(
         _POSTPONE,
         {

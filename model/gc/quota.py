@@ -1,4 +1,4 @@
-"""What a purge took out of a repository and its namespace: blobs and bytes of quota."""
+"""Quota after a purge: which blobs and bytes left a repository and its namespace."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from model.db.connection import IntArray
 from model.db.prepared import run, run_one
 from model.gc.repository_lock import Scope
 
-# Safe against a push or another collection of the namespace: every statement that changes what a scope refers
-# to takes these rows first and looks afterwards, in a statement of its own, so that of two who
-# drop the last two references exactly one sees that nothing is left.  Repositories before
-# namespaces, each in the order of their rows: two batches cannot wait for each other.
+# Safe beside a push or another collection of the namespace: every transaction that changes what a scope
+# refers to locks these rows first, and reads the references afterwards in a new statement.  So if two
+# transactions drop the last two references, exactly one of them sees that nothing is left.  The locks are
+# taken in one order (repositories, then namespaces, each by row), so no two batches deadlock.
 _LOCK_QUOTA = """
 SELECT ARRAY(SELECT id FROM quotarepositorysize WHERE repository_id = ANY(%(repositories)s)
              ORDER BY id FOR UPDATE) AS repository_quotas,
@@ -19,10 +19,9 @@ SELECT ARRAY(SELECT id FROM quotarepositorysize WHERE repository_id = ANY(%(repo
              ORDER BY id FOR UPDATE) AS namespace_quotas
 """
 
-# A row whose backfill is not complete is left alone, as by a Quay: its size is counted later, from what is
-# there by then.
-# A base layer has a hundred thousand references: a few of them are looked at first, and only where
-# that does not decide is every repository of the namespace asked, each by one index probe.
+# A row whose backfill is not complete is not changed, as in Quay: its size is counted later from the rows.
+# A base layer has a hundred thousand references.  So a few of them are read first.  If these do not decide,
+# each repository of the namespace is tested with one index probe.
 _LEFT = """
 WITH unused AS MATERIALIZED (
     SELECT lost.repository_id, lost.namespace_id, lost.blob_id, lost.has_quota
@@ -64,12 +63,12 @@ FROM left_repository WHERE digest IS NOT NULL GROUP BY 1
 def settle_blobs(
     scopes: Sequence[Scope], blob_ids: Mapping[int, Sequence[int]]
 ) -> dict[int, tuple[str, ...]]:
-    """Subtract from the quotas what repositories and namespaces no longer refer to.
+    """Subtract the bytes of blobs that repositories and namespaces no longer refer to from their quotas.
 
-    `blob_ids` are those whose references a purge removed, by repository.  Call it after the purge, in its
-    transaction and shortly before its end: the namespace's row is everybody's.  Returns the digests that
-    left each repository.  Quota rows that are not there are not made.  Not repeatable: the purge that lost
-    the references is what makes it happen once.
+    `blob_ids` are the blobs whose references a purge removed, by repository.  Call it after the purge, in
+    its transaction and just before the commit, because all pushes of the namespace need the namespace's row.
+    Returns the digests that left each repository.  Does not create missing quota rows.  Not idempotent: call
+    it once for each purge.
     """
     lost = [(scope, blob_id) for scope in scopes for blob_id in blob_ids.get(scope.repository_id, ())]
     if not lost:

@@ -1,4 +1,4 @@
-"""Repositories, locked for one batch of their collection."""
+"""The lock of repositories for one batch of their collection."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _READ = f"""
 SELECT {_FACTS} FROM repository r JOIN "user" n ON n.id = r.namespace_user_id WHERE r.id = %(id)s
 """
 
-# A batch holds the manifests that it removes: for a row that somebody else holds (a user who logs in, a
-# quota) it waits this long, is rolled back, and tries again later.
+# A batch holds locks on the manifests that it removes.  So it waits only this long for a row that another
+# transaction has locked (a user who logs in, a quota); then it is rolled back and tried again later.
 _LOCK = f"""
 SELECT {_FACTS}, (SELECT set_config('lock_timeout', '1s', true)) AS waits_at_most,
        pg_try_advisory_xact_lock(hashtext('dredge.collect'), r.id) AS locked
@@ -55,7 +55,7 @@ JOIN "user" n ON n.id = r.namespace_user_id
 
 
 def read_repository(repository_id: int) -> Scope | None:
-    """The same facts without the lock, for those who only read; None where it may not be collected."""
+    """Read the same facts without the lock, to read only; None if the repository may not be collected."""
     row = run_one(_READ, {"id": repository_id})
     return Scope(*row[:8]) if row is not None and row.collectable else None
 
@@ -63,9 +63,9 @@ def read_repository(repository_id: int) -> Scope | None:
 def lock_repositories(repository_ids: Sequence[int]) -> tuple[Scope, ...]:
     """Lock those of the repositories that may be collected now, until the transaction ends.
 
-    Left out is a repository that another collection holds, that is gone or marked for deletion, or whose
-    namespace is disabled.  The locks are the transaction's, tried and never waited for: none outlives a
-    dead worker, and two batches that want the same repositories cannot wait for each other.
+    Leaves out a repository that another collection holds, that is gone or marked for deletion, or whose
+    namespace is disabled.  Tries the locks and does not wait, so two batches cannot deadlock.  PostgreSQL
+    releases the locks with the transaction, so a dead worker leaves none.
     """
     rows = run(_LOCK, {"ids": IntArray(sorted(set(repository_ids)))})
     return tuple(Scope(*row[:8]) for row in rows if row.locked and row.collectable)

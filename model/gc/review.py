@@ -1,4 +1,4 @@
-"""Blob candidates that nothing refers to: their rows go, a tombstone is written for each object."""
+"""The review of blob candidates: unused blobs lose their rows, and a tombstone is written for each object."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from model.gc import certificate
 from model.policy import Policy
 from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, PATH_SQL
 
-# What left a repository on hold stays a candidate until the hold is lifted.
-# What makes batches fail is judged alone.
-# SKIP LOCKED twice: another review has those candidates, and a push that is linking a blob holds its
-# row; what is skipped stays a candidate.
+# A blob that left a repository on hold stays a candidate until the hold is lifted.
+# A blob that makes batches fail is judged alone.
+# SKIP LOCKED on candidates: another review has them.  SKIP LOCKED on blobs: a push that links a blob has
+# locked its row.  A skipped blob stays a candidate.
 _TAKE = f"""
 WITH taken AS MATERIALIZED (
     SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
@@ -44,9 +44,9 @@ SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
 ORDER BY c.id LIMIT 1
 """
 
-# Safe: the blob's row is locked FOR UPDATE, and this is a new statement: a reference that was
-# committed before the lock is seen, one that comes later waits for the row and finds it gone.
-# The candidates go in the same transaction, so a crash leaves all of them or none.
+# Safe: the blob's row is locked FOR UPDATE, and this is a new statement.  It sees every reference that was
+# committed before the lock.  A later reference waits for the row, and finds that it is gone.
+# The candidates are deleted in the same transaction, so a crash leaves all of it or nothing.
 _RETIRE = f"""
 WITH dead AS MATERIALIZED (
     SELECT b.id, b.cas_path, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size,
@@ -113,7 +113,7 @@ WITH closing (ms) AS (SELECT %(now_ms)s), {certificate.RECORDED} SELECT count(*)
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What one batch of the review decided; `bytes` as the rows say; `stopped` by which hold, in words."""
+    """What one batch of the review decided.  `bytes`: sizes in the rows.  `stopped`: the hold, in words."""
 
     candidates: int = 0
     blobs: int = 0
@@ -136,11 +136,11 @@ class Candidate:
 def review_batch(*, policy: Policy, limit: int, after_id: int = 0, blob_id: int = 0) -> Reviewed:
     """Judge at most `limit` blob candidates after `after_id`, oldest first, across all repositories.
 
-    A blob that no manifest and no push refers to loses its rows and gets a tombstone for each place
-    where its object lies, or may lie after a push that died; one that is used only stops being a
-    candidate; one that somebody holds stays one.  With `blob_id` only candidates of that blob; without,
-    only blobs that are not set aside.
-    Two reviews at once take different candidates.  A second run finds others or none.
+    If no manifest and no push refers to a blob, its rows are deleted, and a tombstone is written for each
+    place where its object is, or may be after a push that died.  If it is used, only the candidate is
+    deleted.  If another transaction has locked it, it stays a candidate.  With `blob_id` only candidates of
+    that blob are judged; without it, only blobs that are not set aside.
+    Two reviews at once take different candidates.  Idempotent.
     """
     reviewed = _review_batch(policy, limit, after_id, blob_id)
     certificate.confirm()
@@ -188,13 +188,13 @@ def _review_batch(policy: Policy, limit: int, after_id: int, blob_id: int) -> Re
 
 
 def find_candidate(*, after_id: int) -> Candidate | None:
-    """The first candidate after `after_id` that is not set aside; only reads."""
+    """Return the first candidate after `after_id` that is not set aside; only reads."""
     row = run_one(_FIRST, {"after_id": after_id})
     return Candidate(*row) if row else None
 
 
 def _certify(found: Any, policy: Policy, moment: int) -> None:
-    """Write why the blobs were dead: nothing referred to them, and which repository let go of them last."""
+    """Write the certificate of dead blobs: for each, the repository that dropped the last reference."""
     sealed = certificate.seal(
         "review",
         list(zip(found.ids, found.owners, found.freed, strict=True)),

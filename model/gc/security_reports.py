@@ -1,4 +1,4 @@
-"""Security reports that the scanner still has: debts, each attempt counted before it is made."""
+"""Security reports that must be deleted at the scanner; each attempt is counted before it is made."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LAST_RETRY_MS = 24 * 3_600_000
 
 @dataclass(frozen=True)
 class Debt:
-    """One report to delete; `owed` is false where some repository has the digest again."""
+    """One report to delete; `owed` is false if some repository has the digest again."""
 
     id: int
     digest: str
     owed: bool
 
 
-# The next try is noted first, so that a process that dies with the debt leaves it backed off.
+# The next try is written first, so that the report waits for it even if the process dies.
 _CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT d.id FROM dredge_report_debt d WHERE d.due_ms <= %(now)s
@@ -42,11 +42,11 @@ WHERE id = ANY(%(ids)s)
 
 
 def claim_report_debts(*, limit: int) -> list[Debt]:
-    """Count an attempt at each of at most `limit` due debts, longest due first; nobody else gets them now.
+    """Claim at most `limit` due reports, longest due first, and count an attempt at each.
 
-    Whether a debt is owed is asked here, not where it was recorded: of two repositories that drop
-    the last two manifests of a digest, each still sees the other's.  The next try of one that is not
-    settled is 30 seconds later, doubled by each attempt, to a day.
+    Decides here whether a report is still owed, because two collections that delete the last two manifests
+    of a digest at once see each other's manifest.  If a report is not settled, its next try is 30 seconds
+    later; each attempt doubles that time, up to a day.
     """
     rows = fetch(
         _CLAIM,
@@ -62,8 +62,8 @@ def claim_report_debts(*, limit: int) -> list[Debt]:
 
 
 def settle_report_debts(ids: Sequence[int]) -> None:
-    """Delete debts that the scanner has answered, or that are not owed any more.  Idempotent."""
-    # Safe: asking the scanner once more for a report that is gone is harmless, and so is not asking.
+    """Delete the rows of reports that the scanner has deleted, or that are not owed any more.  Idempotent."""
+    # Safe: the scanner has no such report any more, or some repository still needs it.
     execute("DELETE FROM dredge_report_debt WHERE id = ANY(%s)", (BigIntArray(ids),))
 
 
@@ -73,7 +73,7 @@ def record_report_error(id: int, error: str) -> None:
 
 
 def release_report_debts(ids: Sequence[int], error: str) -> None:
-    """Give back what was not tried, because the scanner is unavailable: due in 30 seconds."""
+    """Give back reports that were not tried because the scanner is unavailable: due in 30 seconds."""
     execute(
         _RELEASE,
         {"ids": BigIntArray(ids), "now": now_ms(), "first": FIRST_RETRY_MS, "error": error[:500]},

@@ -1,4 +1,4 @@
-"""Who each storage location is, and which of them are suspended."""
+"""The recorded identity of each storage location, and which locations are suspended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.events import record as events
 
 @dataclass(frozen=True)
 class RecordedStorage:
-    """A location as it was seen first.  With a `problem` it is suspended since `problem_since_ms`."""
+    """A location as it was first seen.  If it has a `problem`, it is suspended since `problem_since_ms`."""
 
     location: str
     address: str
@@ -34,18 +34,18 @@ ON CONFLICT (location) DO UPDATE SET problem = excluded.problem,
 
 
 def read_storage() -> dict[str, RecordedStorage]:
-    """Every location that was looked at, by name."""
+    """Return every location that was ever verified, by name; only reads."""
     rows = fetch("SELECT location, address, identity, problem, problem_since_ms FROM dredge_storage")
     return {row.location: RecordedStorage(*row) for row in rows}
 
 
 def record_identity(location: str, *, address: str, identity: str) -> None:
-    """Remember who a location is; it is not suspended any more.  Idempotent."""
+    """Record the identity of a location, and end its suspension.  Idempotent."""
     execute(_RECORD, (location, address, identity))
 
 
 def suspend_location(location: str, *, address: str, problem: str, now_ms: int) -> None:
-    """Note why nothing may be erased at a location; since when stays from the first time.
+    """Suspend a location and note why.  `problem_since_ms` keeps the time of the first problem.
 
     Records `registry.location.suspended`.
     """
@@ -57,11 +57,11 @@ def suspend_location(location: str, *, address: str, problem: str, now_ms: int) 
 
 
 def find_suspended() -> list[RecordedStorage]:
-    """The suspended locations, by name."""
+    """Return the suspended locations, by name; only reads."""
     return [each for _, each in sorted(read_storage().items()) if each.problem]
 
 
-# Quay never ends the `uploading` of its blobs, Dredge always does.
+# Quay never clears `uploading` of its blobs; Dredge always does.
 _FOREIGN = """
 SELECT EXISTS (
     SELECT FROM (SELECT id, uploading FROM imagestorage ORDER BY id DESC LIMIT 500) b
@@ -71,5 +71,5 @@ SELECT EXISTS (
 
 
 def others_write() -> bool:
-    """Are there, among the newest blobs, rows of used blobs that Dredge did not write?"""
+    """Return whether other software wrote some of the newest blobs in use; only reads."""
     return bool(fetch(_FOREIGN)[0].found)

@@ -1,4 +1,4 @@
-"""Which tags have left their recovery window, and what their manifests may take with them."""
+"""Which tags are past their recovery window, and which manifests may die with them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from model.db.prepared import run_one
 from model.gc.repository_lock import Scope
 from model.policy import Policy
 
-# No tag's end is before it: a window of centuries puts the end of a tag deleted for good before 1970.
+# Before every tag's end.  Ends may be before 1970: those of tags deleted for good with a window of centuries.
 BEGINNING_MS = -(2**63)
 
-# A tag row `t` that nobody can restore any more.  The window is read again in this very statement.
+# A tag row `t` that nobody can restore any more.  This statement reads the window itself.
 UNRECOVERABLE = """
     t.repository_id = %(repository_id)s
     AND t.lifetime_end_ms <= %(now_ms)s
@@ -33,8 +33,8 @@ def unrecoverable_params(scope: Scope, policy: Policy) -> dict[str, int | bool]:
     }
 
 
-# All manifests that may die with the seeds: their children, their subjects and, where referrers
-# go with their subject, their referrers; breadth first, so that parents come before children.
+# All manifests that may die with the seeds: their children, their subjects and, with `cascade`, their
+# referrers; breadth first, so that parents come before children.
 CLOSURE = """
     closure (id) AS (
         SELECT id FROM seeds WHERE id IS NOT NULL
@@ -53,9 +53,9 @@ CLOSURE = """
     )
 """
 
-# `= ANY(ARRAY(…))` rather than `IN (…)`: an index probe for each id, whatever the statistics say.
-# SKIP LOCKED: a tag that somebody is restoring and a manifest that somebody is adopting are left
-# alone and never waited for.  The windows are read in this very statement.
+# `= ANY(ARRAY(…))` instead of `IN (…)`: an index probe for each id, whatever the statistics are.
+# SKIP LOCKED: skips, without waiting, a tag that another transaction restores and a manifest that another
+# transaction adopts.  This statement reads the windows itself.
 _EXPIRE = f"""
 WITH RECURSIVE scope AS MATERIALIZED (
     SELECT r.id, n.removed_tag_expiration_s * 1000 AS window_ms
@@ -126,9 +126,9 @@ SELECT (SELECT count(*) FROM doomed) AS tags,
 
 @dataclass(frozen=True)
 class Expired:
-    """The outcome of one `purge_expired_tags`; `tags` and `rows` by repository.
+    """The result of one `purge_expired_tags`; `tags` and `rows` by repository.
 
-    `ended_ms`: when the last of a manifest's tags that went had ended.
+    `ended_ms`: for each manifest, the latest end of its deleted tags in milliseconds.
     """
 
     reached_ms: int
@@ -147,11 +147,11 @@ def purge_expired_tags(
     """Delete at most `limit` unrecoverable tags, oldest end first, and lock what may die with them.
 
     Also takes up to `limit` recorded candidates.  `locked` are the manifests to judge, at most four
-    times the limit; `unjudged` those that are in somebody's hands or out of reach, to be recorded
-    again in this transaction.  A second run finds other tags or none.
+    times the limit.  `unjudged` are manifests that another transaction has locked, or beyond that limit;
+    record them again in this transaction.  Idempotent.
 
-    Only tags that ended at `from_ms` or later are looked at: a batch that goes on where the last one
-    ended (`reached_ms`) does not step over the index entries of all that went before.
+    Reads only tags that ended at `from_ms` or later.  Pass the `reached_ms` of the batch before, so that
+    this batch does not step over the index entries of tags that were deleted before.
     """
     reach = 4 * limit
     found = run_one(

@@ -1,13 +1,13 @@
-"""Tombstones: objects to erase.  A claim fences them for one request; then they are settled or postponed.
+"""Tombstones: objects to erase.  A claim fences them for one request, and then settles or postpones them.
 
-The protocol, each line a transaction of its own, with no network in it:
+The protocol; `claim` and `settle` are transactions of their own, and use no network:
 
-    claim      token, fence and lease in one statement, then a new statement looks for references
-    (request)  sent only before the time that the claim names
+    claim      one statement writes token, fence and lease; a new statement looks for references
+    (request)  sent only before the time in the claim
     settle     only rows that still have the claim's token
 
-A fence runs until no request of its claim can land any more.  Nothing shortens it but a definite answer
-to that request, and neither another claim nor a push gets past it.
+A fence lasts until no request of its claim can be carried out any more.  Only a definite answer to that
+request ends it early.  Until then no other claim takes the tombstone, and no push may write the object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from model.db.fragments import OBJECT_REFERRED
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000
-# Nobody else claims so soon after the fence: an answer that takes longer than the fence still settles.
+# The lease is longer than the fence, so that an answer that comes after the fence still settles.
 LEASE_BEYOND_FENCE_MS = 10_000
 
 
@@ -30,7 +30,7 @@ LEASE_BEYOND_FENCE_MS = 10_000
 class Tombstone:
     """One object at one location.
 
-    `digest` is None where no other row can name the object.  `set_aside`: an earlier request may have
+    `digest` is None if no other row can refer to the object.  `set_aside`: an earlier request may have
     moved it into the trash.
     """
 
@@ -45,14 +45,14 @@ class Tombstone:
 
 @dataclass(frozen=True)
 class Claim:
-    """Tombstones of one location that are ours, and fenced, until `until_ms`."""
+    """Tombstones of one location that this process has claimed and fenced until `until_ms`."""
 
     token: int
     tombstones: tuple[Tombstone, ...]
     until_ms: int
 
 
-# A loose index scan: one probe for each location, however many tombstones there are.
+# A loose index scan: one probe for each location, whatever the number of tombstones.
 _LOCATIONS = """
 WITH RECURSIVE found AS (
     (SELECT location FROM dredge_tombstone ORDER BY location LIMIT 1)
@@ -64,9 +64,9 @@ WITH RECURSIVE found AS (
 SELECT location FROM found WHERE location IS NOT NULL
 """
 
-# `due_ms` is the lease: nobody claims the row again before it, also after a crash.  It is later than the
-# fence's end.
-# SKIP LOCKED: what another eraser or a push holds is theirs.
+# `due_ms` is the lease: no eraser claims the row again before it, also after a crash.  It is later than the
+# end of the fence.
+# SKIP LOCKED: another eraser or a push has these rows.
 _CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT t.id, t.set_aside FROM dredge_tombstone t
@@ -84,7 +84,7 @@ SELECT s.id FROM unnest(%(ids)s, %(digests)s, %(locations)s) AS s (id, digest, l
 WHERE {OBJECT_REFERRED}
 """
 
-# The fence ends here where the store's answer was definite, and stays to its end where there was none.
+# A definite answer of the store ends the fence; without an answer the fence stays to its end.
 _POSTPONE = """
 UPDATE dredge_tombstone t SET tries = t.tries + 1, last_error = e.error,
     fenced_until_ms = CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
@@ -101,15 +101,15 @@ FROM unnest(%(ids)s, %(asides)s::boolean[]) AS r (id, set_aside) WHERE t.id = r.
 
 
 def find_tombstone_locations() -> list[str]:
-    """Names of the locations that have tombstones, due or not."""
+    """Return the names of the locations that have tombstones, due or not; only reads."""
     return [row.location for row in fetch(_LOCATIONS)]
 
 
 def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: bool) -> Claim:
     """Claim at most `limit` due tombstones of a location, longest due first, for one request.
 
-    They are fenced for `fence_ms` from now.  `set_aside` says that the request will move the objects
-    into the trash.  Look for references in the same transaction, with a new statement.
+    They are fenced for `fence_ms` from now.  `set_aside`: the request will move the objects into the trash.
+    Afterwards call `find_referred` in the same transaction.
     """
     moment, token = now_ms(), secrets.randbits(62)
     rows = fetch(
@@ -128,10 +128,10 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: boo
 
 
 def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:
-    """IDs of the tombstones whose object is referenced by a blob row; only reads.
+    """Return the ids of the tombstones whose object is referenced by a blob row; only reads.
 
-    Its own statement, after the claim, in READ COMMITTED: a push locks the tombstone before it looks at
-    the fence and commits its row, so a row that is not seen here belongs to a push that will see the fence.
+    Call it after the claim, in READ COMMITTED.  A push locks the tombstone before it looks at the fence and
+    commits its row.  So if this statement does not see the push's row, the push will see the fence.
     """
     named = [tombstone for tombstone in tombstones if tombstone.digest]
     if not named:
@@ -148,9 +148,9 @@ def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:
 
 
 def settle_tombstones(token: int, ids: Sequence[int]) -> frozenset[int]:
-    """Delete tombstones whose objects are gone, set aside or needed again; the IDs that were still ours."""
-    # Safe: the rows have our token, so no other claim acts for them, and the caller either had a definite
-    # answer from the store or saw the digest referred to.
+    """Delete tombstones of objects that are gone, set aside or needed again.  Returns ids with our token."""
+    # Safe: the rows have our token, so no other claim works on them.  The caller either had a definite answer
+    # from the store, or saw a row that refers to the digest.
     rows = fetch(
         "DELETE FROM dredge_tombstone WHERE id = ANY(%s) AND token = %s RETURNING id",
         (BigIntArray(ids), token),
@@ -159,10 +159,10 @@ def settle_tombstones(token: int, ids: Sequence[int]) -> frozenset[int]:
 
 
 def postpone_tombstones(token: int, errors: Mapping[int, str], *, unanswered: bool = False) -> None:
-    """Try these again later: twice as long after each failure, from 5 seconds to 6 hours.
+    """Note errors and the next tries: 5 seconds later; each failure doubles that time, up to 6 hours.
 
-    `unanswered`: nobody knows whether the request was or will be carried out, so the fence runs to its end
-    and the next try comes after it.
+    `unanswered`: it is unknown whether the request was or will be carried out.  So the fence stays to its
+    end, and the next try comes after it.
     """
     execute(
         _POSTPONE,
@@ -179,7 +179,7 @@ def postpone_tombstones(token: int, errors: Mapping[int, str], *, unanswered: bo
 
 
 def release_tombstones(token: int, tombstones: Iterable[Tombstone]) -> None:
-    """Give back what was claimed and never sent: due at once, without a fence, as it was before."""
+    """Give back claimed tombstones whose request was never sent: due at once, without a fence, as before."""
     given = list(tombstones)
     execute(
         _RELEASE,

@@ -1,4 +1,4 @@
-"""Push markers whose time is over and uploads that nobody finishes."""
+"""Expired push markers and unfinished uploads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SELECT (SELECT count(*) FROM gone) AS markers, (SELECT count(*) FROM abandoned) 
 class ExpiredUploads:
     """What `purge_expired_uploads` removed from a repository.
 
-    `blobs` are digests that no manifest of the repository refers to.
+    `blobs` are the digests that no manifest of the repository refers to.
     """
 
     markers: int = 0
@@ -71,9 +71,9 @@ class ExpiredUploads:
 def purge_expired_uploads(
     scopes: Sequence[Scope], *, policy: Policy, limit: int
 ) -> dict[int, ExpiredUploads]:
-    """Delete at most `limit` expired push markers and unfinished uploads each; the outcome by repository.
+    """Delete at most `limit` expired push markers, and as many unfinished uploads.  Results by repository.
 
-    Their blobs become candidates, their chunks tombstones.  A second run finds others or none.
+    Their blobs become candidates, and tombstones are written for their chunks.  Idempotent.
     """
     found = run_one(
         _UPLOADS,

@@ -1,1 +1,1 @@
-"""When each repository has garbage, and how its collection fares: one row of `dredge_due` for each."""
+"""When each repository has garbage, and how its collections ended: one row of `dredge_due` for each."""

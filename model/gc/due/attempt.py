@@ -1,7 +1,7 @@
 """Attempts at collecting a repository, counted before the work.
 
-Whatever ends the work (an error, a time limit, a kill, too little memory), the attempt is in its row by
-then: the repository backs off, `dredge status` shows it, and nobody else waits for it.
+Its row has the attempt before the work begins.  So after an error, a time limit, a kill or too little memory
+the repository is tried again later, `dredge status` shows it, and other repositories do not wait for it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}, leader_id = NULL
 RETURNING repository_id, attempts
 """
 
-# One that was attempted before is left to its own task: what fails again stands alone.
+# A repository with an attempt that did not end is left to its own task, so that it fails alone.
 _CLAIM_OTHERS = f"""
 UPDATE dredge_due d SET {_ATTEMPTED}, leader_id = %(leader)s
 WHERE d.repository_id = ANY(ARRAY(
@@ -44,7 +44,7 @@ WHERE d.repository_id = ANY(ARRAY(
 RETURNING repository_id
 """
 
-# Their attempt stays counted, so that each goes alone.
+# The attempts of the others stay counted, so that each of them is collected alone.
 _PART = f"""
 UPDATE dredge_due d SET next_try_ms = {NOW_MS_SQL}, leader_id = NULL
 WHERE d.leader_id = %(leader)s AND d.attempts > 0
@@ -58,17 +58,18 @@ SELECT EXISTS (SELECT FROM dredge_due d
 
 
 def claim(repository_ids: Sequence[int]) -> list[int]:
-    """Count an attempt at each repository, in a transaction of its own; returns those that exist.
+    """Count an attempt at each repository, in a transaction of its own.  Returns those that exist.
 
-    Call it before the work; `settle`, `release` or `record_failure` says how it ended.
+    Call it before the work, and `settle`, `release` or `record_failure` after it.
     """
     return [row.repository_id for row in run(_CLAIM, {"ids": IntArray(sorted(set(repository_ids)))})]
 
 
 def claim_with_others(repository_id: int, *, others: int) -> list[int]:
-    """`claim` one repository, and at most `others` more that are due and that nobody attempts.
+    """`claim` one repository, and at most `others` more that are due and have no attempt.
 
-    One whose last attempt did not end goes alone; those that went with it are due at once, alone as well.
+    If the last attempt at the repository did not end, it is claimed alone.  The repositories that were
+    claimed with it then are due at once, each alone.
     """
     with transaction():
         claimed = run(_CLAIM, {"ids": IntArray([repository_id])})
@@ -82,11 +83,11 @@ def claim_with_others(repository_id: int, *, others: int) -> list[int]:
 
 
 def is_settled(repository_id: int) -> bool:
-    """Is it known that the repository has nothing to collect now, or that somebody collects it?"""
+    """Return whether the repository has no known garbage now, or a collection of it runs."""
     return bool(run(_IS_SETTLED, {"id": repository_id})[0].settled)
 
 
-# SKIP LOCKED: somebody notes new garbage just now.  The row keeps its attempt, and its next try finds that.
+# SKIP LOCKED: another transaction notes new garbage now.  The row keeps its attempt; the next try finds it.
 _SETTLE = f"""
 WITH mine AS MATERIALIZED (
     SELECT d.repository_id FROM dredge_due d WHERE d.repository_id = ANY(%(ids)s) FOR UPDATE SKIP LOCKED
@@ -107,9 +108,9 @@ RETURNING 1 AS done
 
 
 def settle(repository_ids: Sequence[int], *, now_ms: int) -> None:
-    """These repositories have no garbage: forget their attempts, and note when each has some next.
+    """Clear the attempts of repositories without garbage, and note when each will have some.
 
-    In the transaction that removed the last of it, and last in it.  Never waits.  Idempotent.
+    Call it last in the transaction that removed the last garbage.  Does not wait for locks.  Idempotent.
     """
     run(_SETTLE, {"ids": IntArray(repository_ids), "now_ms": now_ms})
 
@@ -123,7 +124,7 @@ RETURNING 1 AS done
 
 
 def release(repository_ids: Sequence[int], *, delay_ms: int = 0) -> None:
-    """The attempts at these repositories ended without an error: they are due again after `delay_ms`."""
+    """End attempts that had no error: the repositories are due again after `delay_ms`."""
     if repository_ids:
         run(_RELEASE, {"ids": IntArray(repository_ids), "delay_ms": delay_ms})
 
@@ -139,15 +140,15 @@ RETURNING 1 AS done
 
 
 def record_failure(repository_id: int, error: str) -> None:
-    """Note why the attempt that was claimed failed: the repository is left alone until its next try.
+    """Note why the claimed attempt failed.  Nobody collects the repository before its next try.
 
-    That is 30 seconds after the attempt began, doubled by each failure, to a day.
+    The next try is 30 seconds after the attempt began; each failure doubles that time, up to a day.
     """
     run(_FAIL, {"id": repository_id, "error": error[:500]})
 
 
 def forget_attempts_of_gone() -> int:
-    """Delete the rows of failing repositories that are marked for deletion; returns how many."""
+    """Delete rows of failing repositories that are marked for deletion.  Returns how many.  Idempotent."""
     return execute(
         "DELETE FROM dredge_due d WHERE d.attempts > 0 AND NOT EXISTS"
         f" (SELECT FROM repository r WHERE r.id = d.repository_id AND r.state <> {_MARKED})"

@@ -1,4 +1,4 @@
-"""Note when a repository has garbage: by whoever ends its tags, by events and by the scan."""
+"""Note when a repository has garbage.  Tag operations, events and the scan call it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from model.db.connection import BigIntArray, IntArray, execute
 from model.db.prepared import run
 
-# The row says "no garbage that we know of": later than any instant.
+# Means "no known garbage": later than any instant.
 NEVER_MS = 2**63 - 1
 
-# In the order of ids: two that note the same repositories cannot wait for each other.  A repository whose
-# attempts fail keeps its next try: new garbage does not make it prompter.
+# Rows are written in the order of ids, so two transactions cannot deadlock.  A repository whose attempts
+# fail keeps the time of its next try: new garbage does not make it earlier.
 _NOTE = """
 INSERT INTO dredge_due AS d (repository_id, namespace_id, due_ms, next_try_ms)
 SELECT r.id, r.namespace_user_id, w.due_ms, w.due_ms
@@ -27,9 +27,9 @@ RETURNING 1 AS done
 
 
 def note_due(due: Mapping[int, int]) -> None:
-    """Note `{repository: due ms}`; an earlier instant that is known stays.  Idempotent.
+    """Note when repositories are due: `{repository id: milliseconds}`.  An earlier time stays.  Idempotent.
 
-    Inside a transaction that ends tags, call it last: it waits for whoever changes the same rows.
+    In a transaction that ends tags, call it last: it waits for transactions that change the same rows.
     """
     if due:
         moments = BigIntArray(min(due_ms, NEVER_MS) for due_ms in due.values())
@@ -37,9 +37,9 @@ def note_due(due: Mapping[int, int]) -> None:
 
 
 def forget_gone(*, limit: int) -> int:
-    """Delete at most `limit` rows of repositories that are gone; returns how many.
+    """Delete at most `limit` rows of repositories that no longer exist.  Returns how many.  Idempotent.
 
-    Safe: ids of repositories are never used again, and no collection would ever visit them.
+    Safe: PostgreSQL does not use an id again, and no collection needs these rows.
     """
     return execute(
         "DELETE FROM dredge_due WHERE repository_id IN (SELECT d.repository_id FROM dredge_due d"
@@ -50,9 +50,9 @@ def forget_gone(*, limit: int) -> int:
 
 
 def forget_collected(*, limit: int) -> int:
-    """Delete at most `limit` rows of repositories without known garbage; returns how many.
+    """Delete at most `limit` rows of repositories without known garbage.  Returns how many.  Idempotent.
 
-    Safe: such a row says nothing; whatever makes garbage writes it anew.
+    Safe: such a row has no information, and every operation that makes garbage writes it again.
     """
     return execute(
         "DELETE FROM dredge_due WHERE repository_id IN (SELECT repository_id FROM dredge_due"

@@ -1,4 +1,4 @@
-"""Which due repositories to enqueue next, with a bound on what one namespace has waiting."""
+"""Which due repositories to enqueue next.  One namespace has a bounded number of them in the queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUEUED = """
 SELECT d.namespace_id, count(*) AS n FROM dredge_due d WHERE d.queued_ms IS NOT NULL GROUP BY 1
 """
 
-# Namespaces that have their share in the queue are stepped over: nobody waits behind their rows.
+# A namespace with its whole share in the queue is skipped, so that other namespaces do not wait for it.
 _UNQUEUED = f"""
 SELECT d.repository_id, d.namespace_id, d.due_ms FROM dredge_due d
 WHERE d.queued_ms IS NULL AND d.next_try_ms <= {NOW_MS_SQL} AND d.namespace_id <> ALL(%(full)s)
@@ -22,9 +22,9 @@ ORDER BY d.next_try_ms, d.repository_id LIMIT %(limit)s
 
 
 def find_waiting(*, limit: int, share: int) -> list[int]:
-    """At most `limit` due repositories that are not in the queue, as `in_share` orders them; only reads.
+    """Return at most `limit` due repositories that are not in the queue, ordered by `in_share`; only reads.
 
-    Costs what is found, whatever the registry holds.
+    The cost depends on what it finds, not on the size of the registry.
     """
     queued = _count_queued()
     full = [namespace_id for namespace_id, n in queued.items() if n >= share]
@@ -33,9 +33,9 @@ def find_waiting(*, limit: int, share: int) -> list[int]:
 
 
 def in_share(found: Sequence[Due], *, limit: int, share: int) -> list[int]:
-    """Of these repositories those to enqueue: longest waiting first, namespaces taking turns.
+    """Choose at most `limit` repositories to enqueue: longest waiting first, namespaces take turns.
 
-    A namespace has at most `share` in the queue; the rest of its repositories waits in the table.
+    A namespace has at most `share` repositories in the queue; its others wait in the table.
     """
     return [due.repository_id for due in _in_share(found, _count_queued(), limit=limit, share=share)]
 
@@ -55,7 +55,7 @@ def _count_queued() -> dict[int, int]:
     return {row.namespace_id: row.n for row in fetch(_QUEUED)}
 
 
-# One whose collection began meanwhile is not due any more, and is left alone.
+# If a collection of the repository has begun meanwhile, it is no longer due and is not marked.
 _MARK = f"""
 UPDATE dredge_due d SET queued_ms = {NOW_MS_SQL}
 WHERE d.repository_id = ANY(ARRAY(
@@ -80,8 +80,8 @@ def mark_queued(repository_ids: Sequence[int]) -> None:
 
 
 def forget_queued(*, age_ms: int) -> int:
-    """Take messages that were sent longer than `age_ms` ago for lost; returns how many there were.
+    """Treat messages that were sent longer than `age_ms` ago as lost.  Returns how many.  Idempotent.
 
-    Harmless where one still waits: the queue does not take another for the same repository.
+    Safe if a message still waits: the queue refuses a second one for the same repository.
     """
     return len(run(_FORGET, {"age_ms": age_ms}))

@@ -1,1 +1,1 @@
-"""Manifests: which of them are dead, and the rows that go with them."""
+"""Manifests: which of them are dead, and the deletion of their rows."""

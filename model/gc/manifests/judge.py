@@ -1,4 +1,4 @@
-"""Which of the locked manifests are dead: one look at the database, then a pure judgement."""
+"""Which of the locked manifests are dead: one statement reads their uses, then a pure function decides."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from model.gc.repository_lock import Scope
 from model.gc.tags import UNRECOVERABLE, unrecoverable_params
 from model.policy import Policy
 
-# Where referrers go with their subject, the never-ending hidden tag of a manifest with a subject
-# does not count, except while a subject that is not there may still be pushed.
+# With `cascade`, the never-ending hidden tag of a referrer does not count.  Exception: its subject does not
+# exist, and may still be pushed.
 TAG_COUNTS = """
     NOT (%(cascade)s AND m.subject IS NOT NULL AND t.hidden AND t.lifetime_end_ms IS NULL
          AND (t.lifetime_start_ms <= %(now_ms)s - %(grace_ms)s
@@ -22,7 +22,7 @@ TAG_COUNTS = """
                          WHERE s.repository_id = m.repository_id AND s.digest = m.subject)))
 """
 
-# What runs somewhere is judged again later: no tag would lead back to it.
+# A manifest in use is judged again after this time, because no tag may lead back to it.
 IN_USE_RETRY_MS = 24 * 3_600_000
 
 _RUNNING = """
@@ -53,10 +53,10 @@ _SUPPOSE = f"SELECT m.id, {_TAGGED} AND t.id <> ALL(%(without)s)) AS tagged, {_U
 
 @dataclass(frozen=True)
 class ManifestUse:
-    """A manifest as seen under its lock: has it a tag that counts, and which manifests keep it?
+    """A locked manifest: whether it has a tag that counts, and which manifests hold it.
 
-    `waits_until_ms`: it must be judged again then, because it is a referrer whose subject is not there,
-    or runs somewhere.
+    `waits_until_ms`: when it must be judged again, because it is a referrer without its subject, or its
+    digest is in use.
     """
 
     id: int
@@ -66,15 +66,15 @@ class ManifestUse:
 
 
 def read_manifest_uses(manifest_ids: Sequence[int], *, policy: Policy, now_ms: int) -> list[ManifestUse]:
-    """Read the uses of the given manifests, of one repository or several, in one statement; changes nothing.
+    """Read the uses of the given manifests, of one repository or several, in one statement; only reads.
 
-    Its own statement on purpose: after the locks are taken it sees what committed meanwhile.
+    Call it after the rows are locked: a new statement sees everything that was committed before the locks.
     """
     return _uses(run(_READ, {"now_ms": now_ms, **_parameters(manifest_ids, policy)}))
 
 
 def foresee_manifest_uses(scope: Scope, manifest_ids: Sequence[int], *, policy: Policy) -> list[ManifestUse]:
-    """The same for one repository, where tags that are unrecoverable but still there count as gone."""
+    """Do the same for one repository, without its unrecoverable tags, which still exist."""
     params = {**unrecoverable_params(scope, policy), **_parameters(manifest_ids, policy)}
     return _uses(run(_FORESEE, params))
 
@@ -82,9 +82,9 @@ def foresee_manifest_uses(scope: Scope, manifest_ids: Sequence[int], *, policy: 
 def suppose_manifest_uses(
     manifest_ids: Sequence[int], *, without: Iterable[int], policy: Policy, now_ms: int
 ) -> list[ManifestUse]:
-    """The same as if the tags `without` were gone.
+    """Do the same as if the tags `without` did not exist.
 
-    Not prepared: the server hashes a long list only where it is a constant of the statement.
+    Not prepared: the server hashes a long list only if it is a constant of the statement.
     """
     params = {"now_ms": now_ms, "without": IntArray(without), **_parameters(manifest_ids, policy)}
     return _uses(fetch(_SUPPOSE, params))
@@ -103,10 +103,10 @@ def _uses(rows: Iterable[Any]) -> list[ManifestUse]:
 
 
 def judge(uses: Iterable[ManifestUse]) -> frozenset[int]:
-    """The ids that nothing uses: no tag of their own, and no holder that is used itself.
+    """Return the ids that nothing uses: without a tag of their own, and without a holder that is used.
 
-    A holder that was not looked at counts as used, so judging a part of a graph is safe, and
-    a cycle that nothing outside keeps is dead.  Linear in manifests and edges.
+    A holder that is not among `uses` counts as used, so it is safe to judge a part of a graph.  A cycle
+    that nothing outside it holds is dead.  The time is linear in manifests and edges.
     """
     seen = {use.id: use for use in uses}
     kept_by: defaultdict[int, list[int]] = defaultdict(list)
@@ -128,9 +128,9 @@ def judge(uses: Iterable[ManifestUse]) -> frozenset[int]:
 def judge_running(
     uses: Sequence[ManifestUse], *, now_ms: int
 ) -> tuple[Sequence[ManifestUse], frozenset[int]]:
-    """Judge, but keep what runs somewhere and what that keeps.  Returns the uses as they count, and the dead.
+    """Judge, but keep manifests in use and those that they hold.  Returns the uses as judged, and the dead.
 
-    Only what would die is looked up in the list of digests in use, so the list costs next to nothing.
+    Only manifests that would die are looked up in the list of digests in use, so the list costs little.
     """
     dead = judge(uses)
     running = {row.id for row in run(_RUNNING, {"ids": IntArray(dead)})} if dead else set()

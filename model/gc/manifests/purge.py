@@ -1,4 +1,4 @@
-"""The rows that die with a manifest, in one statement."""
+"""The one statement that deletes dead manifests and all rows that depend on them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from model.db.connection import IntArray, fetch
 from model.db.prepared import run_one
 from model.policy import Policy
 
-# Safe: every manifest in %(dead)s is locked FOR UPDATE and was judged unused after the lock was
-# taken; a statement that wants to refer to one now waits for its row and then finds it gone.  Blobs are
-# recorded as candidates without looking: whether one is still used is decided by the review.
+# Safe: every manifest in %(dead)s is locked FOR UPDATE, and was judged unused after the lock was taken.  A
+# statement that wants to refer to one waits for its row, and then finds that it is gone.  Every blob is
+# recorded as a candidate without a check; the review decides whether it is still used.
 _PURGE = """
 WITH hidden AS (
     DELETE FROM tag t WHERE t.manifest_id = ANY(%(dead)s) RETURNING t.id, t.repository_id
@@ -75,9 +75,9 @@ FROM (SELECT array_agg(repository_id) AS repositories, array_agg(blob_id) AS blo
 
 @dataclass(frozen=True)
 class Purged:
-    """What `purge_manifests` removed, by repository; `manifests` are (digest, subject or None).
+    """What `purge_manifests` removed, by repository.  `manifests` are (digest, subject or None).
 
-    `ids` are the manifests' in the same order.
+    `ids` are the ids of these manifests, in the same order.
     """
 
     manifests: dict[int, list[tuple[str, str | None]]] = field(default_factory=dict)
@@ -88,9 +88,9 @@ class Purged:
 
 
 def purge_manifests(dead: Iterable[int], *, policy: Policy, now_ms: int) -> Purged:
-    """Delete dead manifests with every row that follows them; their blobs become candidates.
+    """Delete dead manifests and every row that depends on them; their blobs become candidates.
 
-    One statement whatever their number and that of their repositories.  A second run deletes nothing.
+    Runs one statement, however many manifests and repositories there are.  Idempotent.
     """
     found = run_one(
         _PURGE,
@@ -118,8 +118,8 @@ SELECT DISTINCT next.id FROM unnest(%(dead)s) AS d (id) CROSS JOIN LATERAL (
 
 
 def find_adjacent(dead: Iterable[int]) -> tuple[int, ...]:
-    """Manifests beside the dead ones that must be judged next; only reads.
+    """Return the neighbours of dead manifests, which must be judged next; only reads.
 
-    Asked only where a batch could not reach the whole graph.
+    Needed only if a batch could not reach the whole graph.
     """
     return tuple(row.id for row in fetch(_NEIGHBOURS, {"dead": IntArray(dead)}))

@@ -1,1 +1,1 @@
-"""Garbage that no tag leads to: found in two passes, at least a delay apart."""
+"""Garbage that no tag leads to: two passes find it, with at least a delay between them."""

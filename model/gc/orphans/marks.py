@@ -1,7 +1,7 @@
 """Marks of orphans: the first pass marks a suspect, a later pass confirms it if it is still there.
 
-A mark is forgotten as soon as its slice is looked at and the thing is not suspect any more, so
-the two passes follow each other, with the delay between them.
+If a pass looks at a slice and a marked suspect is not suspect any more, its mark is deleted.  So something is
+confirmed only if it was suspect in every pass during the delay.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from model.db.connection import fetch
 
-# A delay of ages: everything is noted, and nothing confirmed.
+# A delay that never ends: suspects are marked, and none is confirmed.
 NEVER_MS = 2**53
 
-# Keys sort by their bytes; a slice of them is what lies after `above`, up to and with `upto`.
+# Keys sort by their bytes.  A slice has the keys after `above`, up to `upto` inclusive.
 _MARK = """
 WITH seen AS MATERIALIZED (
     SELECT key FROM unnest(%(keys)s::text[]) AS k (key)
@@ -38,7 +38,7 @@ SELECT key FROM confirmed ORDER BY key COLLATE "C"
 
 @dataclass(frozen=True)
 class KeyRange:
-    """A part of the keys of one kind."""
+    """A slice of the keys of one kind: after `above`, up to `upto` inclusive."""
 
     kind: str
     above: str
@@ -46,10 +46,10 @@ class KeyRange:
 
 
 def mark_orphans(slice: KeyRange, keys: Sequence[str], *, now_ms: int, delay_ms: int) -> list[str]:
-    """Note every suspect of a slice; those that were noted at least `delay_ms` ago, whose mark ends.
+    """Mark every suspect of a slice.  Returns and unmarks those that were marked at least `delay_ms` ago.
 
-    Call it in the transaction that hands the confirmed to their judge.  Suspects of the slice that
-    are not among `keys` any more are forgotten.
+    Call it in the transaction that hands the confirmed suspects to the stage that judges them.  Marks of the
+    slice whose key is no longer among `keys` are deleted.
     """
     params = {"kind": slice.kind, "above": slice.above, "upto": slice.upto, "keys": list(keys)}
     rows = fetch(_MARK, params | {"now_ms": now_ms, "delay_ms": delay_ms})
@@ -57,6 +57,6 @@ def mark_orphans(slice: KeyRange, keys: Sequence[str], *, now_ms: int, delay_ms:
 
 
 def try_lock_sweep(kind: str) -> bool:
-    """Lock the sweep of a kind for this transaction; False where another one holds it."""
+    """Lock the sweep of a kind for this transaction.  False if another transaction holds the lock."""
     row = fetch("SELECT pg_try_advisory_xact_lock(hashtext('dredge.sweep'), hashtext(%s)) AS held", (kind,))
     return bool(row[0].held)

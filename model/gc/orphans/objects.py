@@ -1,4 +1,4 @@
-"""Objects that no row knows: seen twice, they get a tombstone."""
+"""Objects that no row knows: after two passes they get a tombstone."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def find_unknown(paths: Sequence[str], location: str) -> list[str]:
 def mark_unknown_objects(
     location: str, folder: str, unknown: Sequence[tuple[str, int]], *, now_ms: int, delay_ms: int
 ) -> int:
-    """Note the unknown (path, size) of one whole folder; those seen long enough ago get tombstones; how many.
+    """Mark the unknown (path, size) of one whole folder; write tombstones for those marked `delay_ms` ago.
 
-    Transactions of at most a hundred confirmed objects; a crash between them leaves the rest noted
-    or due to be noted again.  A second run confirms none before the delay is over.
+    Returns how many tombstones.  Each transaction confirms at most a hundred objects.  After a crash the
+    other objects are still marked, or are marked again.  A second run confirms none before the delay is over.
     """
     sizes = dict(unknown)
     with transaction():
@@ -47,8 +47,8 @@ def mark_unknown_objects(
 def _bury(location: str, sizes: dict[str, int], now_ms: int) -> int:
     """Write tombstones for objects that are still unknown.
 
-    Safe: the digests' locks are held, so no push is between looking for a tombstone and committing
-    its row; one that comes later finds the tombstone and takes it back.
+    Safe: the digests' locks are held, so no push is between its look for a tombstone and the commit of
+    its row.  A later push finds the tombstone and cancels it.
     """
     with transaction():
         for digest in sorted(filter(None, map(digest_of, sizes))):
@@ -70,7 +70,7 @@ def _bury(location: str, sizes: dict[str, int], now_ms: int) -> int:
 
 
 def find_some_objects(location: str, *, limit: int) -> list[str]:
-    """Paths of a few objects, the newest, that must be at the location."""
+    """Return the paths of at most `limit` newest objects that must be at the location; only reads."""
     rows = fetch(
         "SELECT b.content_checksum AS digest, b.cas_path, b.uuid FROM imagestorageplacement p"
         " JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %s"
@@ -124,7 +124,7 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
 
 
 def find_marked(paths: Sequence[str], kind: str) -> set[str]:
-    """Return which of the paths a sweep has seen already."""
+    """Return which of the paths a sweep has marked; only reads."""
     rows = fetch("SELECT key FROM dredge_orphan WHERE kind = %s AND key = ANY(%s)", (kind, list(paths)))
     return {row.key for row in rows}
 

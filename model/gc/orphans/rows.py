@@ -1,7 +1,7 @@
 """Orphans among the rows: manifests, blobs, labels and statistics that nothing leads to.
 
-Crashes of other software leave it behind.  A sweep only makes it findable: what was seen twice is
-handed to the stage that judges it under its locks, so a mistake here costs a look and no data.
+Crashes of other software leave them behind.  A sweep hands what two passes have found to the stage that
+judges it under its locks.  So a wrong suspect costs one judgement and deletes no data.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ STAGE = "sweep"
 
 @dataclass(frozen=True)
 class SliceResult:
-    """One slice of one kind: how much was looked at, how much is suspect, how much was confirmed.
+    """The result of one slice of one kind: numbers of rows read, suspect and confirmed.
 
-    `position` is where the next look starts, 0 at the end of the table.
+    `position` is where the next slice starts, 0 at the end of the table.
     """
 
     looked: int = 0
@@ -37,7 +37,7 @@ class SliceResult:
 
 @dataclass(frozen=True)
 class Kind:
-    """A table to sweep: how its ids are walked, which of a slice are suspect, who gets the confirmed."""
+    """A table to sweep: how many ids a slice has, the SQL for its suspects, and what judges the confirmed."""
 
     name: str
     table: str
@@ -60,7 +60,7 @@ def _to_review(ids: Sequence[int], now_ms: int) -> None:
 
 def _purge_labels(ids: Sequence[int], now_ms: int) -> None:
     locked = fetch("SELECT id FROM label WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (IntArray(ids),))
-    # Safe: the rows are locked, and this is a new statement: who wants to refer to one now waits for it.
+    # Safe: the rows are locked, and this is a new statement; a transaction that wants to refer to one waits.
     execute(
         "DELETE FROM label l WHERE l.id = ANY(%s)"
         " AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)",
@@ -70,7 +70,7 @@ def _purge_labels(ids: Sequence[int], now_ms: int) -> None:
 
 def _purge_rows(table: str, still: str) -> Callable[[Sequence[int], int], None]:
     def purge(ids: Sequence[int], now_ms: int) -> None:
-        # Safe: counters of something that does not exist; a pull that comes later begins a new row.
+        # Safe: these count pulls of something that does not exist; a later pull inserts a new row.
         execute(f"DELETE FROM {table} s WHERE s.id = ANY(%s) AND {still}", (IntArray(ids),))
 
     return purge
@@ -83,7 +83,7 @@ _NO_MANIFEST = (
 )
 _WITHIN = "s.id > %(above)s AND s.id <= %(upto)s"
 
-# Manifests are walked by repository, since what uses them is in the same one.
+# Manifests are read by repository, because their users are in the same repository.
 MANIFESTS = Kind(
     "manifest",
     "repository",
@@ -131,10 +131,10 @@ KINDS = (MANIFESTS, BLOBS, LABELS, TAG_PULLS, MANIFEST_PULLS)
 def sweep_slice(
     kind: Kind, *, after: int, policy: Policy, now_ms: int, delay_ms: int, dry_run: bool = False
 ) -> SliceResult:
-    """Look at the next slice of a kind; suspects that were marked long enough ago are handed over.
+    """Mark the suspects of the next slice of a kind, and hand over those that were marked long enough ago.
 
-    One transaction.  `dry_run` only counts.  Two at once: the second finds nothing to do.  A second
-    run sees the same suspects, and confirms none before the delay is over.
+    Runs one transaction.  `dry_run` only counts.  A second sweep of the kind at the same time does nothing.
+    A second run finds the same suspects, and confirms none before the delay is over.
     """
     with transaction():
         if not try_lock_sweep(kind.name):
@@ -158,9 +158,9 @@ def sweep_slice(
 
 
 def _hand_over(kind: Kind, ids: Sequence[int], now_ms: int) -> None:
-    """Give the confirmed to their judge; of those that fail, halves and halves of halves, down to the one.
+    """Hand the confirmed rows to their judge; if that fails, try each half, down to single rows.
 
-    That is set aside, and the others go on.  Raises what is an outage and no row's fault.
+    A row that fails alone is set aside, and the others are handed over.  Raises errors of an outage.
     """
     set_aside = count_poison().get(STAGE, 0) > 0
     todo = [id for id in ids if not (set_aside and is_waiting(STAGE, f"{kind.name}/{id}"))]
@@ -197,7 +197,7 @@ def _count_manifests(bounds: dict[str, int]) -> int:
 def _mark(
     kind: Kind, suspects: Sequence[int], bounds: dict[str, int], *, now_ms: int, delay_ms: int
 ) -> list[int]:
-    """Note the suspects of a slice under keys that sort as the walk does."""
+    """Mark the suspects of a slice, with keys that sort like the ids."""
     places = {row.id: row.place for row in _places(kind, suspects)}
     keys = [f"{places[id]:012d}/{id:012d}" for id in suspects if id in places]
     slice = KeyRange(kind.name, f"{bounds['above']:012d}~", f"{bounds['upto']:012d}~")
@@ -216,18 +216,18 @@ def _parameters(policy: Policy, now_ms: int) -> dict[str, int | bool]:
 
 
 def forget_lost_owners(*, limit: int) -> int:
-    """Delete at most `limit` rows of ours of each kind whose repository or blob is gone; how many.
+    """Delete at most `limit` of our rows of each kind whose repository or blob no longer exists.
 
-    Nobody else would: no collection ever visits them.
+    Returns how many.  No collection visits these rows.  Idempotent.
     """
     gone = "NOT EXISTS (SELECT FROM repository r WHERE r.id = s.repository_id)"
-    # Safe: ids of repositories are never used again.
+    # Safe: PostgreSQL never uses the id of a repository again.
     candidates = execute(
         "DELETE FROM dredge_manifest_candidate WHERE id IN (SELECT s.id FROM dredge_manifest_candidate s"
         f" WHERE {gone} ORDER BY s.id LIMIT %s)",
         (limit,),
     )
-    # Safe: neither are those of blobs; whoever took the row away saw to its object, or the sweep does.
+    # Safe: nor the id of a blob.  What deleted the row ordered the erasing of its object, or the sweep does.
     pushes = execute(
         "DELETE FROM dredge_push WHERE blob_id IN (SELECT s.blob_id FROM dredge_push s"
         " WHERE NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = s.blob_id) LIMIT %s)",

@@ -1,4 +1,4 @@
-"""How much of a location no row knows: more than expected, and the sweep stops there.
+"""The share of a location's objects that no row knows; if it is too large, the sweep stops there.
 
 Another registry's storage and a database that was restored from an old backup both look like garbage.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from model.db.connection import execute, fetch, fetch_one
 
-# A share of fewer unknown objects says nothing.
+# With fewer unknown objects their share does not count.
 FEWEST = 20
 
 _COUNT = """
@@ -19,7 +19,7 @@ ON CONFLICT (location) DO UPDATE SET looked = s.looked + excluded.looked,
     unknown_objects = s.unknown_objects + excluded.unknown_objects
 """
 
-# What was accepted is used up by the first pass that finds less.
+# The first pass that finds fewer unknown objects ends the acceptance.
 _END = """
 INSERT INTO dredge_sweep AS s (location, last_looked, last_unknown) VALUES (%s, 0, 0)
 ON CONFLICT (location) DO UPDATE SET last_looked = s.looked, last_unknown = s.unknown_objects, looked = 0,
@@ -36,7 +36,7 @@ _READ = "SELECT location, looked, unknown_objects, last_looked, last_unknown, ac
 
 @dataclass(frozen=True)
 class Share:
-    """What the pass that runs and the last whole one saw at a location."""
+    """What the running pass and the last complete pass found at a location."""
 
     location: str
     looked: int = 0
@@ -46,9 +46,9 @@ class Share:
     accepted: int = 0
 
     def find_excess(self, percent: float) -> str:
-        """Why nothing may be confirmed here, in words; empty where it may.  0 percent: any share may."""
+        """Say why nothing may be confirmed here; empty if it may be.  0 percent allows every share."""
         last = self.last_looked or 0
-        # The pass that runs begins with folders that may hold nothing but leftovers.
+        # The first folders of the running pass may have garbage only.
         for looked, unknown in ((max(self.looked, last), self.unknown), (last, self.last_unknown or 0)):
             if percent and unknown > max(FEWEST, self.accepted) and 100 * unknown > percent * looked:
                 return (
@@ -60,35 +60,35 @@ class Share:
 
     @property
     def may_confirm(self) -> bool:
-        """Was there a whole pass?  Before, nobody knows what is usual here."""
+        """Return whether there was a complete pass; without one the usual share is unknown."""
         return self.last_looked is not None
 
 
 def read_share(location: str) -> Share:
-    """What is known about a location."""
+    """Return what is known about a location; only reads."""
     row = fetch_one(f"{_READ} WHERE location = %s", (location,))
     return Share(*row) if row else Share(location)
 
 
 def read_shares() -> list[Share]:
-    """The same of each location that was swept, by name."""
+    """Return the same for each location that was swept, by name; only reads."""
     return [Share(*row) for row in fetch(f"{_READ} ORDER BY location")]
 
 
 def count_folder(share: Share, *, looked: int, unknown: int) -> Share:
-    """Add a folder to the pass that runs.  One that is looked at twice counts twice: the share stays."""
+    """Add a folder to the running pass.  A folder that is read twice counts twice; the share stays."""
     if looked:
         execute(_COUNT, {"location": share.location, "looked": looked, "unknown": unknown})
     return replace(share, looked=share.looked + looked, unknown=share.unknown + unknown)
 
 
 def end_pass(location: str) -> None:
-    """Note that the pass has seen the whole location."""
+    """Note that the pass has read the whole location."""
     execute(_END, (location,))
 
 
 def accept_unknown(location: str) -> bool:
-    """Accept that as many unknown objects as were seen here are garbage; False where none was seen.
+    """Accept that the unknown objects counted here are garbage; False if there are none.
 
     Idempotent.
     """

@@ -1,4 +1,4 @@
-"""Objects in the trash that no row knows: moved by somebody who was frozen for longer than any fence."""
+"""Objects in the trash that no row knows: a process moved them that was frozen for longer than any fence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.storage_paths import TRASH_FOLDER, set_aside_from
 
 KIND = "trash"
 
-# A restored database gives ids again: the path tells whether the row is this object's.
+# A restored database uses ids again, so the path decides whether the row belongs to this object.
 _STRAY = """
 SELECT s.trash, s.path FROM unnest(%(ids)s, %(paths)s::text[], %(names)s::text[]) AS s (id, path, trash)
 WHERE NOT EXISTS (SELECT FROM dredge_quarantine q WHERE q.id = s.id AND q.trash = s.trash)
@@ -22,7 +22,7 @@ WHERE NOT EXISTS (SELECT FROM dredge_quarantine q WHERE q.id = s.id AND q.trash 
 
 @dataclass(frozen=True)
 class Stray:
-    """An object in the trash without a row; `path` is empty where its name does not tell."""
+    """An object in the trash without a row; `path` is empty if its name does not contain one."""
 
     trash: str
     path: str
@@ -50,9 +50,9 @@ def find_stray(names: Sequence[str], location: str) -> list[Stray]:
 
 
 def mark_stray(location: str, names: Sequence[str], *, now_ms: int, delay_ms: int) -> list[str]:
-    """Note stray objects that nothing needs, all of the location; those noted long enough ago, to be purged.
+    """Mark stray objects of a location that nothing needs.  Returns those marked `delay_ms` ago, to purge.
 
-    Look again before the purge: see `find_stray`.
+    Call `find_stray` again before the purge.
     """
     prefix = f"{location}:"
     with transaction():
