@@ -14,6 +14,8 @@ from model.policy import HOUR_MS
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * HOUR_MS
+# A batch that fails is divided by eight, repeatedly: five divisions isolate one item of 5,000.
+DIVIDE_BY = 8
 NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
 
 _BACKOFF_MS = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(p.tries, 20)))::bigint"

@@ -8,6 +8,10 @@ The protocol; `claim` and `settle` are transactions of their own, and use no net
 
 A fence lasts until no request of its claim can be carried out any more.  Only a definite answer to that
 request ends it early.  Until then no other claim takes the tombstone, and no push may write the object.
+
+A claim that was never settled leaves its token in its rows; one whose request failed as a whole leaves it
+there as a negative number.  The next claim counts that as a failure, and takes an eighth as many of such
+rows, down to one.  So a tombstone that makes erasers die or fail is isolated and backs off; the others go.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, execute, fetch
+from model.db.connection import BigIntArray, execute, fetch, fetch_one
 from model.db.fragments import OBJECT_REFERRED
+from model.gc.poison import DIVIDE_BY, NO_END
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000
@@ -45,11 +50,15 @@ class Tombstone:
 
 @dataclass(frozen=True)
 class Claim:
-    """Tombstones of one location that this process has claimed and fenced until `until_ms`."""
+    """Tombstones of one location that this process has claimed and fenced until `until_ms`.
+
+    `more`: other tombstones of the location may be due.
+    """
 
     token: int
     tombstones: tuple[Tombstone, ...]
     until_ms: int
+    more: bool = False
 
 
 # A loose index scan: one probe for each location, whatever the number of tombstones.
@@ -64,19 +73,37 @@ WITH RECURSIVE found AS (
 SELECT location FROM found WHERE location IS NOT NULL
 """
 
+# How many claims of a tombstone failed, the last one included.
+_FAILURES = "t.tries + CASE WHEN t.token > 0 THEN 1 ELSE 0 END"
+_BACKOFF = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(t.tries, 20)))::bigint"
+
+_FIRST = f"""
+SELECT t.token IS NULL AS settled, {_FAILURES} AS failures FROM dredge_tombstone t
+WHERE t.location = %(location)s AND t.due_ms <= %(now)s
+ORDER BY t.due_ms, t.id LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
 # `due_ms` is the lease: no eraser claims the row again before it, also after a crash.  It is later than the
 # end of the fence.
 # SKIP LOCKED: another eraser or a push has these rows.
-_CLAIM = """
+# All rows of a claim have failed equally often: one that never failed is in no claim with one that did.
+_CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT t.id, t.set_aside FROM dredge_tombstone t
     WHERE t.location = %(location)s AND t.due_ms <= %(now)s
+      AND (t.token IS NULL) = %(settled)s AND (%(settled)s OR {_FAILURES} = %(failures)s)
     ORDER BY t.due_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE dredge_tombstone t SET token = %(token)s, due_ms = %(lease)s, fenced_until_ms = %(until)s,
-       set_aside = t.set_aside OR %(aside)s
+UPDATE dredge_tombstone t SET token = %(token)s, tries = {_FAILURES},
+       last_error = CASE WHEN t.token > 0 THEN %(no_end)s ELSE t.last_error END,
+       due_ms = CASE WHEN t.token IS NULL THEN %(lease)s ELSE greatest(%(lease)s, %(now)s + {_BACKOFF}) END,
+       fenced_until_ms = %(until)s, set_aside = t.set_aside OR %(aside)s
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.digest, t.path, t.location, t.size, t.tries, due.set_aside
+"""
+
+_UNSETTLED = """
+SELECT FROM dredge_tombstone WHERE location = %(location)s AND due_ms <= %(now)s AND token IS NOT NULL LIMIT 1
 """
 
 _REFERRED = f"""
@@ -85,16 +112,17 @@ WHERE {OBJECT_REFERRED}
 """
 
 # A definite answer of the store ends the fence; without an answer the fence stays to its end.
-_POSTPONE = """
+_POSTPONE = f"""
 UPDATE dredge_tombstone t SET tries = t.tries + 1, last_error = e.error,
+    token = CASE WHEN %(divide)s THEN -t.token END,
     fenced_until_ms = CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
     due_ms = greatest(CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
-                      %(now)s + least(%(last)s, %(first)s * power(2, least(t.tries, 20)))::bigint)
+                      %(now)s + {_BACKOFF})
 FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
 """
 
 _RELEASE = """
-UPDATE dredge_tombstone t SET fenced_until_ms = NULL, due_ms = %(now)s,
+UPDATE dredge_tombstone t SET token = NULL, fenced_until_ms = NULL, due_ms = %(now)s,
        set_aside = r.set_aside
 FROM unnest(%(ids)s, %(asides)s::boolean[]) AS r (id, set_aside) WHERE t.id = r.id AND t.token = %(token)s
 """
@@ -109,14 +137,23 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: boo
     """Claim at most `limit` due tombstones of a location, longest due first, for one request.
 
     They are fenced for `fence_ms` from now.  `set_aside`: the request will move the objects into the trash.
+    If the last claim of the first one was not settled or failed as a whole: fewer, that failed as often.
     Afterwards call `find_referred` in the same transaction.
     """
-    moment, token = now_ms(), secrets.randbits(62)
+    moment, token = now_ms(), 1 + secrets.randbits(62)
+    where = {"location": location, "now": moment}
+    first = fetch_one(_FIRST, where)
+    if first is None:
+        return Claim(token, (), moment + fence_ms)
+    if not first.settled:
+        limit = max(1, limit // DIVIDE_BY**first.failures)
     rows = fetch(
         _CLAIM,
         {
-            "location": location,
-            "now": moment,
+            **where,
+            "settled": first.settled,
+            "failures": first.failures,
+            "no_end": NO_END,
             "until": moment + fence_ms,
             "lease": moment + fence_ms + LEASE_BEYOND_FENCE_MS,
             "limit": limit,
@@ -124,7 +161,8 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: boo
             "aside": set_aside,
         },
     )
-    return Claim(token, tuple(Tombstone(*row) for row in rows), moment + fence_ms)
+    more = not first.settled or len(rows) == limit or fetch_one(_UNSETTLED, where) is not None
+    return Claim(token, tuple(Tombstone(*row) for row in rows), moment + fence_ms, more)
 
 
 def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:
@@ -158,11 +196,13 @@ def settle_tombstones(token: int, ids: Sequence[int]) -> frozenset[int]:
     return frozenset(row.id for row in rows)
 
 
-def postpone_tombstones(token: int, errors: Mapping[int, str], *, unanswered: bool = False) -> None:
+def postpone_tombstones(
+    token: int, errors: Mapping[int, str], *, unanswered: bool = False, divide: bool = False
+) -> None:
     """Note errors and the next tries: 5 seconds later; each failure doubles that time, up to 6 hours.
 
     `unanswered`: it is unknown whether the request was or will be carried out.  So the fence stays to its
-    end, and the next try comes after it.
+    end, and the next try comes after it.  `divide`: they failed as one request, perhaps because of one.
     """
     execute(
         _POSTPONE,
@@ -172,8 +212,7 @@ def postpone_tombstones(token: int, errors: Mapping[int, str], *, unanswered: bo
             "errors": [error[:500] for error in errors.values()],
             "now": now_ms(),
             "fenced": unanswered,
-            "first": FIRST_RETRY_MS,
-            "last": LAST_RETRY_MS,
+            "divide": divide,
         },
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.erase_outcome import Cleared, Outcome, Place, fail_unconfigured, settle
+from worker.jobs.isolation import is_of_an_item
 from worker.jobs.pace import Budget
 from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
 from worker.jobs.storage_identity import proven, verify_location
@@ -77,7 +78,7 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
         context.limits.charge(objects=cleared.claimed, bytes=cleared.bytes)
         _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
         total += cleared
-        if cleared.claimed < limit:
+        if not cleared.others:
             return total
         if not budget:
             return total + Cleared(has_more=True)
@@ -110,10 +111,10 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
         if locks.needed:
             doomed = _lock_with_quay(locks, doomed, outcome)
         _send(place.store, doomed, outcome, until_s, set_aside=aside)
-        locks.keep(outcome.unknown)
+        locks.keep((*outcome.unknown, *outcome.divided))
         _distrust_missing(context.stores, place, outcome)
         settle(place, claim, outcome)
-    return Cleared.of(outcome, claimed=len(claim.tombstones))
+    return Cleared.of(outcome, claim)
 
 
 def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[Tombstone]:
@@ -141,15 +142,24 @@ def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome)
 def _send(
     store: Store, doomed: list[Tombstone], outcome: Outcome, until_s: float, *, set_aside: bool
 ) -> None:
-    """Send one request for all tombstones; the driver checks the clock right before it sends."""
-    if set_aside:
-        moves = [(tombstone.path, trash_path(tombstone.id, tombstone.path)) for tombstone in doomed]
-        for tombstone, moved in zip(doomed, store.set_aside(moves, until_s=until_s), strict=True):
-            _sort_out(tombstone, moved, outcome)
-    else:
-        results = store.erase([tombstone.path for tombstone in doomed], until_s=until_s)
-        for tombstone, erased in zip(doomed, results, strict=True):
-            _sort_out(tombstone, erased, outcome)
+    """Send one request for all tombstones; the driver checks the clock right before it sends.
+
+    If the driver raises, it is unknown what was sent and which object was the cause.
+    """
+    results: Sequence[Erased] | Sequence[SetAside]
+    try:
+        if set_aside:
+            moves = [(tombstone.path, trash_path(tombstone.id, tombstone.path)) for tombstone in doomed]
+            results = store.set_aside(moves, until_s=until_s)
+        else:
+            results = store.erase([tombstone.path for tombstone in doomed], until_s=until_s)
+        answered: list[tuple[Tombstone, Erased | SetAside]] = list(zip(doomed, results, strict=True))
+    except Exception as error:  # noqa: BLE001  one object or store must not block the others
+        pile = outcome.divided if is_of_an_item(error) else outcome.unknown
+        pile.update({tombstone.id: f"{type(error).__name__}: {error}" for tombstone in doomed})
+        return
+    for tombstone, result in answered:
+        _sort_out(tombstone, result, outcome)
 
 
 def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: Outcome) -> None:

@@ -38,7 +38,7 @@ class Place:
 
 @dataclass
 class Outcome:
-    """The claimed tombstones, in one list for each outcome."""
+    """The claimed tombstones, in one list for each outcome; those in `divided` failed as one request."""
 
     erased: list[Tombstone] = field(default_factory=list)
     moved: list[tuple[Tombstone, str, str]] = field(default_factory=list)
@@ -47,6 +47,7 @@ class Outcome:
     unsent: list[Tombstone] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     unknown: dict[int, str] = field(default_factory=dict)
+    divided: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Cleared:
 
     `objects` were deleted permanently; `set_aside` were moved to the trash; `put_back` were moved back from
     it.  `bytes` counts only objects that existed.  `stopped` is the reason if the turn had to stop early.
+    `others`: more tombstones may be due.
     """
 
     objects: int = 0
@@ -65,20 +67,22 @@ class Cleared:
     set_aside: int = 0
     put_back: int = 0
     claimed: int = field(default=0, compare=False)
+    others: bool = field(default=False, compare=False)
     has_more: bool = False
     stopped: str = ""
 
     @classmethod
-    def of(cls, outcome: Outcome, *, claimed: int) -> Cleared:
+    def of(cls, outcome: Outcome, claim: Claim) -> Cleared:
         """Count the tombstones of each outcome."""
         return cls(
             objects=len(outcome.erased),
             bytes=sum(tombstone.size for tombstone in outcome.erased),
             missing=len(outcome.missing),
             dropped=len(outcome.dropped),
-            failed=len(outcome.failed) + len(outcome.unknown),
+            failed=len(outcome.failed) + len(outcome.unknown) + len(outcome.divided),
             set_aside=len(outcome.moved),
-            claimed=claimed,
+            claimed=len(claim.tombstones),
+            others=claim.more,
         )
 
     def __add__(self, other: Cleared) -> Cleared:
@@ -114,6 +118,8 @@ def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
             postpone_tombstones(claim.token, outcome.failed)
         if outcome.unknown:
             postpone_tombstones(claim.token, outcome.unknown, unanswered=True)
+        if outcome.divided:
+            postpone_tombstones(claim.token, outcome.divided, unanswered=True, divide=True)
         if outcome.unsent:
             release_tombstones(claim.token, outcome.unsent)
         record_erased(
@@ -121,7 +127,7 @@ def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
             [tombstone for tombstone in outcome.missing if tombstone.id in ours],
             started_ms,
         )
-    for error in {*outcome.failed.values(), *outcome.unknown.values()}:
+    for error in {*outcome.failed.values(), *outcome.unknown.values(), *outcome.divided.values()}:
         log.warning("object.not_erased", location=place.location, error=error)
     if outcome.unsent:
         log.warning("object.not_sent", location=place.location, objects=len(outcome.unsent))

@@ -10,9 +10,6 @@ from worker import logs
 
 log = logs.logger("dredge.poison")
 
-# A batch that fails is divided by eight, repeatedly: five divisions isolate one item of 5,000.
-DIVIDE_BY = 8
-
 
 def is_of_an_item(error: Exception) -> bool:
     """Return whether a single item may be the cause.  An outage or missing rights stop all items alike."""

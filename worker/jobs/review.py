@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from model.gc.poison import find_due
+from model.gc.poison import DIVIDE_BY, find_due
 from model.gc.review import Reviewed, find_candidate, review_batch
 from worker import logs, metrics
 from worker.jobs.context import JobContext
-from worker.jobs.isolation import DIVIDE_BY, attempt_alone, is_of_an_item
+from worker.jobs.isolation import attempt_alone, is_of_an_item
 from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.review")

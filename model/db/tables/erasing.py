@@ -18,7 +18,8 @@ from model.db.tables.base import BaseModel
 class Tombstone(BaseModel):
     """An object to erase.
 
-    `token` names the last claim.  `fenced_until_ms`: a request of that claim may still land until then.
+    `token` names the claim that has not settled; it is negative where its request failed as a whole.
+    `fenced_until_ms`: a request of that claim may still land until then.
     `set_aside`: a request that moves the object into the trash was made ready, so it may be there.
     """
 
