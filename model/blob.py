@@ -1,9 +1,8 @@
-"""Blobs: where they lie, and how a push takes hold of one before its bytes move.
+"""Blobs: where their objects are, and how a push protects a blob before it writes bytes.
 
-The push protocol, *database reference first, bytes after*:
-`begin_push` commits the reference, then the caller sees to the object, then `finish_push`
-declares it ready: it writes the placement.  A crash anywhere leaves a marker that expires, and the
-collector finds it.
+The push protocol is *database reference first, bytes after*: `begin_push` commits the reference, then the
+caller makes sure that the object exists, then `finish_push` writes the placement, which makes the blob
+ready.  A crash at any point leaves a marker that expires, and the collector finds it.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from model.fence import cancel_tombstone
 from model.policy import Policy
 from model.storage_paths import object_path
 
-# A request to the object store takes less than this, as a rule.
+# Seconds to wait for a fence.  A request to the object store usually takes less.
 PATIENCE_S = 2.0
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Push:
-    """A hold on a blob: its object belongs at `path` in `location`.
+    """The protection of a blob by a push.  Its object belongs at `path` in `location`.
 
-    `known`: the row was ready before, with `size` bytes, and its object should be there already.
+    `known`: the blob was ready before, with `size` bytes, so its object should exist already.
     """
 
     repository_id: int
@@ -59,11 +58,11 @@ class FoundBlob:
 def begin_push(
     repository_id: int, digest: str, size: int | None, *, location: str, policy: Policy, now_ms: int
 ) -> Push:
-    """Refer to the digest's blob, making its row where there is none, and hold it with a marker.
+    """Protect the digest's blob with a marker; insert the blob's row if there is none.
 
-    One transaction.  While a request for this digest's object may land, it is tried again for
-    `PATIENCE_S`, with no transaction open; then it raises `DigestBusy`, with `until_ms` and with nothing
-    changed.  Repeating it adds another marker to the same row.
+    Runs one transaction.  While a request for this digest's object may still be carried out, tries again for
+    `PATIENCE_S`, with no transaction open; then raises `DigestBusy`, with `until_ms` and with nothing
+    changed.  A second call adds another marker to the same row.
     """
     digests.checked(digest)
     started = time.monotonic()
@@ -81,7 +80,7 @@ def _begin(
     repository_id: int, digest: str, size: int | None, location: str, policy: Policy, now_ms: int
 ) -> Push:
     with transaction():
-        # Two pushes of one digest come one after the other: the second sees the first one's row.
+        # Two pushes of one digest run one after the other: the second sees the row of the first.
         execute("SELECT pg_advisory_xact_lock(hashtextextended('dredge.digest:' || %s, 0))", (digest,))
         found = _lock_rows(digest, location)
         if found is None:
@@ -98,9 +97,9 @@ def _begin(
 
 
 def _lock_rows(digest: str, location: str) -> Any:
-    """The best of the digest's rows, all of them locked against the review in id order.
+    """Lock all rows of the digest against the review, in id order.  Returns the best of them.
 
-    One that a review has just locked is waited for: it is gone then, or stays.
+    Waits for a review that has locked one; after that the row is gone, or it stays.
     """
     rows = fetch(
         "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
@@ -123,9 +122,9 @@ def _insert_blob(digest: str, size: int | None) -> tuple[int, str]:
 
 
 def _announce(blob_id: int, location: str, now_ms: int) -> None:
-    """Remember where the object is about to be written: should the push die, the review has it erased.
+    """Write a row with the place of the object.  If the push dies, the review orders its erasing.
 
-    The placement, which says that the object is there, comes last: readers and a Quay beside us go by it.
+    The placement is written last, because readers and a Quay take it as proof that the object exists.
     """
     if not execute(
         "INSERT INTO dredge_push (blob_id, location, created_ms)"
@@ -157,9 +156,9 @@ def _mark(repository_id: int, blob_id: int, now_ms: int, ttl_ms: int) -> int:
 
 
 def extend_push(push: Push, *, policy: Policy, now_ms: int) -> None:
-    """Hold the blob for another while; raises `BlobGone` where the marker had expired and was collected.
+    """Extend the marker by `policy.push_ttl_ms`.  Raises `BlobGone` if it had expired and was collected.
 
-    An upload that takes long calls it now and then.
+    A long upload calls it from time to time.
     """
     if not execute(
         f"UPDATE uploadedblob SET expires_at = greatest(expires_at, {UNTIL}) WHERE id = %(marker)s",
@@ -169,21 +168,21 @@ def extend_push(push: Push, *, policy: Policy, now_ms: int) -> None:
 
 
 def finish_push(push: Push, size: int, *, policy: Policy, now_ms: int) -> None:
-    """Declare the blob ready and hold it for the manifest that is to come.
+    """Make the blob ready, and protect it until its manifest is pushed.
 
-    Call it when the object is in place.  One transaction; raises `BlobGone`, nothing changed, where
-    the push took longer than its marker and the row was collected: begin again.
+    Call it when the object is in place.  Runs one transaction.  Raises `BlobGone`, with nothing changed, if
+    the marker had expired and the row was collected; then begin again.
     """
     with transaction():
         extend_push(push, policy=policy, now_ms=now_ms)
-        # The marker is ours and locked now, so the row stays.  A row that was ready is left alone: the
-        # empty layer's is pushed by everybody, and nobody should queue on it.
+        # The marker is ours and locked now, so the row stays.  A row that was ready is not changed: all
+        # clients push the empty layer, and must not wait for each other.
         if not push.known or push.size is None:
             execute(_PLACE, {"blob": push.blob_id, "location": push.location, "size": size})
 
 
-# Nobody reads `uploading` to know what is ready.  A Quay never clears it: a blob of ours is told from a
-# blob of a Quay's by it.
+# `uploading` does not say whether a blob is ready.  Quay never clears it, so it tells Dredge's blobs from
+# Quay's.
 _PLACE = """
 WITH announced AS (
     DELETE FROM dredge_push WHERE blob_id = %(blob)s AND location = %(location)s
@@ -198,10 +197,10 @@ ON CONFLICT (storage_id, location_id) DO NOTHING
 
 
 def release_pushes(pushes: Iterable[Push], *, now_ms: int) -> None:
-    """End these holds: the blobs live on only if a manifest or another push refers to them.
+    """Delete the markers of these pushes.  A blob lives on if a manifest or another push refers to it.
 
-    Each becomes a candidate, because nobody else may notice that this reference went.  Repeating
-    it changes nothing.
+    Each blob becomes a candidate, because no other code may notice that this reference is gone.
+    Idempotent.
     """
     execute(
         "WITH gone AS (DELETE FROM uploadedblob WHERE id = ANY(%s) RETURNING blob_id, repository_id)"
@@ -212,17 +211,17 @@ def release_pushes(pushes: Iterable[Push], *, now_ms: int) -> None:
 
 
 def find_blob(repository_id: int, digest: str, *, now_ms: int) -> FoundBlob | None:
-    """A ready blob of that digest, if this repository refers to it; None otherwise."""
+    """Return a ready blob of that digest if this repository refers to it, else None; only reads."""
     return _find(repository_id, digest, now_ms, lock="")
 
 
 def mount_blob(
     from_repository: int, to_repository: int, digest: str, *, policy: Policy, now_ms: int
 ) -> FoundBlob:
-    """Hold a blob of one repository for another, without its bytes; raises `NoSuchBlob`.
+    """Protect a blob of one repository for a push into another, without its bytes.  Raises `NoSuchBlob`.
 
-    One transaction: the row is locked against the review before the marker is written, so what is
-    mounted has its object, even if the last manifest that used it is being collected.
+    Runs one transaction.  Locks the row against the review before it writes the marker, so a mounted blob
+    has its object, even if the last manifest that used it is collected at the same time.
     """
     with transaction():
         found = _find(from_repository, digest, now_ms, lock=" FOR KEY SHARE OF b")

@@ -1,7 +1,7 @@
-"""Resumable uploads: a row says how far one has come and names its chunks, which lie under `uploads/`.
+"""Resumable uploads: a row has an upload's size and the names of its chunks, which are under `uploads/`.
 
-The names are in `storage_metadata`, as a Quay's are on object stores; a file system's upload of a Quay is
-one file, named after the row.
+The names are in `storage_metadata`, as in Quay on object stores.  On a file system an upload of Quay is one
+file, named after the row.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from model.db.fragments import AT
 from model.db.tables.repository import RepositoryState
 from model.errors import Contended, NoSuchRepository, NoSuchUpload
 
-# Ours are named before they are written, so that none can be lost: numbers below `chunk_count`.
+# Dredge names a chunk before it writes it, so that no chunk is lost: the numbers are below `chunk_count`.
 _NUMBERED = "numbered"
 METADATA = json.dumps({_NUMBERED: True, "chunks": []})
 
-# A chunk as the metadata names it.  No other folder, and no folder in it: whoever erases goes by it.
+# The name of a chunk in the metadata.  It has no other folder and no subfolder, because the eraser uses it.
 NAMED_SQL = """regexp_matches(u.storage_metadata, '"(uploads/[0-9A-Za-z][0-9A-Za-z._-]*)"', 'g')"""
 
 # The paths of all chunks of upload `u`, noted or not.
@@ -39,7 +39,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload as of one statement: `size` bytes so far, and what its row says of them."""
+    """An upload at one time: `size` bytes so far, and the columns of its row."""
 
     id: int
     uuid: str
@@ -50,12 +50,12 @@ class Upload:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return where its chunks lie, in order."""
+        """Return the paths of its chunks, in order."""
         return tuple(path for path, _, _ in json.loads(self.metadata)["chunks"])
 
 
 def reserve_chunk(upload: Upload) -> str:
-    """Reserve a path that is this request's alone, for one chunk; raises `NoSuchUpload`."""
+    """Reserve a path for one chunk of this request alone.  Raises `NoSuchUpload`."""
     row = fetch_one(
         "UPDATE blobupload SET chunk_count = chunk_count + 1 WHERE id = %s"
         " RETURNING chunk_count - 1 AS number",
@@ -67,7 +67,7 @@ def reserve_chunk(upload: Upload) -> str:
 
 
 def begin_upload(repository_id: int, *, location: str, now_ms: int) -> Upload:
-    """Open an upload into a repository; it is garbage `policy.upload_ttl_ms` after that."""
+    """Begin an upload into a repository.  After `policy.upload_ttl_ms` it is garbage."""
     made = fetch_one(
         "INSERT INTO blobupload AS u (repository_id, uuid, byte_count, location_id, storage_metadata,"
         f" chunk_count, created) SELECT r.id, %(uuid)s, 0, l.id, %(metadata)s, 0, {AT}"
@@ -88,7 +88,7 @@ def begin_upload(repository_id: int, *, location: str, now_ms: int) -> Upload:
 
 
 def find_upload(repository_id: int, upload_uuid: str) -> Upload:
-    """The upload as it is now; raises `NoSuchUpload`."""
+    """Return the upload as it is now.  Raises `NoSuchUpload`."""
     return _found(
         fetch_one(
             f"SELECT {_COLUMNS} FROM blobupload u WHERE u.repository_id = %s AND u.uuid = %s",
@@ -99,10 +99,10 @@ def find_upload(repository_id: int, upload_uuid: str) -> Upload:
 
 
 def note_chunk(upload: Upload, path: str, size: int) -> Upload:
-    """The chunk at `path`, of `size` bytes, follows what the upload had when it was looked up.
+    """Add the chunk at `path`, of `size` bytes, to the end of the upload.
 
-    Raises `NoSuchUpload` where the upload was cancelled or collected meanwhile, and `Contended` where
-    another request added to it: ask how far it is, and go on from there.
+    Raises `NoSuchUpload` if the upload was cancelled or collected meanwhile.  Raises `Contended` if another
+    request has added a chunk: read the upload again, and continue at its size.
     """
     noted = json.loads(upload.metadata)
     noted["chunks"].append([path, upload.size, size])
@@ -121,9 +121,9 @@ def note_chunk(upload: Upload, path: str, size: int) -> Upload:
 
 
 def end_upload(upload: Upload, *, now_ms: int) -> None:
-    """Close an upload, finished or cancelled; its chunks are left to the eraser.
+    """End an upload, finished or cancelled, and order the erasing of its chunks.
 
-    One transaction, so that a crash leaves either the row or the order to erase.  Again: nothing.
+    Runs one transaction, so a crash leaves either the row or the tombstones.  Idempotent.
     """
     execute(_END, {"id": upload.id, "now": now_ms})
 
@@ -139,7 +139,7 @@ FROM u JOIN imagestoragelocation l ON l.id = u.location_id CROSS JOIN LATERAL ({
 
 
 def _found(row: Any, upload_uuid: str) -> Upload:
-    # A Quay's upload is that Quay's to go on with, and an upload of an older version begins again.
+    # Only Quay continues an upload of Quay.  An upload of an older version begins again.
     if row is None or f'"{_NUMBERED}": true' not in (row.metadata or ""):
         raise NoSuchUpload(upload=upload_uuid)
     return Upload(*row)

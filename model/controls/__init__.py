@@ -1,1 +1,1 @@
-"""What operators set and every collection obeys: holds, breakers, windows and limits."""
+"""Controls that operators set and every collection obeys: holds, breakers, windows and limits."""

@@ -1,7 +1,7 @@
-"""The breaker: a collection needs a valid check that not too much of a namespace becomes due at once.
+"""The breaker: it stops a collection if too much of a namespace becomes due at once.
 
-An open breaker stops the collection of its namespace (id 0: of the registry) before the first row,
-until an operator approves.
+A collection needs a valid check.  An open breaker stops all collections of its namespace (id 0: of the
+registry) before they delete a row, until an operator approves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.policy import Policy
 
 REGISTRY = 0
 
-# Namespaces that were never checked get their window noted, so that the first shortening is seen.
+# Writes the window of namespaces that were never checked, so that a first shorter window is noticed.
 _NOTE_WINDOWS = """
 INSERT INTO dredge_breaker (namespace_id, window_ms)
 SELECT u.id, u.removed_tag_expiration_s * 1000 FROM "user" u
@@ -48,7 +48,7 @@ UPDATE dredge_breaker SET window_ms = %(window_ms)s, valid_until_ms = %(valid_un
 WHERE namespace_id = %(id)s
 """
 
-# What is due by now and within the next hours is approved; a check looks only at what comes after it.
+# Approves what is due now and within the next two hours; later checks count only what is due after that.
 _APPROVE = f"""
 UPDATE dredge_breaker b SET opened_ms = NULL, reason = NULL, valid_until_ms = 0,
        approved_ms = {NOW_MS_SQL} + %(ahead_ms)s, approved_by = %(author)s,
@@ -85,11 +85,11 @@ class OpenBreaker:
 
 
 def check(namespace_ids: Iterable[int], *, policy: Policy) -> None:
-    """Check the namespaces and the registry where their last checks are no longer valid.
+    """Check the namespaces and the registry whose last check is no longer valid.
 
-    Opens the breaker, in a transaction of its own, where `judge` says so, and records
-    `registry.breaker.opened`.  Of two at once the second
-    waits and uses the first one's check.  An open breaker stays open.
+    If `judge` says so, opens the breaker in a transaction of its own, and records
+    `registry.breaker.opened`.  Of two checks at once the second waits, and uses the result of the first.
+    An open breaker stays open.
     """
     for id in (*sorted(namespace_ids), REGISTRY):
         with transaction():
@@ -139,9 +139,9 @@ def _check(id: int, policy: Policy) -> None:
 
 
 def approve(namespace_id: int, *, author: str) -> bool:
-    """Close an open breaker: what is due by now, and within the next two hours, may go.
+    """Close an open breaker: collections may delete what is due now and within the next two hours.
 
-    False where the breaker is not open; then nothing is changed.  What is ended later is checked again.
+    Returns False, with nothing changed, if the breaker is not open.  What is due later is checked again.
     """
     return bool(execute(_APPROVE, {"id": namespace_id, "ahead_ms": AHEAD_MS, "author": author[:200]}))
 

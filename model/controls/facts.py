@@ -1,6 +1,6 @@
-"""What the breaker judges: how many manifests of a namespace, or of the registry, become due when.
+"""The facts for the breaker: how many manifests of a namespace, or of the registry, become due, and when.
 
-A manifest is due with its last tag; its children are counted with it, and not by their own temporary tags.
+A manifest is due with its last tag.  Its children count with it, and not by their own temporary tags.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from model.policy import Policy
 MINUTE_MS = 60_000
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
-# Tag `t` is the last of its manifest, and the manifest is nobody's child.
+# Tag `t` is the last tag of its manifest, and no index has the manifest as a child.
 _LAST = """
     NOT EXISTS (SELECT FROM tag o WHERE o.manifest_id = t.manifest_id
                 AND (o.lifetime_end_ms IS NULL OR o.lifetime_end_ms > t.lifetime_end_ms) OFFSET 0)
@@ -57,13 +57,13 @@ CROSS JOIN LATERAL (SELECT FROM manifest m WHERE m.repository_id = r.id OFFSET 0
 WHERE r.namespace_user_id = %(namespace_id)s AND r.state <> {_MARKED}
 """
 
-# So many rows decide whether a share is exceeded; more need not be counted.
+# This many rows decide whether the share is exceeded; no more are counted.
 _COUNT_REGISTRY = """
 SELECT count(*) AS manifests FROM (SELECT FROM manifest LIMIT %(limit)s) m
 """
 
-# By the index on lifetime_end_ms: as many rows as tags ended in three hours, for each window in use.
-# What its own namespace's breaker holds or has approved is not counted again.
+# Uses the index on lifetime_end_ms: reads the tags that ended within three hours, for each window in use.
+# Does not count again what the breaker of its own namespace holds or has approved.
 _REGISTRY = f"""
 WITH windows AS MATERIALIZED (
     SELECT DISTINCT u.removed_tag_expiration_s AS window_s FROM "user" u WHERE u.enabled
@@ -101,8 +101,8 @@ def of_namespace(
 ) -> Facts:
     """Return what becomes due in a namespace until two hours from now, after what was approved; only reads.
 
-    `known_window_ms` is its recovery window at the last check.  Manifests are only counted where
-    enough are due, or the window was shortened.
+    `known_window_ms` is its recovery window at the last check.  Counts all manifests only if enough are due,
+    or if the window was shortened.
     """
     params = {
         "namespace_id": namespace_id,
@@ -144,6 +144,6 @@ def of_registry(limits: Limits, *, approved_ms: int, now_ms: int, policy: Policy
 
 
 def _count_registry(due: int, limits: Limits) -> int:
-    """The registry's manifests, as far as they decide whether `due` exceed the share of them."""
+    """Count the registry's manifests, up to the number that decides whether `due` exceeds the share."""
     limit = int(due * 100 / limits.share) + 1
     return int(fetch_one(_COUNT_REGISTRY, {"limit": limit}).manifests)

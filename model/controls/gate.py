@@ -1,4 +1,4 @@
-"""The one question that is asked before anything is removed: may it be?"""
+"""The check before every removal: do a hold, the window or a breaker forbid it?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CROSS JOIN LATERAL (
     ORDER BY h.namespace_id + h.repository_id LIMIT 1) h
 """
 
-# Blob candidate `c` left a repository that is on hold, or whose namespace is.
+# Blob candidate `c` left a repository that is on hold, or whose namespace is on hold.
 IS_HELD = f"""EXISTS (
     SELECT FROM dredge_hold h
     WHERE (h.until_ms IS NULL OR h.until_ms > {NOW_MS_SQL})
@@ -47,19 +47,19 @@ LEFT JOIN LATERAL (
 
 
 def find_holds(repositories: Mapping[int, int]) -> dict[int, str]:
-    """Why nothing may be removed in these repositories (id: its namespace's id) now, in words.
+    """Say in words why nothing may be removed from these repositories (id: its namespace's id) now.
 
-    A repository without a hold in force is left out.  Ask in each batch, in the batch's own transaction:
-    then a hold stops every process within one batch.
+    Leaves out repositories without a hold in force.  Call it in each batch, in the batch's transaction, so
+    that a hold stops every process within one batch.  Only reads.
     """
     params = {"repositories": IntArray(repositories), "namespaces": IntArray(repositories.values())}
     return {row.held: _in_words(row) for row in run(_HOLDS, params)}
 
 
 def find_stop(policy: Policy, *, now_ms: int) -> str:
-    """Why nothing may be removed anywhere now, in words: the window is closed, or the registry is on hold.
+    """Say in words why nothing may be removed anywhere now: closed window, or a hold of the registry.
 
-    Empty where it may be.  Ask it where `find_holds` does not, in each batch.
+    Empty if it may be.  Stages that do not use `find_holds` call it in each batch.  Only reads.
     """
     if policy.ignores_holds:
         return ""
@@ -67,16 +67,16 @@ def find_stop(policy: Policy, *, now_ms: int) -> str:
 
 
 def outside_of_window(policy: Policy, *, now_ms: int) -> str:
-    """Say that nothing is removed at this time; empty where the window is open."""
+    """Say in words that the window is closed; empty if it is open."""
     return "" if policy.window.is_open(now_ms) else f"it is outside of the window {policy.window.text}"
 
 
 def find_open_breakers(windows: Mapping[int, int], *, policy: Policy) -> dict[int, str]:
-    """Why nothing may be removed in these namespaces (id: recovery window in ms) now, in words.
+    """Say in words why nothing may be removed from these namespaces (id: recovery window in ms) now.
 
-    A namespace whose breaker is closed is left out.  The windows are those that the batch uses: a
-    check of a longer one is not valid for it.  Raises `BreakerUnchecked` where a breaker must be
-    checked first: roll back and `check`.
+    Leaves out namespaces with a closed breaker.  Pass the windows that the batch uses, because the check of
+    a longer window is not valid for it.  Raises `BreakerUnchecked` if a breaker must be checked first: roll
+    back, and call `check`.
     """
     if not policy.breaker_share:
         return {}

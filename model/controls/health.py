@@ -1,4 +1,4 @@
-"""How the database fares: whether a collection should leave it alone for a while.  Only reads."""
+"""The health of the database: whether collections should pause for a while.  Only reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.db.connection import fetch_one
 
-# Of others' sessions and replicas only a member of pg_read_all_stats sees more than that they are there.
+# Only a member of pg_read_all_stats sees the details of other sessions and of replicas.
 _HEALTH = """
 SELECT (SELECT coalesce(max(extract(epoch FROM r.replay_lag) * 1000), 0) FROM pg_stat_replication r)::bigint
            AS lag_ms,
@@ -19,9 +19,9 @@ SELECT (SELECT coalesce(max(extract(epoch FROM r.replay_lag) * 1000), 0) FROM pg
 
 @dataclass(frozen=True)
 class DatabaseHealth:
-    """The lag of the slowest standby, and how many other sessions run a statement.
+    """The lag of the slowest standby in seconds, and how many other sessions run a statement.
 
-    Both are 0 where the role may not see them: then `sees_all` is false.
+    Both are 0 if the role may not see them; then `sees_all` is false.
     """
 
     lag_ms: int
@@ -29,7 +29,7 @@ class DatabaseHealth:
     sees_all: bool
 
     def find_problem(self, *, lag_s: float, sessions: int) -> str:
-        """Say in words which bound is exceeded; empty where none is.  A bound of 0 is none."""
+        """Say in words which bound is exceeded; empty if none is.  0 means no bound."""
         if lag_s and self.lag_ms > lag_s * 1000:
             return f"a standby is {self.lag_ms / 1000:.1f} s behind"
         if sessions and self.active_sessions > sessions:
@@ -38,5 +38,5 @@ class DatabaseHealth:
 
 
 def read_health() -> DatabaseHealth:
-    """Return how the database fares now."""
+    """Return the health of the database now."""
     return DatabaseHealth(*fetch_one(_HEALTH))

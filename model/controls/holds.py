@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute, fetch
 
-# A hold's key: 0 stands for "every".  A repository's hold has no namespace: it stays if the repository moves.
+# In the key of a hold, 0 means "every".  A repository's hold has no namespace, so it stays if the repository
+# moves.
 EVERY = 0
 
 _SET = f"""
@@ -39,7 +40,7 @@ DELETE FROM dredge_hold WHERE until_ms <= {NOW_MS_SQL}
 
 @dataclass(frozen=True)
 class Hold:
-    """One hold: `namespace_id` and `repository_id` are 0 where it is not limited to one; times in ms."""
+    """One hold.  `namespace_id` and `repository_id` are 0 if it is not limited to one; times in ms."""
 
     namespace_id: int
     repository_id: int
@@ -66,7 +67,7 @@ def set_hold(
     author: str,
     until_ms: int | None = None,
 ) -> None:
-    """Hold the registry, a namespace or a repository; replaces the hold that is there.
+    """Hold the registry, a namespace or a repository; replaces an older hold of the same.  Idempotent.
 
     A running collection stops before its next batch.
     """
@@ -83,7 +84,7 @@ def set_hold(
 
 
 def lift_hold(*, namespace_id: int = EVERY, repository_id: int = EVERY) -> bool:
-    """Delete exactly this hold; False where there is none.  Nothing was lost by it: the next scan goes on."""
+    """Delete exactly this hold; False if there is none.  The next scan finds what has waited."""
     return bool(
         execute(
             "DELETE FROM dredge_hold WHERE namespace_id = %s AND repository_id = %s",
@@ -93,10 +94,10 @@ def lift_hold(*, namespace_id: int = EVERY, repository_id: int = EVERY) -> bool:
 
 
 def list_holds() -> list[Hold]:
-    """Every hold that is in force, oldest first; only reads."""
+    """Return every hold in force, oldest first; only reads."""
     return [Hold(*row) for row in fetch(_LIST)]
 
 
 def forget_expired_holds() -> int:
-    """Delete the holds whose time is over; returns how many.  Idempotent."""
+    """Delete expired holds.  Returns how many.  Idempotent."""
     return execute(_FORGET)

@@ -1,4 +1,4 @@
-"""The breaker's rule: is what becomes due too much?  No clock, no database."""
+"""The breaker's rule: does too much become due?  A pure function without clock and database."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-# Looked ahead: a whole hour's burst that begins before the next check is seen by this one.
+# How far a check looks ahead: it must see a whole hour that begins before the next check.
 AHEAD_MS = 2 * HOUR_MS
-# A check is valid for so long at least and at most; a slow one for longer, so that checks take at
+# Bounds of the time for which a check is valid.  A slow check is valid for longer, so that checks take at
 # most 1 % of the time.
 LEAST_VALID_MS = 5 * 60_000
 MOST_VALID_MS = 30 * 60_000
@@ -24,16 +24,16 @@ class Limits:
     manifests: int = 1_000
 
     def exceeded(self, due: int, of: int) -> bool:
-        """Return whether it is more than the share, and no small number."""
+        """Return whether `due` is more than the share, and not a small number."""
         return due >= self.manifests and due * 100 > self.share * of
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What becomes due somewhere: (minute in ms, manifests) of what is due or was collected.
+    """What becomes due in a namespace or the registry: (minute in ms, manifests) due or collected.
 
-    `shortened` is how many are due only because the recovery window was shortened, None where it was
-    not; `manifests` are those of the namespace (or registry), with those collected within the hour.
+    `shortened` is how many are due only because the recovery window was shortened; None if it was not.
+    `manifests` counts those of the namespace (or registry), and those collected within the hour.
     """
 
     moments: Sequence[tuple[int, int]] = ()
@@ -43,7 +43,7 @@ class Facts:
 
 
 def worst_hour(moments: Sequence[tuple[int, int]]) -> int:
-    """The most manifests that become due within any hour."""
+    """Return the largest number of manifests that become due within one hour."""
     ordered = sorted(moments)
     worst = within = first = 0
     for at_ms, manifests in ordered:
@@ -56,7 +56,7 @@ def worst_hour(moments: Sequence[tuple[int, int]]) -> int:
 
 
 def judge(facts: Facts, limits: Limits) -> str:
-    """Why the breaker must open, in words; empty where it need not."""
+    """Say in words why the breaker must open; empty if it need not."""
     due = worst_hour(facts.moments)
     if limits.exceeded(due, facts.manifests):
         return f"{due:,} of {facts.manifests:,} manifests become due within an hour"
@@ -75,5 +75,5 @@ def judge(facts: Facts, limits: Limits) -> str:
 
 
 def valid_for_ms(took_ms: int) -> int:
-    """Return how long a check that took so long is valid."""
+    """Return for how many milliseconds a check is valid that took `took_ms`."""
     return min(MOST_VALID_MS, max(LEAST_VALID_MS, 100 * took_ms))

@@ -1,4 +1,4 @@
-"""A duty that one process of the fleet has at a time: a row, so that it also works behind a pooler."""
+"""Leases: a duty that one process of the fleet has at a time.  Being rows, they work behind a pooler."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WHERE l.holder = excluded.holder OR l.until_ms <= {NOW_MS_SQL}
 
 
 def take_lease(name: str, holder: str, *, lease_ms: int) -> bool:
-    """Take or renew a lease; False where somebody else holds it.
+    """Take or renew a lease; False if another process has it.
 
-    A lease that is not renewed ends by itself, so a dead process blocks the duty for `lease_ms` at most.
+    A lease that is not renewed expires, so a dead process blocks the duty for `lease_ms` at most.
     """
     return execute(_TAKE, {"name": name, "holder": holder, "lease_ms": lease_ms}) == 1
 
 
 def release_lease(name: str, holder: str) -> None:
-    """Give the lease back, if it is still `holder`'s.  Idempotent."""
+    """Release the lease, if `holder` still has it.  Idempotent."""
     execute("DELETE FROM dredge_lease WHERE name = %s AND holder = %s", (name, holder))

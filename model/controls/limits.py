@@ -1,7 +1,7 @@
-"""Limits of the whole fleet: a row for each says until when what was used up is paid for.
+"""Rate limits of the whole fleet: the row of a limit says until when it is closed.
 
-Every worker asks before a batch and is charged after it, so the mean over all of them keeps to the rate; for
-an instant each of them may run one batch at once.
+Every worker asks before a batch, and charges the limit after it.  So the mean over all workers keeps the
+rate; for a short time each of them may run one batch at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute, fetch, fetch_one
 
-# The database's health is a limit, too: one worker finds it bad, and all of them wait.
+# The database's health is a limit, too: if one worker finds it bad, all workers wait.
 Name = Literal["rows", "objects", "bytes", "health"]
 LIMITS: tuple[Name, ...] = get_args(Name)
 
@@ -40,31 +40,31 @@ SELECT l.name, greatest(l.free_ms - {NOW_MS_SQL}, 0)::bigint AS wait_ms FROM dre
 
 @dataclass(frozen=True)
 class LimitState:
-    """How long everybody waits for one limit; 0: nobody does."""
+    """How many milliseconds all workers wait for one limit; 0: none."""
 
     name: str
     wait_ms: int
 
 
 def charge(name: Name, amount: int, *, per_s: int) -> None:
-    """Count an amount that was used: the limit is closed for as long as the rate needs for it.
+    """Charge an amount: close the limit for the time that the rate needs for it.
 
-    A statement of its own, after the commit of what used it up: nobody holds the row for longer.
+    Call it after the commit of the work, so that its row is locked for one statement only.  Not idempotent.
     """
     if amount > 0:
         execute(_CHARGE, {"name": name, "cost_ms": math.ceil(amount * 1000 / per_s)})
 
 
 def close(name: Name, *, for_ms: int) -> None:
-    """Close a limit for so long, or longer if it is closed for longer already."""
+    """Close a limit for `for_ms`; if it is closed for longer already, that stays."""
     execute(_CLOSE, {"name": name, "for_ms": for_ms})
 
 
 def read_wait_ms(names: Sequence[Name]) -> int:
-    """Return how long to wait until all of these limits are free; 0: go on."""
+    """Return the milliseconds until all of these limits are open; 0 means now.  Only reads."""
     return int(fetch_one(_WAIT, {"names": list(names)}).wait_ms)
 
 
 def list_limits() -> list[LimitState]:
-    """Every limit that was ever used, by name; only reads."""
+    """Return every limit that was ever used, by name; only reads."""
     return [LimitState(*row) for row in fetch(_LIST)]

@@ -1,4 +1,4 @@
-"""Manifests that a collection must judge although no tag leads to them: a row each."""
+"""Manifest candidates: manifests that a collection must judge although no tag leads to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model.db.connection import BigIntArray, IntArray, execute
 
 
 def judge_next(manifest_ids: Iterable[int], *, now_ms: int) -> None:
-    """Have the next collection of their repositories judge manifests; duplicates are harmless."""
+    """Record manifests for the next collection of their repositories; duplicates do no harm."""
     execute(
         "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)"
         " SELECT m.repository_id, m.id, %s FROM manifest m WHERE m.id = ANY(%s)",
@@ -17,7 +17,7 @@ def judge_next(manifest_ids: Iterable[int], *, now_ms: int) -> None:
 
 
 def judge_later(due: Mapping[int, int], *, now_ms: int) -> None:
-    """Have manifests judged from an instant on, as {id: milliseconds}; duplicates are harmless."""
+    """Record manifests to judge from a time on: {id: milliseconds}; duplicates do no harm."""
     execute(
         "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms, due_ms)"
         " SELECT m.repository_id, m.id, %s, w.due_ms FROM unnest(%s, %s) AS w (id, due_ms)"

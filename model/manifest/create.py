@@ -1,4 +1,4 @@
-"""Creating a manifest with everything that it refers to, in one transaction."""
+"""Create a manifest with everything that it refers to, in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class Created:
-    """A manifest's row; `new` unless it was there before."""
+    """A manifest's row; `new` is false if it existed before."""
 
     manifest_id: int
     digest: str
@@ -44,11 +44,11 @@ def create_manifest(
 ) -> Created:
     """Store a manifest, its references to blobs and children, its labels and its quota.
 
-    One transaction, in the order manifests, blobs, quota.  Raises `BadManifest`, `NoSuchBlob` or
-    `NoSuchManifest` (a child; `allow_missing_children` takes sparse indexes) with nothing changed.
-    A hidden tag keeps it for `policy.push_ttl_ms`, or for good where it has a subject;
-    `protect=False` is for a caller that tags it in the same transaction.  Pushing a manifest again
-    changes nothing but renews that protection and links children that have arrived since.
+    Runs one transaction, and locks manifests, then blobs, then quota.  Raises `BadManifest`, `NoSuchBlob` or
+    `NoSuchManifest` (a child is missing; `allow_missing_children` accepts that) with nothing changed.
+    A hidden tag keeps the manifest for `policy.push_ttl_ms`, or without end if it has a subject.  Use
+    `protect=False` if the caller tags it in the same transaction.  Idempotent: a second push of a
+    manifest only renews that protection, and links children that exist since.
     """
     document = content if isinstance(content, Document) else oci.parse(content, media_type=media_type)
     with transaction():
@@ -61,7 +61,7 @@ def create_manifest(
             add_labels(repository_id, manifest_id, labels or {})
         link_children(repository_id, manifest_id, children)
         if new and not subject_known and policy.referrers == "cascade":
-            # No tag would lead a collection there: the referrer's own never ends.
+            # The referrer's own tag never ends, so no tag would lead a collection to it.
             judge_later({manifest_id: now_ms + policy.referrer_grace_ms}, now_ms=now_ms)
         if protect or document.subject:
             _protect(repository_id, manifest_id, document, policy, now_ms)
@@ -70,10 +70,10 @@ def create_manifest(
 
 
 def _lock_children(repository_id: int, document: Document, allow_missing: bool) -> tuple[Sequence[int], bool]:
-    """Lock children and subject before they are referred to: the children's ids, and is the subject there?
+    """Lock children and subject.  Returns the ids of the children, and whether the subject exists.
 
-    One that a collection has just judged is waited for, and is gone then or stays.  A subject that
-    is held is skipped by the collection, which meets it again with its new referrer.
+    Waits for a collection that judges one of them; after that it is deleted, or it stays.  A collection
+    skips a locked subject, and judges it later together with its new referrer.
     """
     wanted = list(dict.fromkeys(child.digest for child in document.children))
     held = [*wanted, document.subject.digest] if document.subject else wanted
@@ -95,10 +95,10 @@ def _lock_children(repository_id: int, document: Document, allow_missing: bool) 
 
 
 def _find_or_insert(repository_id: int, document: Document) -> tuple[int, bool]:
-    """The manifest's row, locked, and whether it is new.
+    """Find and lock the manifest's row, or insert it.  Returns its id, and whether it is new.
 
-    A collection that holds the row is waited for: it is gone then, and inserted again.  The lock on
-    a row that was found lets tags be added but makes two pushes of it take turns.
+    Waits for a collection that has locked the row, and inserts the row again if it was deleted.  The lock
+    of a row that exists allows new tags, but a second push of the manifest waits for it.
     """
     for _ in range(_TRIES):
         found = fetch_one(
@@ -142,14 +142,14 @@ def _insert(repository_id: int, document: Document) -> Any:
 
 
 def _protect(repository_id: int, manifest_id: int, document: Document, policy: Policy, now_ms: int) -> None:
-    """Keep the manifest until somebody tags or adopts it: a referrer for good, others for a while."""
+    """Keep the manifest until it is tagged or adopted: a referrer without end, others for `push_ttl_ms`."""
     if document.subject and _add_hidden_tag(repository_id, manifest_id, now_ms, None):
         return
     _add_hidden_tag(repository_id, manifest_id, now_ms, now_ms + policy.push_ttl_ms)
 
 
 def _add_hidden_tag(repository_id: int, manifest_id: int, now_ms: int, end_ms: int | None) -> int:
-    """A hidden tag with that end; one without an end only if there is none yet."""
+    """Insert a hidden tag with that end; without an end, only if the manifest has no such tag."""
     return execute(
         "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, hidden,"
         " reversion, tag_kind_id, immutable)"

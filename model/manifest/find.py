@@ -1,4 +1,4 @@
-"""Finding manifests."""
+"""Find manifests.  Only reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FoundManifest:
 
 @dataclass(frozen=True)
 class ManifestSize:
-    """The bytes of a manifest's layers, None where nobody counted them, and whether it is an index."""
+    """The bytes of a manifest's layers (None: not counted), and whether it is an index."""
 
     bytes: int | None
     is_index: bool
@@ -38,18 +38,18 @@ FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE m.id = ANY(%s)
 
 
 def read_manifest_sizes(ids: Iterable[int]) -> dict[int, ManifestSize]:
-    """Return what is known of the size of each of these manifests that is there, by id."""
+    """Return the sizes of those of these manifests that exist, by id."""
     return {row.id: ManifestSize(row.bytes, row.is_index) for row in fetch(_SIZES, (IntArray(ids),))}
 
 
 def find_manifest(repository_id: int, digest: str) -> FoundManifest | None:
-    """The repository's manifest of that digest, or None."""
+    """Return the repository's manifest of that digest, or None."""
     found = _find("m.repository_id = %s AND m.digest = %s", (repository_id, digest))
     return found[0] if found else None
 
 
 def find_referrers(repository_id: int, digest: str) -> list[FoundManifest]:
-    """The manifests of the repository that name `digest` as their subject, oldest first."""
+    """Return the manifests of the repository that have the subject `digest`, oldest first."""
     return _find("m.repository_id = %s AND m.subject = %s", (repository_id, digest))
 
 

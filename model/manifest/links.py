@@ -1,4 +1,4 @@
-"""What a manifest refers to and counts for: blobs, children, labels, quota."""
+"""The references of a manifest (blobs, children, labels), and its quota."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ INSERT INTO manifestlabel (repository_id, manifest_id, label_id) SELECT %s, %s, 
 
 
 def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]:
-    """The rows of the manifest's blobs, locked in id order before they are linked.
+    """Lock the rows of the manifest's blobs, in id order, before linking them.  Returns their ids.
 
-    A row that the review holds is waited for: it is gone then (`NoSuchBlob`), or stays; one that
-    is locked here is skipped by the review.  A layer with `urls` is among them where it was pushed
-    nevertheless, as clients without a way to those do; a Quay never links it, and loses it.
+    Waits for a review that has locked a row: after that the row is gone (`NoSuchBlob`), or it stays.  The
+    review skips the rows that are locked here.  A layer with `urls` is included if it was pushed
+    nevertheless; a Quay never links such a layer, and loses it.
     """
     wanted = document.blobs
     rows = fetch(
@@ -91,20 +91,20 @@ def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]
 
 
 def add_to_quota(repository_id: int, blob_ids: Sequence[int]) -> None:
-    """Count what is new to the repository and to its namespace, where these have rows that were counted.
+    """Add blobs that are new to the repository or its namespace to their quotas, if these are counted.
 
-    The rows are locked first, repository before namespace: of two pushes of one new blob, and of a
-    push and a collection, the second one counts what the first left.
+    Locks the quota rows first, repository before namespace.  So of two pushes of one new blob, or of a
+    push and a collection, the second one counts after the first has committed.
     """
     params = {"repository": repository_id, "blobs": IntArray(blob_ids)}
     for lock, add in ((_LOCK_REPOSITORY, _ADD_TO_REPOSITORY), (_LOCK_NAMESPACE, _ADD_TO_NAMESPACE)):
-        # A new statement after the lock: it sees what the transaction that held the row has committed.
+        # A new statement after the lock: it sees what the transaction that had locked the row has committed.
         if row := fetch_one(lock, params):
             execute(add, {**params, "id": row.id})
 
 
 def link_blobs(repository_id: int, manifest_id: int, blob_ids: Sequence[int]) -> None:
-    """Refer to blobs that are locked."""
+    """Insert the references to locked blobs."""
     execute(
         _LINK_BLOBS,
         (repository_id, manifest_id, IntArray(blob_ids)),
@@ -112,7 +112,7 @@ def link_blobs(repository_id: int, manifest_id: int, blob_ids: Sequence[int]) ->
 
 
 def link_children(repository_id: int, manifest_id: int, child_ids: Sequence[int]) -> None:
-    """Refer to children that are locked; those linked before stay as they are."""
+    """Insert the references to locked children.  Idempotent."""
     if child_ids:
         execute(
             _LINK_CHILDREN,
@@ -121,7 +121,7 @@ def link_children(repository_id: int, manifest_id: int, child_ids: Sequence[int]
 
 
 def add_labels(repository_id: int, manifest_id: int, labels: Mapping[str, str]) -> None:
-    """Give the manifest labels of its own."""
+    """Insert labels for the manifest."""
     if labels:
         execute(
             _ADD_LABELS,

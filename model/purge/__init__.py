@@ -1,1 +1,1 @@
-"""Purges of deleted repositories and namespaces: after their grace, everything of them goes."""
+"""Purges of deleted repositories and namespaces: after the grace period all of their rows are deleted."""

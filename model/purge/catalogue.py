@@ -1,4 +1,4 @@
-"""What refers to a purged row: every foreign key of the database has a rule, or the purge stops."""
+"""The rows that refer to a purged row.  A foreign key without a rule stops the purge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.db.connection import fetch_one
 from model.db.introspection import Reference, find_references
 from model.purge.rules import COLLECTED, NULL, PURGE, RULES
 
-# (table, column) pairs: the first refers by its column to the next one's table, the last to the root.
+# (table, column) pairs: the column of each pair refers to the table of the next pair, the last to the root.
 Chain = tuple[tuple[str, str], ...]
 
 
@@ -27,7 +27,7 @@ class Step:
 
     @cached_property
     def condition(self) -> str:
-        """SQL for the rows of `table`; `%(root)s` is the id of the purged row."""
+        """Return the SQL condition for the rows of `table`; `%(root)s` is the id of the purged row."""
         condition = "%(root)s"
         for n, (_, column) in enumerate(reversed(self.chain)):
             if n:
@@ -38,12 +38,12 @@ class Step:
 
     @cached_property
     def exists(self) -> str:
-        """SQL that tells whether any row leads to the purged row."""
+        """Return SQL that tests whether any row leads to the purged row."""
         return f"SELECT EXISTS (SELECT FROM {quoted(self.table)} WHERE {self.condition}) AS found"
 
     @cached_property
     def statement(self) -> str:
-        """SQL that deletes, or lets go, at most `%(limit)s` of the rows."""
+        """Return SQL that deletes at most `%(limit)s` of the rows, or sets their column to null."""
         table, column = map(quoted, self.chain[0])
         chosen = f"id = ANY(ARRAY(SELECT id FROM {table} WHERE {self.condition} LIMIT %(limit)s))"
         if self.action == NULL:
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """Everything that refers to rows of `root`: `own` in an order that satisfies the foreign keys."""
+    """All steps for rows of `root`; `own` is in an order that satisfies the foreign keys."""
 
     root: str
     own: tuple[Step, ...]
@@ -61,7 +61,7 @@ class Steps:
     unknown: tuple[Step, ...]
 
     def find_unknown_rows(self, root_id: int) -> list[str]:
-        """Columns without a rule that refer to this row; only reads."""
+        """Return columns without a rule that refer to this row; only reads."""
         return [f"{step.table}.{step.chain[0][1]}" for step in self.unknown if has_rows(step, root_id)]
 
 
@@ -71,7 +71,7 @@ def has_rows(step: Step, root_id: int) -> bool:
 
 
 def read_steps(root: str) -> Steps:
-    """The steps of a purge of rows of `root` (`repository` or `user`), by this database's catalogue."""
+    """Read the steps of a purge of rows of `root` (`repository` or `user`) from the database's catalogue."""
     by_target: dict[str, list[Reference]] = {}
     for reference in sorted(find_references()):
         by_target.setdefault(reference.target, []).append(reference)
@@ -85,7 +85,7 @@ def read_steps(root: str) -> Steps:
 
 
 def find_unknown_references() -> list[str]:
-    """Foreign keys that would stop a purge of whatever they refer to, one sentence each."""
+    """Return foreign keys without a rule, which would stop a purge, one sentence each; only reads."""
     found = {
         f"{step.table}.{step.chain[0][1]} refers to {step.chain[1][0] if step.chain[1:] else root}"
         for root in ("repository", "user")
@@ -95,7 +95,7 @@ def find_unknown_references() -> list[str]:
 
 
 def _steps(target: str, chain: Chain, by_target: Mapping[str, list[Reference]]) -> Iterator[Step]:
-    """Depth first, what refers to a row before the row itself: so no statement leaves a dangling key."""
+    """Yield steps depth first: rows that refer to a row come before it, so no foreign key is violated."""
     for reference in by_target.get(target, ()):
         longer = ((reference.table, reference.column), *chain)
         action = RULES.get(target, {}).get(f"{reference.table}.{reference.column}", "")
@@ -107,5 +107,5 @@ def _steps(target: str, chain: Chain, by_target: Mapping[str, list[Reference]]) 
 
 
 def quoted(name: str) -> str:
-    """A name of the catalogue as an identifier."""
+    """Return a name of the catalogue as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'

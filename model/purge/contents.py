@@ -1,4 +1,4 @@
-"""What a deleted repository holds: tags, manifests and uploads, by the collector's own statements."""
+"""Delete the contents of a deleted repository (tags, manifests, uploads) with the collector's statements."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from model.gc.repository_lock import Scope
 from model.gc.uploads import purge_expired_uploads
 from model.policy import Policy
 
-# Safe: the repository is marked for deletion and locked, its grace is over, and nobody restores a tag of it.
-# SKIP LOCKED: a row that an old push still has goes with the next batch.
+# Safe: the repository is marked for deletion and locked, its grace is over, and no tag of it can be restored.
+# SKIP LOCKED: the next batch deletes a row that an old push has locked.
 _TAGS = """
 WITH doomed AS MATERIALIZED (
     SELECT id FROM tag WHERE repository_id = %(repository_id)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -27,7 +27,7 @@ WITH doomed AS MATERIALIZED (
 SELECT (SELECT count(*) FROM gone) AS tags, (SELECT count(*) FROM notified) AS notified
 """
 
-# Before the manifests: a child may go in an earlier batch than its index.
+# Before the manifests, because a child may be deleted in an earlier batch than its index.
 _CHILDREN = """
 DELETE FROM manifestchild WHERE id = ANY(ARRAY(
     SELECT id FROM manifestchild WHERE repository_id = %(repository_id)s LIMIT %(limit)s))
@@ -39,8 +39,8 @@ SELECT m.id FROM manifest m WHERE m.repository_id = %(repository_id)s
 LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
-# Nobody finishes a push into a deleted repository: its uploads end now, and the collector's statement
-# makes candidates and tombstones of them.
+# No push into a deleted repository can finish: its uploads end now, and the collector's statement writes
+# candidates and tombstones for them.
 _END_UPLOADS = """
 WITH markers AS (
     UPDATE uploadedblob SET expires_at = to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
@@ -71,8 +71,9 @@ NOTHING = Contents()
 
 
 def purge_contents(scope: Scope, *, policy: Policy, limit: int) -> Contents:
-    """Delete about `limit` rows of tags, manifests and uploads with all that follows them; blobs become
-    candidates, and the quota is settled.  Idempotent: a second run deletes what is left, or nothing.
+    """Delete about `limit` tags, manifests and uploads, and all rows that depend on them.
+
+    Their blobs become candidates, and the quota is settled.  Idempotent: a second run deletes the rest.
     """
     params = {"repository_id": scope.repository_id, "limit": limit}
     found = fetch_one(_TAGS, params)

@@ -1,4 +1,4 @@
-"""Marking repositories and namespaces for deletion as Quay does it, and taking the mark away again."""
+"""Mark repositories and namespaces for deletion, as Quay does, and remove the mark."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ORDER BY d.marked DESC, n.id DESC LIMIT %(limit)s
 
 @dataclass(frozen=True)
 class DeletedRepository:
-    """A repository that is marked for deletion, under the name that it had; `begun`: beyond restoring."""
+    """A repository marked for deletion, with its old name.  `begun`: it can no longer be restored."""
 
     id: int
     namespace_id: int
@@ -91,26 +91,26 @@ class DeletedNamespace:
 def find_deleted_repositories(
     namespace: str | None = None, name: str | None = None, *, limit: int = 1000
 ) -> list[DeletedRepository]:
-    """At most `limit` deleted repositories (of that namespace, of that name), latest first; only reads."""
+    """Return at most `limit` deleted repositories (of that namespace, name), latest first; only reads."""
     rows = fetch(_DELETED_REPOSITORIES, {"namespace": namespace, "name": name, "limit": limit})
     return [DeletedRepository(*row) for row in rows]
 
 
 def find_deleted_namespaces(name: str | None = None, *, limit: int = 1000) -> list[DeletedNamespace]:
-    """At most `limit` deleted namespaces (of that name), latest first; only reads."""
+    """Return at most `limit` deleted namespaces (of that name), latest first; only reads."""
     rows = fetch(_DELETED_NAMESPACES, {"name": name, "limit": limit})
     return [DeletedNamespace(*row) for row in rows]
 
 
 def lock_repository_row(repository_id: int) -> Any:
-    """Lock the row and return its state, name and owner, read under the lock; None where it is gone."""
+    """Lock the row.  Returns its state, name and owner, read after the lock; None if it is gone."""
     execute("SELECT id FROM repository WHERE id = %s FOR UPDATE", (repository_id,))
     sql = "SELECT state, name, namespace_user_id FROM repository WHERE id = %s"
     return fetch_one(sql, (repository_id,))
 
 
 def lock_namespace_row(namespace_id: int) -> Any:
-    """Lock the row and return its facts, read once the lock is held; None where it is gone.
+    """Lock the row.  Returns its columns, read after the lock; None if it is gone.
 
     Waits at most the session's `lock_timeout` and raises `Contended` then.
     """
@@ -139,7 +139,7 @@ def mark_repository(
 
 
 def unmark_repository(deleted: DeletedRepository, *, name: str) -> None:
-    """Give a locked repository its name and state back, and call its purge off."""
+    """Restore the name and state of a locked repository, and cancel its purge."""
     quay_queue.remove(deleted.queue_id)
     state.forget("repository", deleted.id)
     execute("DELETE FROM deletedrepository WHERE repository_id = %s", (deleted.id,))
@@ -161,7 +161,7 @@ def mark_namespace(namespace_id: int, *, name: str, email: str, grace_ms: int, n
 
 
 def unmark_namespace(deleted: DeletedNamespace, *, name: str) -> None:
-    """Give a locked namespace its names back, enable it, and call its purge off."""
+    """Restore the names of a locked namespace, enable it, and cancel its purge."""
     quay_queue.remove(deleted.queue_id)
     state.forget("namespace", deleted.id)
     execute("DELETE FROM deletednamespace WHERE namespace_id = %s", (deleted.id,))

@@ -8,10 +8,10 @@ from model.gc.find import Due
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
-# An instant of the catalogue's timestamps in milliseconds.
+# A timestamp of the database in milliseconds.
 MARKED_MS = "(extract(epoch FROM d.marked) * 1000)::bigint"
 
-# A namespace whose purge has begun takes its repositories with it at once: its own grace is over.
+# If the purge of a namespace has begun, its repositories are purged at once: the namespace's grace is over.
 _REPOSITORIES = f"""
 SELECT r.id, coalesce(r.namespace_user_id, 0) AS namespace_id, {MARKED_MS} + %(grace_ms)s AS due_ms
 FROM deletedrepository d JOIN repository r ON r.id = d.repository_id AND r.state = {_MARKED}
@@ -30,7 +30,8 @@ WHERE {MARKED_MS} <= %(now_ms)s - %(grace_ms)s AND coalesce(p.retry_ms, 0) <= %(
 ORDER BY d.marked, n.id LIMIT %(limit)s
 """
 
-# Quay writes both in one transaction; a row that was marked by hand has no marker, and would stay for ever.
+# Quay writes state and marker in one transaction.  A row that was marked by hand has no marker, and would
+# never be purged.
 _MARK_UNMARKED = f"""
 INSERT INTO deletedrepository (repository_id, marked, original_name)
 SELECT r.id, to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC', r.name FROM repository r
@@ -40,20 +41,20 @@ ON CONFLICT (repository_id) DO NOTHING
 
 
 def mark_unmarked(*, now_ms: int) -> int:
-    """Begin the grace of repositories that are marked for deletion without a marker; how many."""
+    """Begin the grace of repositories marked for deletion without a marker row.  Returns how many."""
     return execute(_MARK_UNMARKED, {"now_ms": now_ms})
 
 
 def find_repositories(*, grace_ms: int, now_ms: int, limit: int) -> list[Due]:
-    """At most `limit` deleted repositories whose grace is over, longest waiting first; only reads.
+    """Return at most `limit` deleted repositories whose grace is over, longest waiting first; only reads.
 
-    Those that fail are left out until their next try.
+    Leaves out failing purges until their next try.
     """
     return [Due(*row) for row in fetch(_REPOSITORIES, _params(grace_ms, now_ms, limit))]
 
 
 def find_namespaces(*, grace_ms: int, now_ms: int, limit: int) -> list[int]:
-    """IDs of at most `limit` deleted namespaces whose grace is over, longest waiting first; only reads."""
+    """Return ids of at most `limit` deleted namespaces whose grace is over, oldest first; only reads."""
     return [row.id for row in fetch(_NAMESPACES, _params(grace_ms, now_ms, limit))]
 
 

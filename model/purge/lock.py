@@ -1,4 +1,4 @@
-"""A deleted repository or namespace, locked for one batch of its purge."""
+"""Lock a deleted repository or namespace for one batch of its purge."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from model.purge.find import MARKED_MS
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
-# SKIP LOCKED: another purge, or somebody who undoes the deletion, has it.  NO KEY UPDATE: a push that had
-# found the repository before it was deleted is not made to wait; what it adds is purged by the next batch.
+# SKIP LOCKED: another purge, or a restore, has the row.  NO KEY UPDATE: a push that found the repository
+# before its deletion does not wait; the next batch purges what it adds.
 _LOCK_REPOSITORY = f"""
 SELECT id FROM repository WHERE id = %(id)s AND state = {_MARKED} FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -24,11 +24,11 @@ _LOCK_NAMESPACE = """
 SELECT id FROM "user" WHERE id = %(id)s AND NOT enabled FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# FOR UPDATE waits for nobody either: whoever is adding a row that refers to this one holds its key.
+# FOR UPDATE SKIP LOCKED: a transaction that adds a row that refers to this one has locked its key.
 _CLOSE_REPOSITORY = "SELECT id FROM repository WHERE id = %(id)s FOR UPDATE SKIP LOCKED"
 _CLOSE_NAMESPACE = 'SELECT id FROM "user" WHERE id = %(id)s FOR UPDATE SKIP LOCKED'
 
-# Under the name that people know, unless another repository has it by now.
+# With the name before the deletion, unless another repository has that name now.
 _READ_REPOSITORY = f"""
 SELECT r.id AS repository_id,
        CASE WHEN EXISTS (SELECT FROM repository o WHERE o.namespace_user_id = r.namespace_user_id
@@ -59,10 +59,10 @@ WHERE d.namespace_id = %(id)s
 
 @dataclass(frozen=True)
 class DoomedRepository:
-    """A repository that may be purged now; `begun` where an earlier batch has deleted some of it.
+    """A repository that may be purged now; `begun` if an earlier batch has deleted some of it.
 
-    `waits_ms` after `since_ms` its purge may begin: the grace after it was deleted, or at once after that of
-    its namespace began.
+    Its purge may begin `waits_ms` after `since_ms`: after the grace from its deletion, or at once if the
+    purge of its namespace has begun.
     """
 
     scope: Scope
@@ -74,7 +74,7 @@ class DoomedRepository:
 
 @dataclass(frozen=True)
 class DoomedNamespace:
-    """A namespace that may be purged now, under the name that it had."""
+    """A namespace that may be purged now, with its old name."""
 
     namespace_id: int
     name: str
@@ -85,13 +85,13 @@ class DoomedNamespace:
 
 
 def lock_repository(repository_id: int, *, policy: Policy) -> DoomedRepository | None:
-    """Lock a deleted repository whose grace is over for this transaction; None where nobody may purge it now.
+    """Lock a deleted repository whose grace is over, for this transaction; None if no purge may run.
 
-    None also while it is on hold, while a worker of Quay purges it, or while the delay that Quay set runs.
+    Also None while it is on hold, while a worker of Quay purges it, or during the delay that Quay set.
     """
     if fetch_one(_LOCK_REPOSITORY, {"id": repository_id}) is None:
         return None
-    # A new statement: it sees what whoever held the lock before has committed.
+    # A new statement: it sees what the last owner of the lock has committed.
     row = fetch_one(_READ_REPOSITORY, {"id": repository_id, "grace_ms": policy.purge_grace_ms})
     if row is None or not row.due or _is_held(policy, row.now_ms, row.namespace_id, repository_id):
         return None
@@ -101,7 +101,7 @@ def lock_repository(repository_id: int, *, policy: Policy) -> DoomedRepository |
 
 
 def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | None:
-    """The same for a deleted namespace."""
+    """Do the same for a deleted namespace."""
     if fetch_one(_LOCK_NAMESPACE, {"id": namespace_id}) is None:
         return None
     row = fetch_one(_READ_NAMESPACE, {"id": namespace_id, "grace_ms": policy.purge_grace_ms})
@@ -113,9 +113,9 @@ def lock_namespace(namespace_id: int, *, policy: Policy) -> DoomedNamespace | No
 
 
 def _is_held(policy: Policy, now_ms: int, namespace_id: int, repository_id: int = 0) -> bool:
-    """Return whether an operator holds it, or the window is closed.
+    """Return whether it is on hold, or the window is closed.
 
-    Asked in each batch: either stops the purge within one.
+    Each batch calls it, so either stops a purge within one batch.
     """
     if policy.ignores_holds:
         return False
@@ -123,10 +123,10 @@ def _is_held(policy: Policy, now_ms: int, namespace_id: int, repository_id: int 
 
 
 def close_repository(repository_id: int) -> bool:
-    """Keep new rows from referring to the repository until the commit; False while somebody adds one."""
+    """Block new references to the repository until the commit; False while a transaction adds one."""
     return fetch_one(_CLOSE_REPOSITORY, {"id": repository_id}) is not None
 
 
 def close_namespace(namespace_id: int) -> bool:
-    """The same for a namespace."""
+    """Do the same for a namespace."""
     return fetch_one(_CLOSE_NAMESPACE, {"id": namespace_id}) is not None

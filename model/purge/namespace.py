@@ -18,7 +18,7 @@ from model.purge.steps import take_steps
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
-# Marked, each with its marker: from then on they are purged like every deleted repository.
+# Marks the repositories, each with a marker row.  Then they are purged like every deleted repository.
 _MARK_REPOSITORIES = f"""
 WITH chosen AS MATERIALIZED (
     SELECT id, name FROM repository WHERE namespace_user_id = %(id)s AND state <> {_MARKED}
@@ -35,8 +35,8 @@ SELECT (SELECT count(*) FROM marked) AS marked,
        EXISTS (SELECT FROM repository WHERE namespace_user_id = %(id)s) AS any_left
 """
 
-# The robots of the namespace under its old name.  Those that were made after the deletion belong to
-# somebody who has taken the name since.
+# The robots of the namespace's old name.  Robots that were created after the deletion belong to a new
+# namespace of the same name.
 _ROBOTS = """
 SELECT r.id FROM "user" r
 WHERE r.robot AND starts_with(r.username, %(prefix)s)
@@ -49,7 +49,7 @@ ORDER BY r.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 @dataclass(frozen=True)
 class NamespacePurge:
-    """What one batch did; `marked` repositories wait for their own purge, and the namespace for them."""
+    """What one batch did.  The namespace waits for the purges of its `marked` repositories."""
 
     marked: int = 0
     rows: int = 0
@@ -59,11 +59,11 @@ class NamespacePurge:
 
 
 def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, limit: int) -> NamespacePurge:
-    """Mark at most `limit` repositories of a deleted namespace; once they are purged, delete the rest of it.
+    """Mark at most `limit` repositories of a deleted namespace; after their purge, delete its other rows.
 
-    The rest are robots, everything that refers to the namespace, its marker, and its own row, about
-    `limit` rows in a batch.  A crash loses nothing, a second run goes on.  Raises `PurgeBlocked`, before
-    anything is changed, where a foreign key without a rule refers to the namespace.
+    The other rows are robots, everything that refers to the namespace, its marker, and its own row: about
+    `limit` rows in a batch.  Idempotent: after a crash another run continues.  Raises `PurgeBlocked`, with
+    nothing changed, if a foreign key without a rule refers to the namespace.
     """
     try:
         with transaction():
@@ -115,14 +115,14 @@ def _purge_robots(doomed: DoomedNamespace, steps: Steps, limit: int) -> int:
         rows += take_steps(steps, robot.id, limit=limit - rows)
         if rows >= limit:
             return rows
-        # Safe: the robot is locked, its namespace's grace is over, and what referred to it has just gone;
-        # a reference that came meanwhile rolls the batch back.
+        # Safe: the robot is locked, its namespace's grace is over, and what referred to it was just deleted.
+        # A new reference makes this statement fail, and the batch is rolled back.
         rows += execute('DELETE FROM "user" WHERE id = %s AND robot', (robot.id,))
     return rows
 
 
 def _is_referred_to(steps: Steps, doomed: DoomedNamespace) -> bool:
-    """Asked under the namespace's lock: what was added before it is seen, and nothing is added after it."""
+    """Call it under the namespace's lock: it sees older references, and no new one can be added."""
     return any(has_rows(step, doomed.namespace_id) for step in steps.own)
 
 

@@ -1,4 +1,4 @@
-"""What the purges whose grace is over would delete; nothing is written."""
+"""What purges would delete now.  Only reads."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MANIFESTS = "SELECT id, digest FROM manifest WHERE repository_id = %(id)s ORDER
 
 
 def plan_purges(*, policy: Policy) -> list[Plan]:
-    """A plan for each deleted repository whose grace, or its namespace's, is over.
+    """Return a plan for each deleted repository whose grace, or its namespace's, is over.
 
-    A delay that Quay has set, a hold, and a foreign key without a rule are not looked at.  Memory grows with
-    what would go.
+    Ignores holds, delays that Quay has set, and foreign keys without a rule.  Memory grows with the number
+    of rows that would be deleted.
     """
     plans = []
     for row in fetch(_DUE, {"grace_ms": policy.purge_grace_ms}):

@@ -1,4 +1,4 @@
-"""Quay's own queue: an item asks Quay's workers for a purge, and one that we hold is not taken by them."""
+"""Quay's own queue: an item asks Quay's workers for a purge; they skip an item that Dredge has claimed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from model.db.connection import execute, fetch_one
 
-# As long as a worker of Quay is believed after it took an item; each batch renews it.
+# The same time for which a worker of Quay claims an item; each batch renews it.
 LEASE_MS = 15 * 60_000
 
 _PUT = """
@@ -17,7 +17,7 @@ VALUES (%(name)s, %(body)s, to_timestamp(%(from_ms)s / 1000.0) AT TIME ZONE 'UTC
 RETURNING id
 """
 
-# The same compare-and-set that Quay's workers do: of two who want the item, one gets it.
+# The same compare-and-set as in Quay's workers: if two want the item, one gets it.
 _CLAIM = """
 UPDATE queueitem SET available = false, state_id = %(ours)s,
     processing_expires = to_timestamp((%(now_ms)s + %(lease_ms)s) / 1000.0) AT TIME ZONE 'UTC'
@@ -28,7 +28,7 @@ WHERE id = %(id)s AND available_after <= to_timestamp(%(now_ms)s / 1000.0) AT TI
 
 
 def put(name: str, body: Mapping[str, object], *, from_ms: int) -> str | None:
-    """Ask Quay's workers for a purge from an instant on; the item's id, None where there is no such queue."""
+    """Enqueue a purge for Quay's workers, from `from_ms` on.  Returns the item's id; None without a queue."""
     if not _is_there():
         return None
     params = {"name": name, "body": json.dumps(body), "from_ms": from_ms, "state": str(uuid.uuid4())}
@@ -36,9 +36,9 @@ def put(name: str, body: Mapping[str, object], *, from_ms: int) -> str | None:
 
 
 def claim(queue_id: str | None, *, now_ms: int) -> bool:
-    """Hold the item for `LEASE_MS`; False while its delay runs or a worker of Quay has it.
+    """Claim the item for `LEASE_MS`; False during its delay, or while a worker of Quay has it.
 
-    True where there is no item: nobody else purges then.  Renewing the claim is the same call.
+    True without an item, because then nobody else purges.  A second call renews the claim.
     """
     item = _item(queue_id)
     if item is None:
@@ -48,7 +48,7 @@ def claim(queue_id: str | None, *, now_ms: int) -> bool:
 
 
 def remove(queue_id: str | None) -> None:
-    """Delete the item, done or called off.  Idempotent."""
+    """Delete the item of a finished or cancelled purge.  Idempotent."""
     item = _item(queue_id)
     if item is not None:
         execute("DELETE FROM queueitem WHERE id = %s", (item,))

@@ -26,7 +26,7 @@ JOIN manifest m ON m.repository_id = %(id)s AND m.digest = u.digest
 
 @dataclass(frozen=True)
 class PurgeBatch:
-    """What one batch deleted; `scope` is None where nobody may purge the repository now.
+    """What one batch deleted; `scope` is None if nobody may purge the repository now.
 
     `done`: the repository is gone.  `has_more`: another batch has work now.
     """
@@ -41,10 +41,10 @@ class PurgeBatch:
 def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, limit: int) -> PurgeBatch:
     """Delete about `limit` rows of a deleted repository, and the repository itself with the last of them.
 
-    In this order: tags, manifests, uploads, everything else that refers to it, its marker, itself.  Each
-    batch is one transaction with its events and its quota, so a crash loses nothing and a second run
-    goes on.  Raises `PurgeBlocked`, before anything is deleted, where a foreign key without a rule refers
-    to the repository.
+    Deletes in this order: tags, manifests, uploads, everything else that refers to the repository, its
+    marker, its row.  Each batch is one transaction with its events and its quota.  Idempotent: after a
+    crash another run continues.  Raises `PurgeBlocked`, with nothing deleted, if a foreign key without a
+    rule refers to the repository.
     """
     try:
         with transaction():
@@ -71,7 +71,7 @@ def _refuse_unknown(steps: Steps, doomed: DoomedRepository) -> None:
 
 
 def _refuse_running(doomed: DoomedRepository) -> None:
-    """Raise `PurgeBlocked` where a manifest runs: its purge has not begun.  Later batches leave such ones."""
+    """Raise `PurgeBlocked` before the first batch if a manifest is in use.  Later batches skip those."""
     if doomed.begun:
         return
     running = fetch_one(_RUNNING, {"id": doomed.scope.repository_id}).running
@@ -100,12 +100,12 @@ def _purge(doomed: DoomedRepository, steps: Steps, policy: Policy, limit: int) -
 
 
 def _is_referred_to(steps: Steps, scope: Scope) -> bool:
-    """Asked under the repository's lock: what was added before it is seen, and nothing is added after it."""
+    """Call it under the repository's lock: it sees older references, and no new one can be added."""
     return any(has_rows(step, scope.repository_id) for step in (*steps.collected, *steps.own))
 
 
 def _delete(doomed: DoomedRepository) -> None:
-    """Delete the row, its marker, and what is remembered of both."""
+    """Delete the row, its marker, and Dredge's rows about them."""
     params = (doomed.scope.repository_id,)
     quay_queue.remove(doomed.queue_id)
     execute("DELETE FROM dredge_manifest_candidate WHERE repository_id = %s", params)
@@ -116,7 +116,7 @@ def _delete(doomed: DoomedRepository) -> None:
 
 
 def _tell(doomed: DoomedRepository, contents: Contents, rows: int, policy: Policy, *, done: bool) -> None:
-    """History, certificate and events, in the batch's own transaction."""
+    """Write history, certificate and events, in the batch's own transaction."""
     if not rows:
         return
     scope = doomed.scope

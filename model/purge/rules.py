@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# `purge`: the row goes.  `null`: it stays and refers to nothing.  `collected`: the collector's own
-# statements delete it before.  Everything else is a reason why the purge need not look at it.
+# `purge`: the row is deleted.  `null`: its column is set to null.  `collected`: the collector's statements
+# have deleted it before.  Any other text is the reason why the purge ignores the row.
 PURGE, NULL, COLLECTED = "purge", "null", "collected"
 
 _MARKER = "goes in the statement that deletes the row itself"
@@ -56,7 +56,7 @@ RULES: Mapping[str, Mapping[str, str]] = {
         "repositorybuild.access_token_id": PURGE,
         "repositorybuildtrigger.write_token_id": NULL,
     },
-    # A build stays in its repository's history when the trigger that began it goes.
+    # A build stays in the history of its repository when its trigger is deleted.
     "repositorybuildtrigger": {"repositorybuild.trigger_id": NULL},
     "repomirrorrule": {
         "repomirrorconfig.root_rule_id": PURGE,

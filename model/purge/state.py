@@ -1,4 +1,4 @@
-"""What is remembered of a purge: that it began, how far it is, and why it fails."""
+"""The state of a purge: whether it has begun, how much it has deleted, and why it fails."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ ON CONFLICT (kind, subject_id) DO UPDATE SET failures = p.failures + 1, last_err
 
 
 def has_begun(kind: Kind, subject_id: int) -> bool:
-    """Return whether anything of it has been purged.  Then it cannot be restored.
+    """Return whether its purge has begun.  Then it cannot be restored.
 
-    Ask it while the row itself is locked: a purge begins under the same lock.
+    Call it while the row itself is locked, because a purge begins under the same lock.
     """
     row = fetch_one(
         "SELECT started_ms FROM dredge_purge WHERE kind = %s AND subject_id = %s", (kind, subject_id)
@@ -47,7 +47,7 @@ def has_begun(kind: Kind, subject_id: int) -> bool:
 
 
 def begin(kind: Kind, subject_id: int, *, now_ms: int) -> None:
-    """Note that the purge begins, in the transaction of its first batch: from then on there is no undo."""
+    """Note that the purge begins, in the transaction of its first batch.  After that there is no restore."""
     execute(_BEGIN, {"kind": kind, "id": subject_id, "now_ms": now_ms})
 
 
@@ -57,12 +57,12 @@ def add(kind: Kind, subject_id: int, *, tags: int, manifests: int) -> None:
 
 
 def forget(kind: Kind, subject_id: int) -> None:
-    """Delete the row: the purge is done, or the deletion was undone.  Idempotent."""
+    """Delete the state of a purge that is done or cancelled.  Idempotent."""
     execute("DELETE FROM dredge_purge WHERE kind = %s AND subject_id = %s", (kind, subject_id))
 
 
 def record_failure(kind: Kind, subject_id: int, error: str) -> None:
-    """Leave the purge out of scans for a while: 30 seconds, doubled by each failure, to a day."""
+    """Note the error and the next try: 30 seconds later; each failure doubles that time, up to a day."""
     with transaction():
         params = {"kind": kind, "id": subject_id, "error": error[:500], "now_ms": now_ms()}
         execute(_FAIL, {**params, "first": FIRST_RETRY_MS, "last": LAST_RETRY_MS})

@@ -1,4 +1,4 @@
-"""The rows beside tags and manifests that go with a purged row, as the database's catalogue lists them."""
+"""Delete the other rows that refer to a purged row, in the steps that the database's catalogue gives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from model.purge.catalogue import Steps
 
 
 def take_steps(steps: Steps, root_id: int, *, limit: int) -> int:
-    """Delete or let go at most `limit` rows that refer to the purged one, what refers to them first.
+    """Delete, or set to null, at most `limit` rows that refer to the purged row, the deepest first.
 
     Returns how many.  Safe: the purged row is locked by the caller, deleted by its owner, and its grace is
     over; each foreign key has a rule that says that its rows mean nothing without it.  Idempotent.

@@ -1,4 +1,4 @@
-"""Ending the tags that the rules select: judged once, and every reason asked again when they end."""
+"""End the tags that the rules select: judge once, and check every reason again when they end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STILL_THERE = f"SELECT count(*) AS n FROM tag t WHERE t.id = ANY(%(ids)s) AND {
 
 @dataclass(frozen=True)
 class Judged:
-    """What the rules say about a repository at one moment; `chosen` are the facts of what they end."""
+    """The verdict of the rules on a repository at one time; `chosen` are the facts of the tags to end."""
 
     repository: Repository
     rules: RuleSet
@@ -36,7 +36,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class EndedBatch:
-    """How many tags a batch ended.  `stale`: the judgement no longer holds, and nothing was ended by it."""
+    """How many tags a batch ended.  `stale`: the judgement is out of date, and nothing was ended."""
 
     ended: int = 0
     stale: bool = False
@@ -66,8 +66,8 @@ def end_chosen(
     """End some of the tags that were judged, as `delete_tag` does, each with a row of the audit.
 
     One transaction under the repository's tag lock.  A tag about which anything has changed since it was
-    judged (moved, made immutable, pulled, running) is left for the next judgement.  Where the rules have
-    changed, or a tag is gone that stood among the newest, nothing is ended.  Raises `StaleInUseList`.
+    judged (moved, made immutable, pulled, in use) is left for the next judgement.  Ends nothing if the rules
+    have changed, or a tag that counted among the newest is gone.  Raises `StaleInUseList`.  Idempotent.
     """
 
     def work(operation: Operation) -> EndedBatch:
@@ -79,7 +79,7 @@ def end_chosen(
         if needs_shield(judged.rules.all):
             require_fresh(retention.in_use_max_age_ms)
         same = _unchanged(judged, chosen, operation)
-        # Locked, and asked again what a Quay may change without the tag lock: who ended it, or protects it.
+        # Locks the rows, and tests again what Quay changes without the tag lock: end and immutability.
         rows = tags(
             f"t.id = ANY(%(ids)s) AND {ALIVE} AND NOT (t.immutable AND %(protects)s)"
             " ORDER BY t.id FOR UPDATE OF t",
@@ -92,7 +92,7 @@ def end_chosen(
 
 
 def _spared_live(judged: Judged, moment_ms: int) -> bool:
-    """Return whether all the tags are alive on which the judgement rests."""
+    """Return whether all tags are alive on which the judgement depends."""
     spared = judged.verdict.spared
     if not spared:
         return True

@@ -1,4 +1,4 @@
-"""The audit of retention: a row for each tag that a rule ended, in the transaction that ends it."""
+"""The audit of retention: a row for each tag that a rule ended, written in the transaction that ends it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DELETE FROM dredge_ended_tag WHERE id = ANY(ARRAY(
 
 @dataclass(frozen=True)
 class EndedTag:
-    """One row of the audit; `repository` is None where that is gone."""
+    """One row of the audit; `repository` is None if it no longer exists."""
 
     id: int
     repository_id: int
@@ -48,9 +48,9 @@ class EndedTag:
 
 @dataclass(frozen=True)
 class AuditedOperation(Operation):
-    """An operation whose every ended tag is written to the audit beside its event.
+    """An operation that writes each ended tag to the audit, beside its event.
 
-    `rules` tells by which rule; what ends with it, as a signature with its image, is not among them.
+    `rules` has the rule of each tag; a signature that ends with its image has none.
     """
 
     rules: Mapping[int, Rule] = field(default_factory=dict)
@@ -76,10 +76,10 @@ class AuditedOperation(Operation):
 
 
 def list_ended_tags(repository_id: int = 0, *, limit: int) -> list[EndedTag]:
-    """At most `limit` tags that retention ended (in one repository), latest first; only reads."""
+    """Return at most `limit` tags that retention ended (in one repository), latest first; only reads."""
     return [EndedTag(*row) for row in fetch(_LIST, {"repository_id": repository_id, "limit": limit})]
 
 
 def prune_audit(*, before_ms: int, limit: int) -> int:
-    """Delete at most `limit` rows of tags that ended before the given time; returns how many."""
+    """Delete at most `limit` rows of tags that ended before `before_ms`.  Returns how many.  Idempotent."""
     return execute(_PRUNE, {"before_ms": before_ms, "limit": limit})

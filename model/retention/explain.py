@@ -1,4 +1,4 @@
-"""Why a tag is there, until when, and what the retention rules say about it.  Only reads."""
+"""Why a tag exists, until when, and what the retention rules say about it.  Only reads."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LATEST = (
 def explain_tag(
     where: Repository, name: str, *, policy: Policy, retention: RetentionPolicy
 ) -> Explanation | None:
-    """Why a tag lives, or how long it can be restored; and what each retention rule does with it.
+    """Say why a tag lives, or how long it can be restored, and what each retention rule does with it.
 
-    None where the repository has no row of that name.
+    Returns None if the repository has no row of that name.
     """
     found = tags(_LATEST, {"repository_id": where.id, "name": name})
     if not found:

@@ -1,4 +1,4 @@
-"""What rules may ask about the tags of a repository, read in one statement."""
+"""The facts about a repository's tags that rules use, read in one statement."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from model.tag.cosign import PATTERN
 from model.tag.rows import ALIVE
 from model.tag.temporary import PREFIX
 
-# Cosign's tags follow their subject, and are no concern of a rule; neither are hidden tags but those that
-# hold what has no tag, where a rule asks for them.  A tag's pulls are those of its name or of its digest.
+# Rules do not select Cosign's tags, which end with their subject.  Of hidden tags rules select only those
+# that hold an untagged manifest, if a rule asks for them.  A tag's pulls are those of its name or digest.
 _FACTS = f"""
 SELECT t.id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms, t.lifetime_end_ms AS end_ms,
        t.hidden, t.immutable AND %(protects)s AS immutable,
@@ -46,7 +46,7 @@ def read_facts(
     protects: bool,
     ids: Sequence[int] | None = None,
 ) -> list[TagFacts]:
-    """The alive tags that rules may select (of these ids only, if given); changes nothing.
+    """Return the alive tags that rules may select (only these ids, if given); only reads.
 
     `patterns` are regular expressions for the database; `protects`: immutability counts here.
     """

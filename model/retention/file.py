@@ -1,4 +1,4 @@
-"""A file of retention rules (YAML): read whole, every mistake with its line and the rule's name."""
+"""A file of retention rules (YAML).  Every mistake is reported with its line and the name of the rule."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ KEYS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def parse_policy_file(text: str) -> tuple[Rule, ...]:
-    """The rules of a file; raises `BadPolicyFile` with all mistakes."""
+    """Read the rules of a file.  Raises `BadPolicyFile` with all mistakes."""
     try:
         document = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""Repositories whose retention rules are due, and what is remembered of each visit."""
+"""Find repositories whose retention rules are due, and record each visit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.db.tables import RepositoryState
 
 _NORMAL = int(RepositoryState.NORMAL)
 
-# As in Quay, only repositories in their normal state: a mirror or a read-only one is left as it is.
+# As in Quay, only repositories in the normal state: rules do not change mirrors and read-only ones.
 _IN_SLICE = f"""
 WITH slice AS MATERIALIZED (
     SELECT r.id, r.namespace_user_id, r.state FROM repository r
@@ -41,7 +41,7 @@ VALUES (%(id)s, {NOW_MS_SQL}, nullif(%(problems)s, ''))
 ON CONFLICT (repository_id) DO UPDATE SET last_ran_ms = excluded.last_ran_ms, problems = excluded.problems
 """
 
-# Quay's own row for the namespace: a Quay beside us sees that its policies have just run.
+# Quay's own row for the namespace, so that a live Quay sees that its policies have just run.
 _STATUS = f"""
 UPDATE autoprunetaskstatus SET last_ran_ms = {NOW_MS_SQL}, status = %(status)s
 WHERE namespace_id = %(namespace_id)s
@@ -61,7 +61,7 @@ DELETE FROM dredge_retention v WHERE NOT EXISTS (SELECT FROM repository r WHERE 
 
 @dataclass(frozen=True)
 class RetentionDue:
-    """Repositories to visit, those that wait longest first; `last` is the next `after`, 0 at the end."""
+    """Repositories to visit, longest waiting first; `last` is the next call's `after`, 0 at the end."""
 
     repository_ids: tuple[int, ...]
     last: int
@@ -80,9 +80,9 @@ class Problem:
 def find_retention_due(
     *, after: int, slice: int, interval_ms: int, everywhere: bool, now_ms: int
 ) -> RetentionDue:
-    """Repositories among the `slice` after an id whose rules have not run for `interval_ms`; only reads.
+    """Find repositories in the `slice` after an id whose rules have not run for `interval_ms`; only reads.
 
-    `everywhere`: also where no policy of Quay's holds.
+    `everywhere`: includes repositories without a policy of Quay.
     """
     params = {"after": after, "slice": slice, "interval_ms": interval_ms, "now_ms": now_ms}
     rows = fetch(_IN_SLICE, {**params, "everywhere": everywhere})
@@ -92,12 +92,12 @@ def find_retention_due(
 
 
 def find_ids(*, after: int, limit: int) -> list[int]:
-    """IDs of at most `limit` repositories after an id to which rules apply, in order; only reads."""
+    """Return ids of at most `limit` repositories after an id to which rules apply, in order; only reads."""
     return [row.id for row in fetch(_IDS, {"after": after, "limit": limit})]
 
 
 def record_visit(repository_id: int, namespace_id: int, *, problems: str = "") -> None:
-    """Note that the rules ran now, and what went wrong; also in Quay's own row, where there is one."""
+    """Note that the rules ran now, and their problems; also in Quay's own row, if it exists."""
     execute(_RAN, {"id": repository_id, "problems": problems[:2000]})
     if fetch_one("SELECT to_regclass('autoprunetaskstatus') IS NOT NULL AS there").there:
         status = f"failed: {problems}"[:1000] if problems else "success"
@@ -105,10 +105,10 @@ def record_visit(repository_id: int, namespace_id: int, *, problems: str = "") -
 
 
 def list_problems(*, limit: int) -> list[Problem]:
-    """At most `limit` repositories whose last visit had a problem, latest first; only reads."""
+    """Return at most `limit` repositories whose last visit had a problem, latest first; only reads."""
     return [Problem(*row) for row in fetch(_PROBLEMS, {"limit": limit})]
 
 
 def forget_visits() -> int:
-    """Delete what is remembered of repositories that are gone; returns how many.  Idempotent."""
+    """Delete the visits of repositories that no longer exist.  Returns how many.  Idempotent."""
     return execute(_FORGET)

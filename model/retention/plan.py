@@ -14,7 +14,7 @@ from model.retention.policies import RetentionPolicy
 from model.tag.cosign import PATTERN, SUFFIXES
 from model.tag.temporary import PREFIX
 
-# The Cosign tags of manifests that lose their last visible tag, and theirs in turn: as the façade ends them.
+# The Cosign tags of manifests that lose their last visible tag, and those of these tags, as in the façade.
 _SIBLINGS = """
 SELECT DISTINCT s.id FROM tag t JOIN manifest m ON m.id = t.manifest_id
 CROSS JOIN unnest(%(suffixes)s::text[]) AS x (suffix)
@@ -62,7 +62,7 @@ WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
 
 @dataclass(frozen=True)
 class RulePlan:
-    """What one rule would end in one repository, and what only that would free."""
+    """What one rule would end in one repository, and what this alone would free."""
 
     repository: str
     rule: str
@@ -83,15 +83,15 @@ class RetentionPlan:
 
     @property
     def tags(self) -> int:
-        """Return how many tags end by a rule; signatures that go with their image are not among them."""
+        """Return how many tags end by a rule, without the signatures that end with their image."""
         return sum(len(each.tags) for each in self.by_rule)
 
 
 def plan_retention(repository_id: int, *, policy: Policy, retention: RetentionPolicy) -> RetentionPlan:
-    """Return what the rules would end now, by the judgement of the real run; writes nothing.
+    """Return what the rules would end now, with the judgement of the real run; only reads.
 
-    The manifests and blobs are those that nothing else uses: they go once the recovery window of the tags
-    has closed.  Memory grows with the repository's alive tags.
+    The manifests and blobs are those that nothing else uses; a collection deletes them after the recovery
+    window of the tags.  Memory grows with the repository's alive tags.
     """
     judged = judge_repository(repository_id, policy=policy, retention=retention)
     by_rule: dict[str, list[int]] = {}
@@ -115,7 +115,7 @@ def freed(dead: Iterable[int]) -> tuple[int, int]:
 
 
 def _dead(judged: Judged, tag_ids: Sequence[int], policy: Policy) -> tuple[int, ...]:
-    """The manifests that nothing uses once these tags are gone, and what ends with them."""
+    """Return the manifests that nothing uses after these tags, and those that end with them, are gone."""
     if not tag_ids:
         return ()
     ended = _with_siblings(list(tag_ids), judged, policy)

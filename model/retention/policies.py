@@ -1,4 +1,4 @@
-"""Which rules hold for a repository: Quay's rows, the registry's default, and those of a file."""
+"""The rules of a repository: from Quay's rows, the registry-wide default, and a file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SELECT 'repository policy ' || p.uuid, p.policy FROM (
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """What the configuration adds to the rows: the registry-wide default, and a file's rules.
+    """The rules from the configuration: the registry-wide default, and the rules of a file.
 
-    `autoprune` false: Quay's policies are left to Quay.  `warn_ms`: how long before its end
-    a tag is announced.
+    `autoprune` false: Dredge does not run Quay's policies.  `warn_ms`: how long before its end a tag is
+    announced.
     """
 
     autoprune: bool = False
@@ -56,7 +56,7 @@ class RuleSet:
 
 
 def read_rules(where: Repository, policy: RetentionPolicy) -> RuleSet:
-    """The rules of a repository as of now; only reads.  A policy that is not valid is skipped."""
+    """Return the rules of a repository now; only reads.  Skips a policy that is not valid."""
     together = tuple(rule for rule in policy.rules if rule.covers(where.path))
     problems: list[str] = []
     in_turn: list[Rule] = []
@@ -103,5 +103,5 @@ def is_database_regex(pattern: str) -> bool:
 
 
 def needs_shield(rules: Sequence[Rule]) -> bool:
-    """Could any of the rules end a tag?"""
+    """Return whether any of the rules could end a tag."""
     return any(rule.action == "expire" for rule in rules)

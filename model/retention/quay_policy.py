@@ -1,4 +1,4 @@
-"""Quay's auto-prune policies, as their JSON is."""
+"""Quay's auto-prune policies, read from their JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class InvalidPolicy(ValueError):
 
 @dataclass(frozen=True)
 class QuayPolicy:
-    """One policy: keep the `count` newest, or end what is older than `age_ms`; of the names that match."""
+    """One policy: of the matching names, keep the `count` newest, or end those older than `age_ms`."""
 
     name: str
     count: int | None = None
@@ -25,7 +25,7 @@ class QuayPolicy:
     tag_pattern_matches: bool = True
 
     def as_rule(self, pattern: int | None) -> Rule:
-        """The same as a rule; `pattern` is the number under which the database matches its expression."""
+        """Return the same as a rule; `pattern` is the number of its regular expression in `TagFacts`."""
         return Rule(
             self.name,
             "expire",
@@ -48,7 +48,7 @@ def parse_policy(name: str, text: str) -> QuayPolicy:
     pattern, matches = found.get("tag_pattern"), found.get("tag_pattern_matches", True)
     if pattern is not None and not isinstance(pattern, str):
         raise InvalidPolicy(f"{name}: tag_pattern must be text")
-    # An empty pattern is none, and `null` is the default: Quay's form writes both.
+    # An empty pattern means no pattern, and `null` the default: Quay's form writes both.
     matches = True if matches is None else matches
     if not isinstance(matches, bool):
         raise InvalidPolicy(f"{name}: tag_pattern_matches must be true or false")

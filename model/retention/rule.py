@@ -1,4 +1,4 @@
-"""A retention rule, and what rules say about the tags of a repository.  Pure: no database, no clock."""
+"""Retention rules, and their verdict on the tags of a repository.  Pure: no database, no clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from model.retention.version import parse_version
 
 
 class TagFacts(NamedTuple):
-    """What rules may ask about a tag; `pulled_ms` is None where no pull was counted.
+    """The facts about a tag that rules use; `pulled_ms` is None if no pull was counted.
 
-    `patterns` are the numbers of the database's regular expressions that match the name.
+    `patterns` has the numbers of the regular expressions that match the name (the database matches them).
     """
 
     id: int
@@ -35,10 +35,11 @@ class TagFacts(NamedTuple):
 class Rule:
     """Selects tags, and keeps or expires them.
 
-    All conditions that are given must hold.  `newest` and `newest_version` narrow a `keep` to the N newest
-    of those selected, and an `expire` to all but these; by version, names that are none are not selected.
-    `pattern` is the number of a regular expression that the database matches, `pattern_matches` false
-    turns it round.  An age is reached after `older_than_ms`, not at it.
+    All given conditions must hold.  With `newest` or `newest_version`, a `keep` keeps only the N newest of
+    the selected tags, and an `expire` ends all but these.  By version, a rule selects only names that are
+    versions.
+    `pattern` is the number of a regular expression in `TagFacts`; with `pattern_matches` false it must not
+    match.  A tag is older only after `older_than_ms`, not at that time.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Rule:
         return any(fnmatchcase(path, pattern) for pattern in self.repositories)
 
     def selects(self, tag: TagFacts, *, now_ms: int) -> bool:
-        """Do its conditions on a single tag hold?"""
+        """Return whether its conditions on a single tag hold."""
         if tag.hidden is not self.untagged or (tag.hidden and tag.end_ms is None):
             return False
         return (
@@ -77,9 +78,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`ended`: tag id to the rule that ends it.  `spared`: IDs of tags that are among the newest of a rule.
+    """`ended`: tag id to the rule that ends it.  `spared`: ids of tags that are among the newest of a rule.
 
-    As long as all of `spared` live, nothing that happens meanwhile can spare one of `ended`.
+    While all of `spared` live, no other change of tags can move one of `ended` among the newest.
     """
 
     ended: Mapping[int, Rule] = field(default_factory=dict)
@@ -91,9 +92,9 @@ def judge(
 ) -> Verdict:
     """Return which tags end, and by which rule.
 
-    Rules `in_turn` (Quay's policies) each see what those before them have left.  Rules `together` all see the
-    same tags, and a tag that any of them keeps is ended by none, in whatever order they are written.  No
-    rule ends an immutable tag or one in use; they count among the newest all the same.
+    Each of the rules `in_turn` (Quay's policies) sees the tags that the rules before it have left.  All rules
+    `together` see the same tags; if any of them keeps a tag, none of them ends it, in any order.  No rule
+    ends an immutable tag or one in use, but these count among the newest.
     """
     ended: dict[int, Rule] = {}
     spared: set[int] = set()
@@ -119,7 +120,7 @@ def judge(
 
 
 def chosen_by(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[TagFacts], list[TagFacts]]:
-    """The tags that the rule acts on, and those that are the N newest of its selection."""
+    """Return the tags that the rule acts on, and the N newest of its selection."""
     selected = [tag for tag in tags if rule.selects(tag, now_ms=now_ms)]
     newest = _newest(selected, rule)
     if not narrows(rule) or rule.action == "keep":
@@ -129,7 +130,7 @@ def chosen_by(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[T
 
 
 def _newest(selected: list[TagFacts], rule: Rule) -> list[TagFacts]:
-    """Among the newest by either measure; of tags of one instant the later row is newer."""
+    """Return tags that are among the newest by either measure; of equal times the later row is newer."""
     found: dict[int, TagFacts] = {}
     by: list[tuple[int | None, Callable[[TagFacts], object]]] = [
         (rule.newest, _by_age),
@@ -151,8 +152,7 @@ def _by_version(tag: TagFacts) -> tuple[object, ...]:
 
 
 def narrows(rule: Rule) -> bool:
-    """Return whether the rule is about the N newest of those that it selects."""
-    """Return whether the rule is about the N newest of those that it selects."""
+    """Return whether the rule has a limit of N newest tags."""
     return rule.newest is not None or rule.newest_version is not None
 
 

@@ -1,4 +1,4 @@
-"""Tags that are semantic versions, in their order (https://semver.org)."""
+"""Tag names that are semantic versions, and their order (https://semver.org)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Version: TypeAlias = tuple[int, int, int, int, tuple[Identifier, ...]]
 
 
 def parse_version(name: str) -> Version | None:
-    """`1.2.3`, `v1.2` or `1.2.3-rc.1` as something that sorts; None for every other name.
+    """Read `1.2.3`, `v1.2` or `1.2.3-rc.1` into a sort key; None for every other name.
 
-    A tag cannot hold the `+` of build metadata; what registries write instead, `_`, is ignored like it.
+    A tag cannot have the `+` of build metadata.  Registries write `_` instead; both are ignored.
     """
     parts = _VERSION.fullmatch(name)
     if parts is None:
@@ -28,5 +28,5 @@ def parse_version(name: str) -> Version | None:
 
 
 def _identifier(text: str) -> Identifier:
-    """Numbers before words, numbers by value."""
+    """Return a sort key: numbers come before words and sort by value."""
     return (0, int(text), "") if text.isascii() and text.isdigit() else (1, 0, text)

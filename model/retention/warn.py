@@ -1,4 +1,4 @@
-"""ExpiryWarnings before a tag ends: an event once for each end, by its own expiry or by a rule."""
+"""Warnings before a tag ends, by its own expiry or by a rule: one event for each end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DELETE FROM dredge_expiry_warning w WHERE NOT EXISTS (SELECT FROM tag t WHERE t.
 
 
 class ExpiryWarning(NamedTuple):
-    """A tag that will end; `end_ms` is 0 where a rule will end it."""
+    """A tag that will end; `end_ms` is 0 if a rule will end it."""
 
     tag_id: int
     end_ms: int
@@ -41,9 +41,9 @@ class ExpiryWarning(NamedTuple):
 
 
 def announce(judged: Judged, *, within_ms: int) -> int:
-    """Record `registry.tag.expiring` for each tag that ends within a time; returns how many were new.
+    """Record `registry.tag.expiring` for each tag that ends within `within_ms`.  Returns how many are new.
 
-    `judged` is what the rules would end at the end of that time.  A tag is announced once for each end of
+    `judged` is what the rules would end at the end of that time.  A tag is announced once for each expiry of
     its own, and once for all rules.  Idempotent.
     """
     until_ms = judged.now_ms + within_ms
@@ -66,7 +66,7 @@ def announce(judged: Judged, *, within_ms: int) -> int:
 
 
 def forget_warnings() -> int:
-    """Delete the warnings of tags that are gone; returns how many.  Idempotent."""
+    """Delete the warnings of tags that no longer exist.  Returns how many.  Idempotent."""
     return execute(_FORGET)
 
 

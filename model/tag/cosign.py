@@ -8,7 +8,7 @@ from model.db.prepared import run_one
 from model.tag.rows import Tag, ending_after, tags
 
 SUFFIXES = ("sig", "att", "sbom")
-# Without a suffix it is the tag of referrers that clients use where a registry does not list them:
+# The name without a suffix is the tag of referrers that clients use if a registry does not list them:
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema
 PATTERN = "^(sha256-[a-f0-9]{64}([.](sig|att|sbom))?|sha512-[a-f0-9]{64})$"
 _NAME = re.compile(PATTERN)
@@ -21,18 +21,17 @@ def is_cosign(name: str) -> bool:
 
 
 def sibling_names(digest: str) -> tuple[str, ...]:
-    """The names that Cosign, and clients without the referrers API, give to what belongs to `digest`."""
+    """Return the tag names of signatures and other referrers of `digest` (Cosign, referrers tag schema)."""
     algorithm, _, value = digest.partition(":")
     signed = tuple(f"sha256-{value}.{suffix}" for suffix in SUFFIXES) if algorithm == "sha256" else ()
     return (f"{algorithm}-{value[:64]}", *signed)
 
 
 def find_orphaned_siblings(subject: Tag, *, now_ms: int, keep_immutable: bool) -> tuple[Tag, ...]:
-    """The alive, visible siblings of a tag's manifest that nothing keeps any more, locked.
+    """Find and lock the alive, visible siblings of a tag's manifest that no tag keeps any more.
 
-    They are kept by any alive, visible tag of the manifest that is not itself Cosign's.  Where the
-    tag that ended was Cosign's own (the subject is a signature, signed in turn), any visible tag
-    keeps them.
+    An alive, visible tag of the manifest keeps them, unless its name is one of Cosign's.  If the tag that
+    ended has a name of Cosign's (the subject is a signed signature), any visible tag keeps them.
     """
     siblings = tags(
         f"{_OF_NAMES} AND NOT t.hidden AND NOT (t.immutable AND %(keep_immutable)s)"

@@ -1,4 +1,4 @@
-"""The time machine: what a repository's names pointed at, as far back as it can be restored."""
+"""The time machine: the manifests that a repository's tags pointed to and that can still be restored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _OF_NAME = ending_after("a.repository_id = %(repository_id)s AND a.name = %(name
 _OF_REPOSITORY = (
     "t.repository_id = %(repository_id)s AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %(lost_ms)s)"
 )
-# A dead row, inside its namespace's window: exactly what the collector's rule does not call unrecoverable.
+# A dead row inside its namespace's window: the exact opposite of the collector's `UNRECOVERABLE`.
 _RECOVERABLE = "(t.lifetime_end_ms <= %(now_ms)s AND t.lifetime_end_ms > %(now_ms)s - %(window_ms)s)"
 
 
-# Where a page begins: after the row with this start and this id.
+# A page begins after the row with this start and this id.
 Position: TypeAlias = tuple[int, int]
 
 
@@ -45,10 +45,10 @@ def find_history(
     before: Position | None = None,
     limit: int = 100,
 ) -> History:
-    """At most `limit` visible rows that are alive or restorable at `now_ms`, latest start first.
+    """Return at most `limit` visible rows that are alive or restorable at `now_ms`, latest start first.
 
-    A row past its window is not shown, even if it has not been collected yet: it is lost to every
-    reader at the same instant.
+    Leaves out a row past its window, even if it is not collected yet: so it ends for all readers at the
+    same time.
     """
     found = tags(
         f"{_OF_REPOSITORY if name is None else _OF_NAME} AND NOT t.hidden"
@@ -72,10 +72,10 @@ def find_history(
 def find_recoverable(
     repository_id: int, name: str, digest: str, *, now_ms: int, window_ms: int, limit: int | None = None
 ) -> tuple[Tag, ...]:
-    """The restorable rows of one name and digest, latest end first, locked.
+    """Find and lock the restorable rows of one name and digest, latest end first.
 
-    A row that a collection is deleting is waited for, and is not there then; one that is locked
-    here is skipped by collections: exactly one of the two gets it.
+    Waits for a collection that deletes such a row, and then does not return the row.  Collections skip the
+    rows that are locked here.  So either the restore or a collection gets a row, never both.
     """
     return tags(
         "t.repository_id = %(repository_id)s AND t.name = %(name)s AND m.digest = %(digest)s"

@@ -1,4 +1,4 @@
-"""Beginning and ending a tag's life: the only statements that insert a tag or move its end."""
+"""Begin and end a tag's lifetime: the only statements that insert a tag or change its end."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _OTHER = (
 
 
 def assign_ends(names: Sequence[str], wanted_ms: int, taken: Mapping[str, set[int]]) -> list[int]:
-    """For each name, the last millisecond at or before `wanted_ms` that no row of that name ends at.
+    """Return for each name the last millisecond, at or before `wanted_ms`, at which no row of that name ends.
 
-    Pure.  The same name may come twice: each gets its own.
+    A pure function.  If a name comes twice, each gets an end of its own.
     """
     used = {name: set(ends) for name, ends in taken.items()}
     assigned = []
@@ -35,9 +35,9 @@ def assign_ends(names: Sequence[str], wanted_ms: int, taken: Mapping[str, set[in
 
 
 def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[int]:
-    """A free end for each name (`assign_ends`), asking the database for the ends near `wanted_ms`.
+    """Read the ends near `wanted_ms`, and return a free end for each name (`assign_ends`).
 
-    The unique index on (repository, name, end) leaves room for one row in a millisecond.
+    The unique index on (repository, name, end) allows one row in each millisecond.
     """
     span = 64 + len(names)
     while True:
@@ -60,11 +60,11 @@ def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[
 
 
 def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, ...]:
-    """End these rows of one repository at or just before `end_ms`; the rows as they are afterwards.
+    """End these rows of one repository at or just before `end_ms`.  Returns the changed rows.
 
-    What was noted about them goes with them: notifications sent about the rows, and the pull
-    statistics of each name that no other alive row has.  The caller holds the repository's tag
-    lock and the rows'.  Repeating it moves the ends again.
+    Also deletes the notes of notifications sent about the rows, and the pull statistics of each name
+    without another alive row.  The caller holds the repository's tag lock and has locked the rows.
+    Not idempotent: a second call moves the ends again.
     """
     if not tags:
         return ()
@@ -75,7 +75,7 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
         " notified AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),"
         " pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s"
         "  AND s.tag_name = ANY(%(names)s)"
-        # Statistics are keyed by name: a row of that name which stays alive still needs them.
+        # Statistics belong to a name: another alive row of that name still needs them.
         f"  AND NOT {_OTHER} IS NULL) AND NOT {_OTHER} > %(now_ms)s))"
         " SELECT 1 AS done",
         {
@@ -90,9 +90,9 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
 
 
 def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
-    """End these rows because the name moves on: what is keyed by the name stays.
+    """End these rows because their name moves to another manifest.  Pull statistics of the name stay.
 
-    The caller holds the repository's tag lock and the rows'.
+    The caller holds the repository's tag lock and has locked the rows.
     """
     if not tags:
         return ()
@@ -106,9 +106,9 @@ def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
 
 
 def set_end(tag: Tag, end_ms: int | None) -> Tag:
-    """Move one row's end to `end_ms` or the last free millisecond before it; None is never.
+    """Move one row's end to `end_ms`, or to the last free millisecond before it; None means no end.
 
-    What was announced about the old end is forgotten, so that the new one is announced again.
+    Also deletes the notes of warnings about the old end, so that the new end is announced.
     """
     if end_ms is not None:
         end_ms = free_ends(tag.repository_id, [tag.name], end_ms)[0]
@@ -124,10 +124,10 @@ def set_immutable(tag: Tag, immutable: bool) -> Tag:
 
 
 def hold_manifest(repository_id: int, manifest: int | str) -> Any:
-    """Keep a manifest (by id or digest) from being collected until the transaction ends; its id and digest.
+    """Keep a manifest (by id or digest) from collection until the transaction ends.  Returns id and digest.
 
-    Waits for a collection that is judging it; afterwards it is either still there, and the
-    collection sees the tag that our transaction commits, or gone: `ManifestGone`.
+    Waits for a collection that judges it.  If the collection has deleted it, raises `ManifestGone`.  If
+    not, later collections see the tag that this transaction commits.
     """
     row = run_one(
         "SELECT id, digest FROM manifest WHERE repository_id = %(repository_id)s"
@@ -154,7 +154,7 @@ def insert_tag(
     hidden: bool = False,
     reversion: bool = False,
 ) -> Tag:
-    """Begin a tag's life on a manifest that the caller holds (`hold_manifest`)."""
+    """Insert a tag on a manifest that the caller holds (`hold_manifest`)."""
     if end_ms is not None:
         end_ms = free_ends(repository_id, [name], end_ms)[0]
     row = fetch_one(

@@ -1,4 +1,4 @@
-"""The lock that tag operations of one repository take, the same one that Quay takes."""
+"""The lock of tag operations of one repository.  Quay takes the same lock."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ OWN_CHANGES = "dredge.own"
 
 
 def lock_id(repository_id: int) -> int:
-    """The key of the repository's advisory lock.
+    """Return the key of the repository's advisory lock.
 
     Quay's `retarget_tag` takes the signed 64-bit number in the first eight bytes of the SHA-256
-    of `retarget_tag:<id>` (big-endian): the same key makes a live Quay and us wait for each other.
+    of `retarget_tag:<id>` (big-endian).  With the same key Dredge and a live Quay wait for each other.
     """
     digest = hashlib.sha256(f"retarget_tag:{repository_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def lock_repository_tags(repository_id: int) -> int:
-    """Wait for the repository's tag lock, hold it until the transaction ends; the time once it is held.
+    """Lock the repository's tags until the transaction ends.  Returns the time in ms once the lock is held.
 
-    Waits at most the session's `lock_timeout` and raises `Contended` then.  Also says that this
-    transaction's changes are our own (see `mark_own_changes`).  Taking it again is free.
+    Waits at most the session's `lock_timeout`, then raises `Contended`.  Also calls `mark_own_changes`
+    for this transaction.  Idempotent in a transaction.
     """
     row = fetch_one(
         "WITH marked AS MATERIALIZED (SELECT set_config(%s, 'on', true)),"

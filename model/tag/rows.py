@@ -18,10 +18,10 @@ ALIVE = "(t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %(now_ms)s)"
 
 
 def ending_after(condition: str, time: str) -> str:
-    """SQL: `t` meets `condition` (on `a`) and ends after `time`, or never.
+    """Return SQL: `t` meets `condition` (on `a`), and ends after `time` or has no end.
 
-    Two index scans: one with OR would read every dead row of a name with a long past.  The end is asked
-    for again on `t` itself, because only that is judged anew when a row's lock had to be waited for.
+    Two index scans, because one with OR would read every dead row of a name with a long history.  The end
+    is tested again on `t` itself: after a wait for a row's lock PostgreSQL tests only that condition again.
     """
     found = f"SELECT a.id FROM tag a WHERE {condition} AND a.lifetime_end_ms"
     return (
@@ -70,13 +70,13 @@ class TagPage:
 
 
 def tags(where: str, params: dict[str, Any]) -> tuple[Tag, ...]:
-    """The rows that `where` (conditions, order, limit, lock) selects."""
+    """Return the rows that `where` (conditions, order, limit, lock) selects."""
     ask = fetch if None in params.values() else run
     return tuple(Tag(*row) for row in ask(f"{SELECT} WHERE {where}", params))
 
 
 def find_alive(repository_id: int, name: str, *, now_ms: int, lock: bool = False) -> tuple[Tag, ...]:
-    """The alive, visible rows of one name, newest first: one, unless other software raced itself."""
+    """Return the alive, visible rows of one name, newest first.  Only a race of other software makes two."""
     return tags(
         f"{_OF_NAME} AND NOT t.hidden ORDER BY t.lifetime_start_ms DESC, t.id DESC {_locked(lock)}",
         {"repository_id": repository_id, "name": name, "now_ms": now_ms},
@@ -86,7 +86,7 @@ def find_alive(repository_id: int, name: str, *, now_ms: int, lock: bool = False
 def find_alive_of_manifest(
     repository_id: int, manifest: int | str, *, now_ms: int, lock: bool = False
 ) -> tuple[Tag, ...]:
-    """All alive rows of one manifest (by id or digest), hidden ones too, by id."""
+    """Return all alive rows of one manifest (by id or digest), hidden ones too, by id."""
     column = "id" if isinstance(manifest, int) else "digest"
     pointing = (
         "a.manifest_id = (SELECT x.id FROM manifest x"
@@ -99,7 +99,7 @@ def find_alive_of_manifest(
 
 
 def find_active_page(repository_id: int, *, last: str | None, limit: int, now_ms: int) -> TagPage:
-    """At most `limit` alive, visible tags by name, after the name `last`; one row for each name."""
+    """Return at most `limit` alive, visible tags by name, after the name `last`; one row for each name."""
     found = fetch(
         _ACTIVE_PAGE,
         {"repository_id": repository_id, "now_ms": now_ms, "last": last, "limit": limit + 1},

@@ -20,10 +20,10 @@ SELECT id FROM below
 
 
 def find_below(manifest_ids: Iterable[int], *, begun_by_ms: int, after_ms: int) -> tuple[Tag, ...]:
-    """The temporary tags on the descendants of these manifests that end after `after_ms`, locked.
+    """Find and lock the temporary tags of these manifests' descendants that end after `after_ms`.
 
-    Neither those that began after `begun_by_ms` nor the never-ending ones, which hold referrers, are
-    among them.  A cycle of indexes ends the walk.
+    Leaves out tags that began after `begun_by_ms`, and tags without an end, which hold referrers.  Stops at
+    a cycle of indexes.
     """
     below = run(_DESCENDANTS, {"roots": IntArray(manifest_ids)})
     if not below:
