@@ -40,3 +40,8 @@ def test_words_that_were_given_up_do_not_come_back() -> None:
         for match in re.finditer(pattern, text)
     ]
     assert found == []
+
+
+def test_no_mark_of_a_conflict_was_left_behind() -> None:
+    texts = _texts() | {"CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text()}
+    assert [name for name, text in texts.items() if re.search(r"^(<{7} |={7}$|>{7} )", text, re.M)] == []
