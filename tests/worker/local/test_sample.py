@@ -143,6 +143,19 @@ def test_rates_are_those_of_the_workload(filled: Filled, what: str, least: float
     assert least < one(what) < most
 
 
+def test_rows_are_as_a_quay_writes_them(filled: Filled) -> None:
+    """It never clears `uploading`; configurations have no uncompressed size, gzipped layers do."""
+    assert one("SELECT bool_and(uploading AND cas_path) AS n FROM imagestorage")
+    large, small = fetch(
+        "SELECT count(*) AS n, bool_and(uncompressed_size > image_size) AS unpacked,"
+        " bool_or(uncompressed_size IS NULL) AS without"
+        " FROM imagestorage GROUP BY image_size > 5000000 ORDER BY image_size > 5000000 DESC"
+    )
+    assert large.unpacked and large.n > 1_000 and small.without
+    for table in ("quotarepositorysize", "quotanamespacesize"):
+        assert one(f"SELECT bool_and(backfill_start_ms = 0 AND backfill_complete) AS n FROM {table}"), table
+
+
 def test_every_invariant_of_rows_holds(filled: Filled) -> None:
     violations = check_registry((), policy=DEFAULT, now_ms=clock.now_ms()).violations
     assert violations == ()

@@ -10,6 +10,7 @@ from model.db.bulk_load import Loader, find_empty_layer, take_ids
 from worker.local.sample.shape import Dice, Shape
 
 EMPTY_LAYER = bytes.fromhex("1f8b080000096e8800ff621805a360148c5800080000ffff2eafb5ef00040000")
+EMPTY_LAYER_UNPACKED = 1_024
 EMPTY_CONFIG = b"{}"
 _MB = 1_000_000
 _SMALL = 65_536
@@ -29,6 +30,11 @@ class Piece(NamedTuple):
 def sha256(content: bytes) -> str:
     """The digest of some bytes."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _unpacked(kind: str, size: int) -> int | None:
+    """The uncompressed size, which only layers have."""
+    return size * 5 // 2 if kind == "layer" else None
 
 
 class Content:
@@ -69,7 +75,8 @@ class Content:
             digest, size = sha256(content), len(content)
             held = find_empty_layer(digest)
             if held is None:
-                self._shared[content] = self._row(digest, size)
+                unpacked = EMPTY_LAYER_UNPACKED if content == EMPTY_LAYER else None
+                self._shared[content] = self._row(digest, size, unpacked)
                 self._store(digest, content)
             else:
                 self._shared[content] = Piece(held, digest, size)
@@ -80,11 +87,11 @@ class Content:
         self._made += 1
         name = f"{self._shape.prefix}{kind}-{self._made}"
         if self._write is None:
-            return self._row(sha256(name.encode()), size)
+            return self._row(sha256(name.encode()), size, _unpacked(kind, size))
         content = self._bytes(name, kind, size // _SMALL)
         digest = sha256(content)
         self._store(digest, content)
-        return self._row(digest, len(content))
+        return self._row(digest, len(content), _unpacked(kind, len(content)))
 
     @staticmethod
     def _bytes(name: str, kind: str, size: int) -> bytes:
@@ -92,10 +99,11 @@ class Content:
             return f'{{"architecture":"amd64","os":"linux","comment":"{name}"}}'.encode()
         return f"{name}\n".encode().ljust(size, b".")
 
-    def _row(self, digest: str, size: int) -> Piece:
+    def _row(self, digest: str, size: int, unpacked: int | None) -> Piece:
         piece = Piece(next(self._ids), digest, size)
         rows = self._loader.rows
-        rows["imagestorage"].append((piece.id, self._dice.name(), size, None, False, True, digest))
+        # As a Quay writes them: it never clears `uploading`, and knows what a gzipped layer unpacks to.
+        rows["imagestorage"].append((piece.id, self._dice.name(), size, unpacked, True, True, digest))
         rows["imagestorageplacement"].append((piece.id, self._location_id))
         return piece
 
