@@ -14,6 +14,7 @@ from model.db import schema
 from model.db.connection import connection, db
 from model.errors import RegistryError
 from model.gc.due.attempt import record_failure
+from model.rights import read_granted
 from model.running_task import running_task
 from worker import logs, metrics, tracing, wiring
 from worker.app import application
@@ -51,7 +52,7 @@ def _starting(**_: Any) -> None:
     """Prepare the main process before the pool is forked.  A port that is in use ends the worker here."""
     global _health
     settings = Settings.from_env(os.environ)
-    _require_tables(settings)
+    _require_database(settings)
     if not settings.metrics_port:
         return
     metrics.prepare()
@@ -66,16 +67,21 @@ def _starting(**_: Any) -> None:
         raise SystemExit(2) from error
 
 
-def _require_tables(settings: Settings) -> None:
-    """End the worker if the database lacks this version's tables; ignore one that is unavailable now."""
+def _require_database(settings: Settings) -> None:
+    """End the worker if tables of this version or all rights to write are missing.
+
+    Ignore a database that is unavailable now.
+    """
     problem = "" if settings.database_url else "DREDGE_DATABASE_URL: not set; see `dredge check`"
     if not problem:
         wiring.context(application)
         try:
             with connection():
-                pending = schema.pending_migrations()
+                granted, pending = read_granted(), schema.pending_migrations()
             if pending:
                 problem = f"The database lacks {', '.join(pending)}: run `dredge init`, then `dredge check`"
+            elif not granted.collects:
+                problem = f"The role {granted.role} may only look: deploy/roles.sql grants what workers need"
         except RegistryError as error:
             if not error.retryable:
                 problem = str(error)

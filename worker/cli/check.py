@@ -19,6 +19,7 @@ from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
+from model.rights import read_granted
 from worker.cli import output
 from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import Finding, unset
@@ -81,6 +82,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 yield Finding(
                     "database", f"Sessions replace what the role, database or server sets: {replaced}"
                 )
+            granted = read_granted()
+            yield from (Finding("rights", granted.role, problem) for problem in granted.problems)
+            if "SELECT" in granted.missing:
+                return
+            if not granted.collects:
+                what = "may only look: workers and commands that change something need deploy/roles.sql"
+                yield Finding("rights", f"The role {granted.role} {what}")
             problems = [*schema.check(), *find_unknown_references()]
             yield from (Finding("schema", "tables", problem) for problem in problems)
             if not problems:
