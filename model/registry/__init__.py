@@ -1,7 +1,7 @@
-"""The façade: everything that other services call, one transaction for each change.
+"""The façade: the functions that other services call.  Each change is one transaction.
 
-A repository is given by its id or as `namespace/name`, a manifest by its id or digest.  Errors are
-those of `model.errors`; `retryable` tells which may go away by themselves.
+Give a repository by its id or as `namespace/name`, a manifest by its id or digest.  Errors are those of
+`model.errors`; `retryable` says whether the same call may succeed later.
 """
 
 from model.purge.deletion import DeletedNamespace, DeletedRepository

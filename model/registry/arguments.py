@@ -1,4 +1,4 @@
-"""What callers may pass: everything is checked before the first statement; mistakes are `BadInput`."""
+"""Check the arguments of callers before the first statement.  A wrong argument raises `BadInput`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def find_repository(ref: RepositoryRef) -> Repository:
-    """The repository of that id or name; raises `NoSuchRepository` or `BadInput`."""
+    """Return the repository of that id or name.  Raises `NoSuchRepository` or `BadInput`."""
     if isinstance(ref, str):
         namespace, name = parse_repository(ref)
         found = repositories.by_name(namespace, name)
@@ -33,14 +33,14 @@ def find_repository(ref: RepositoryRef) -> Repository:
 
 
 def checked_id(value: object, what: str) -> int:
-    """A positive id that fits its column."""
+    """Return a positive id that fits its column."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_ID:
         raise BadInput(f"The {what}'s id must be a whole number from 1 to {MAX_ID}", got=_shown(value))
     return value
 
 
 def checked_name(value: object) -> str:
-    """A tag's name as the OCI distribution specification writes it."""
+    """Return a tag's name that the OCI distribution specification allows."""
     if not isinstance(value, str) or not _TAG.fullmatch(value):
         raise BadInput(
             "A tag's name has 1 to 128 letters, digits, dots, hyphens and underscores,"
@@ -51,17 +51,17 @@ def checked_name(value: object) -> str:
 
 
 def checked_digest(value: object) -> str:
-    """A digest in canonical form."""
+    """Return a digest in canonical form."""
     return parse_digest(value)  # type: ignore[arg-type]  # it refuses what is not text
 
 
 def checked_manifest(value: ManifestRef) -> ManifestRef:
-    """A manifest's id or digest."""
+    """Return a manifest's id or digest."""
     return checked_digest(value) if isinstance(value, str) else checked_id(value, "manifest")
 
 
 def checked_time(value: object, *, after_ms: int | None = None) -> int | None:
-    """Milliseconds since the epoch, after `after_ms` where that is given; None stays None."""
+    """Return milliseconds since the epoch, after `after_ms` if given; None stays None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MS:
@@ -82,14 +82,14 @@ def checked_position(value: object) -> tuple[int, int]:
 
 
 def checked_limit(value: object) -> int:
-    """Return how many things a page may hold."""
+    """Return how many items a page may have."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PAGE:
         raise BadInput(f"A page holds 1 to {MAX_PAGE} entries", got=_shown(value))
     return value
 
 
 def checked_flag(value: object, what: str) -> bool:
-    """True or false, not something that looks like it."""
+    """Return True or False; values that are only truthy are refused."""
     if not isinstance(value, bool):
         raise BadInput(f"{what} must be true or false", got=_shown(value))
     return value

@@ -1,4 +1,4 @@
-"""Deleting repositories and namespaces, and undoing it before their purge begins."""
+"""Delete repositories and namespaces, and restore them before their purge begins."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from model.purge.deletion import DeletedNamespace, DeletedRepository
 from model.registry.arguments import RepositoryRef, find_repository
 from model.tag import lock_repository_tags
 
-# What a deletion takes at once, whatever is restored later.
+# Rows that a deletion deletes at once; a restore does not bring them back.
 LOST_WITH_REPOSITORY = "its stars"
 
 
 def delete_repository(ref: RepositoryRef, *, policy: Policy = DEFAULT) -> DeletedRepository:
-    """Mark a repository for deletion: from the commit on it is gone for everybody, and can be restored
-    until its grace is over and its purge has begun.
+    """Mark a repository for deletion.  From the commit on nobody sees it; it can be restored until its
+    grace is over and its purge has begun.
 
-    Its stars go at once.  Records `registry.repository.deleted`.  Raises `NoSuchRepository`, also the
-    second time.
+    Deletes its stars at once.  Records `registry.repository.deleted`.  Raises `NoSuchRepository`, also at
+    a second call.
     """
     with transaction():
         found = find_repository(ref)
-        # As a tag operation does: whoever is tagging in it commits first, or finds it gone.
+        # The same lock as a tag operation's: that operation commits first, or finds no repository.
         now_ms = lock_repository_tags(found.id)
         row = deletion.lock_repository_row(found.id)
         if row is None or row.state == RepositoryState.MARKED_FOR_DELETION:
@@ -53,7 +53,7 @@ def restore_repository(path: str, *, name: str | None = None) -> DeletedReposito
     """Undo the latest deletion of `namespace/name`; `name` gives it another name in its namespace.
 
     Its tags, manifests and permissions are as they were.  Records `registry.repository.restored`.
-    Raises `NotRestorable` where its purge has begun or nothing was deleted under that name, and `NameTaken`.
+    Raises `NotRestorable` if its purge has begun or nothing was deleted under that name, and `NameTaken`.
     """
     parsed = parse_repository(path)
     wanted = parsed.name if name is None else parse_repository(f"{parsed.namespace}/{name}").name
@@ -62,7 +62,7 @@ def restore_repository(path: str, *, name: str | None = None) -> DeletedReposito
             deleted = _latest_repository(parsed.namespace, parsed.name)
             now_ms = lock_repository_tags(deleted.id)
             row = deletion.lock_repository_row(deleted.id)
-            # Asked under the row's lock, which a purge takes as well: it has begun, or it never will.
+            # Read under the row's lock, which a purge also takes: a later purge finds the restored row.
             if row is None or row.state != RepositoryState.MARKED_FOR_DELETION or _has_begun(deleted):
                 raise NotRestorable("The purge has begun: it cannot be restored", repository=path)
             if namespaces.get(deleted.namespace) is None:
@@ -77,9 +77,9 @@ def restore_repository(path: str, *, name: str | None = None) -> DeletedReposito
 
 
 def delete_namespace(name: str, *, policy: Policy = DEFAULT) -> DeletedNamespace:
-    """Mark a namespace for deletion, and with it everything in it; it can be restored until its purge begins.
+    """Mark a namespace and everything in it for deletion.  It can be restored until its purge begins.
 
-    Records `registry.namespace.deleted`.  Raises `NoSuchNamespace`, also the second time, and `BadInput`
+    Records `registry.namespace.deleted`.  Raises `NoSuchNamespace`, also at a second call, and `BadInput`
     for a robot, which belongs to its namespace.
     """
     parse_namespace(name)
@@ -103,8 +103,8 @@ def delete_namespace(name: str, *, policy: Policy = DEFAULT) -> DeletedNamespace
 def restore_namespace(name: str, *, new_name: str | None = None) -> DeletedNamespace:
     """Undo the latest deletion of a namespace; `new_name` gives it another name.
 
-    Records `registry.namespace.restored`.  Raises `NotRestorable` where its purge has begun or no
-    namespace of that name was deleted, and `NameTaken`.
+    Records `registry.namespace.restored`.  Raises `NotRestorable` if its purge has begun or no namespace of
+    that name was deleted, and `NameTaken`.
     """
     wanted = parse_namespace(name if new_name is None else new_name)
     try:
@@ -125,12 +125,12 @@ def restore_namespace(name: str, *, new_name: str | None = None) -> DeletedNames
 
 
 def list_deleted_repositories(namespace: str | None = None, *, limit: int = 1000) -> list[DeletedRepository]:
-    """At most `limit` deleted repositories, latest first; only reads."""
+    """Return at most `limit` deleted repositories, latest first; only reads."""
     return deletion.find_deleted_repositories(namespace, limit=limit)
 
 
 def list_deleted_namespaces(*, limit: int = 1000) -> list[DeletedNamespace]:
-    """At most `limit` deleted namespaces, latest first; only reads."""
+    """Return at most `limit` deleted namespaces, latest first; only reads."""
     return deletion.find_deleted_namespaces(limit=limit)
 
 

@@ -1,4 +1,4 @@
-"""A stored manifest as the descriptor that an index of referrers holds."""
+"""The descriptor of a stored manifest, as an index of referrers has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.manifest import FoundManifest
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What a list of referrers says about each."""
+    """The entry of one manifest in a list of referrers."""
 
     media_type: str
     digest: str
@@ -20,7 +20,7 @@ class Descriptor:
     annotations: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        """As the OCI image specification writes it."""
+        """Return the JSON of the OCI image specification."""
         written: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.artifact_type:
             written["artifactType"] = self.artifact_type
@@ -30,7 +30,7 @@ class Descriptor:
 
 
 def describe(found: FoundManifest) -> Descriptor:
-    """The descriptor of a manifest; its row decides where its text cannot be read."""
+    """Return the descriptor of a manifest; if its text cannot be parsed, from its row alone."""
     fields = _fields(found.text)
     config = fields.get("config")
     fallback = config.get("mediaType") if isinstance(config, dict) else None

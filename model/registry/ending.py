@@ -1,4 +1,4 @@
-"""What happens when tags end: their rows, what was noted about them, what depended on them, the events."""
+"""End tags with everything that depends on them, and record the events."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from model.tag.temporary import find_below
 def end_tags(
     operation: Operation, tags: Sequence[Tag], *, type: str = events.TAG_DELETED, end_ms: int | None = None
 ) -> tuple[Tag, ...]:
-    """End these locked rows now (or at `end_ms`) with everything that hangs on them; the ended rows.
+    """End these locked rows now (or at `end_ms`) and all that depends on them.  Returns the ended rows.
 
-    The rows first, then the temporary tags of their manifests' children, then Cosign siblings that
-    have lost their subject's last tag, and theirs.  One event for each tag that ended by name.
+    Ends the rows, then the temporary tags of their manifests' children, then the Cosign siblings whose
+    subject has lost its last tag, and the siblings of these.  Records one event for each visible tag.
     """
     now_ms = operation.now_ms
     wanted = now_ms if end_ms is None else end_ms
@@ -32,7 +32,7 @@ def end_tags(
 
 
 def end_siblings(operation: Operation, subjects: Sequence[Tag]) -> None:
-    """End the Cosign siblings of the manifests that these tags, just ended or moved away, pointed at."""
+    """End the Cosign siblings of the manifests that these tags, just ended or moved, pointed to."""
     for subject in {tag.manifest_id: tag for tag in subjects if not tag.hidden}.values():
         siblings = find_orphaned_siblings(
             subject, now_ms=operation.now_ms, keep_immutable=operation.policy.immutable_tags
@@ -42,11 +42,11 @@ def end_siblings(operation: Operation, subjects: Sequence[Tag]) -> None:
 
 
 def reset_children(tags: Sequence[Tag], *, end_ms: int, after_ms: int) -> tuple[Tag, ...]:
-    """End the temporary tags below these tags' manifests that run beyond `after_ms`.
+    """End the temporary tags of the children of these tags' manifests that end after `after_ms`.
 
-    An index that is gone needs its children no longer, so nothing else should hold them either;
-    a child that another index or a tag uses is held by that.  One that began after the tags is
-    of another push, whose own index has yet to come: it stays.
+    A deleted index no longer needs its children, so their temporary tags end.  Another index or tag that
+    uses a child still holds it.  A temporary tag that began after the tags stays: it belongs to another
+    push, which sends its index later.
     """
     begun_by_ms = max(tag.start_ms for tag in tags)
     below = find_below({tag.manifest_id for tag in tags}, begun_by_ms=begun_by_ms, after_ms=after_ms)

@@ -1,4 +1,4 @@
-"""What bounds a tag's life in advance: its expiry, and immutability."""
+"""Change the expiry and the immutability of a tag."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ LONGEST_LIFE_MS = 104 * WEEK_MS
 def change_tag_expiration(
     repository: RepositoryRef, name: str, expires_ms: int | None, *, policy: Policy = DEFAULT
 ) -> Tag | None:
-    """Let the alive tag of that name end at a time, at the earliest an hour and at the latest 104 weeks
-    after it began; None lets it live for ever.
+    """Set the end of the alive tag of that name: at least an hour and at most 104 weeks after its begin;
+    None means no end.
 
-    Records `tag.expiry_changed`.  None where there is no such tag.  Raises `ImmutableTag`, and
-    `BadInput` where these bounds leave only an instant that has passed (to end a tag, delete it).
-    Repeating it changes nothing.
+    Records `tag.expiry_changed`.  Returns None if there is no such tag.  Raises `ImmutableTag`, and
+    `BadInput` if the end would be in the past (to end a tag, delete it).  Idempotent.
     """
     checked_name(name)
     checked_time(expires_ms)
@@ -49,18 +48,17 @@ def change_tag_expiration(
 
 
 def clamp_end(start_ms: int, end_ms: int) -> int:
-    """The nearest end that gives a tag a life of 1 hour to 104 weeks."""
+    """Return the nearest end that gives a tag a lifetime of 1 hour to 104 weeks."""
     return min(max(end_ms, start_ms + SHORTEST_LIFE_MS), start_ms + LONGEST_LIFE_MS)
 
 
 def set_tag_immutable(
     repository: RepositoryRef, name: str, immutable: bool = True, *, policy: Policy = DEFAULT
 ) -> Tag | None:
-    """Protect the alive tag of that name from being moved, expired or deleted, or stop protecting it.
+    """Make the alive tag of that name immutable (it cannot be moved, expired or deleted), or mutable again.
 
-    None where there is no such tag.  Raises `FeatureDisabled` where the policy knows no immutable
-    tags, or where the tag has an expiry and immutable tags may not have one.  Repeating it
-    changes nothing.
+    Returns None if there is no such tag.  Raises `FeatureDisabled` if the policy has no immutable tags,
+    or if the tag has an expiry and immutable tags may not have one.  Idempotent.
     """
     checked_name(name)
     checked_flag(immutable, "immutable")

@@ -1,4 +1,4 @@
-"""One tag operation: one transaction, alone in its repository, tried again when somebody was in the way."""
+"""One tag operation: one transaction under the repository's tag lock, tried again after a conflict."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Operation:
-    """What every operation knows: where, when (the database's clock, under the lock), and the switches.
+    """The repository, the time (the database's clock, under the lock) and the policy of an operation.
 
-    `due_ms` collects when the tags that it ends leave their recovery window.
+    `due_ms` collects when the tags that it ends are past their recovery window.
     """
 
     repository: Repository
@@ -38,7 +38,7 @@ class Operation:
 
     @property
     def unrecoverable_ms(self) -> int:
-        """Rows that end here or earlier can no longer be restored."""
+        """Return the time in ms; rows that end at it or before can no longer be restored."""
         return self.now_ms - self.repository.window_ms
 
     def record(self, type: str, tag: Tag, **more: object) -> None:
@@ -65,17 +65,17 @@ class Operation:
         )
 
     def refuse_immutable(self, *tags: Tag) -> None:
-        """Raise `ImmutableTag` if one of the tags is immutable and that counts here."""
+        """Raise `ImmutableTag` if one of the tags is immutable and the policy protects immutable tags."""
         for tag in tags:
             if self.policy.immutable_tags and tag.immutable:
                 raise ImmutableTag(repository=self.repository.path, tag=tag.name)
 
 
 def in_repository(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) -> T:
-    """Run `work` in one transaction under the repository's tag lock; its result.
+    """Run `work` in one transaction under the repository's tag lock.  Returns its result.
 
-    A deadlock or a lost race for a millisecond rolls everything back and is tried again, a few
-    times; inside a caller's transaction only the caller can do that, and gets `Contended`.
+    After a deadlock or a lost race for a millisecond, rolls back and tries again, a few times.  Inside a
+    caller's transaction only the caller can do that, so raises `Contended`.
     """
     tries = 1 if in_transaction() else TRIES
     for attempt in range(1, tries + 1):
@@ -94,7 +94,7 @@ def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) ->
     with transaction():
         repository_id = find_repository(ref).id if isinstance(ref, str) else checked_id(ref, "repository")
         now_ms = lock_repository_tags(repository_id)
-        # Read under the lock: its last holder may have deleted the repository or changed the window.
+        # Read under the lock: its last owner may have deleted the repository or changed the window.
         operation = Operation(find_repository(repository_id), now_ms, policy)
         done = work(operation)
         if operation.due_ms:
@@ -103,9 +103,9 @@ def _once(ref: RepositoryRef, policy: Policy, work: Callable[[Operation], T]) ->
 
 
 def _lost_a_race(error: peewee.IntegrityError) -> bool:
-    """Did software that does not take our lock use the same millisecond, or purge the repository?
+    """Return whether software without our lock used the same millisecond, or purged the repository.
 
-    The next try sees what it did: another millisecond is free, or the repository is not there.
+    The next try sees that: it takes another millisecond, or finds no repository.
     """
     cause = getattr(error, "orig", None) or error.__cause__ or error.__context__
     return isinstance(cause, psycopg2.errors.UniqueViolation | psycopg2.errors.ForeignKeyViolation)

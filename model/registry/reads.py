@@ -1,4 +1,4 @@
-"""Looking things up.  Nothing here changes a row; what is not there is None or an empty page."""
+"""Read the registry.  Only reads; what does not exist is None or an empty page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from model.tag.rows import TagPage, find_active_page, find_alive
 
 @connection()
 def get_repository(repository: RepositoryRef) -> Repository:
-    """The repository; raises `NoSuchRepository`, also for one that is marked for deletion."""
+    """Return the repository.  Raises `NoSuchRepository`, also if it is marked for deletion."""
     return find_repository(repository)
 
 
 @connection()
 def get_tag(repository: RepositoryRef, name: str) -> Tag | None:
-    """The alive, visible tag of that name."""
+    """Return the alive, visible tag of that name, or None."""
     checked_name(name)
     alive = find_alive(find_repository(repository).id, name, now_ms=now_ms())
     return alive[0] if alive else None
@@ -40,7 +40,7 @@ def get_tag(repository: RepositoryRef, name: str) -> Tag | None:
 
 @connection()
 def list_active_tags(repository: RepositoryRef, *, last: str | None = None, limit: int = 100) -> TagPage:
-    """At most `limit` alive, visible tags in the order of their names, after the name `last`."""
+    """Return at most `limit` alive, visible tags in the order of their names, after the name `last`."""
     if last is not None:
         checked_name(last)
     checked_limit(limit)
@@ -49,7 +49,7 @@ def list_active_tags(repository: RepositoryRef, *, last: str | None = None, limi
 
 @connection()
 def get_manifest(repository: RepositoryRef, reference: str) -> manifest.FoundManifest | None:
-    """A manifest by digest, for as long as it has not been collected, or by an alive tag's name."""
+    """Return a manifest by its digest, until it is collected, or by the name of an alive tag; or None."""
     found = find_repository(repository)
     if isinstance(reference, str) and ":" in reference:
         return manifest.find_manifest(found.id, checked_digest(reference))
@@ -61,9 +61,9 @@ def get_manifest(repository: RepositoryRef, reference: str) -> manifest.FoundMan
 def list_referrers(
     repository: RepositoryRef, digest: str, *, artifact_type: str | None = None
 ) -> tuple[Descriptor, ...]:
-    """What names `digest` as its subject in this repository, oldest first; of one artifact type, if given.
+    """Return the manifests of the repository with the subject `digest`, oldest first; of one type, if given.
 
-    The subject itself need not be there (yet).
+    The subject itself need not exist (yet).
     """
     checked_digest(digest)
     if artifact_type is not None and (not isinstance(artifact_type, str) or not artifact_type):
@@ -75,14 +75,14 @@ def list_referrers(
 
 @connection()
 def find_blob(repository: RepositoryRef, digest: str) -> blob.FoundBlob | None:
-    """A ready blob that a manifest or a running push of this repository refers to."""
+    """Return a ready blob that a manifest or a running push of this repository refers to, or None."""
     checked_digest(digest)
     return blob.find_blob(find_repository(repository).id, digest, now_ms=now_ms())
 
 
 @connection()
 def list_blobs(repository: RepositoryRef, *, after_id: int = 0, limit: int = 100) -> BlobPage:
-    """At most `limit` blobs of the repository with an id above `after_id`, by id."""
+    """Return at most `limit` blobs of the repository with an id above `after_id`, by id."""
     checked_limit(limit)
     found = find_repository(repository)
     return inventory.find_blobs(found.id, now_ms=now_ms(), after_id=_start(after_id), limit=limit)
@@ -90,7 +90,7 @@ def list_blobs(repository: RepositoryRef, *, after_id: int = 0, limit: int = 100
 
 @connection()
 def catalogue(username: str | None = None, *, start_id: int = 0, limit: int = 100) -> CataloguePage:
-    """At most `limit` image repositories that `username` may see (None: anybody), from that id on."""
+    """Return at most `limit` image repositories that `username` may see (None: anybody), from that id on."""
     checked_limit(limit)
     if username is not None and not isinstance(username, str):
         raise BadInput("A user's name is text", got=repr(username)[:80])
@@ -106,7 +106,7 @@ def security_status(repository: RepositoryRef, digest: str) -> SecurityStatus | 
 
 @connection()
 def geo_restrictions(name: str) -> tuple[str, ...]:
-    """Codes of the regions that may not pull from a namespace; none where there is no such namespace."""
+    """Return codes of the regions that may not pull from a namespace; empty if there is no such namespace."""
     if not isinstance(name, str):
         raise BadInput("A namespace's name is text", got=repr(name)[:80])
     return namespace.geo_restrictions(name)

@@ -1,4 +1,4 @@
-"""Creating, moving and deleting tags."""
+"""Create, move and delete tags."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ def retarget_tag(
     expires_ms: int | None = None,
     policy: Policy = DEFAULT,
 ) -> Tag:
-    """Point a name at a manifest: the alive row of the name ends now, a new one begins.
+    """Point a name to a manifest: end the alive row of the name, and insert a new one.
 
-    Records `tag.created`, or `tag.retargeted` where the name was alive, and ends the Cosign
-    siblings of a manifest that lost its last tag by it.  Raises `ManifestGone` where the manifest
-    is not there (any more) and `ImmutableTag` where the alive row may not move; nothing is changed
-    then.  Repeating it begins another row; for an immutable tag that already points there it
-    changes nothing.
+    Records `tag.created`, or `tag.retargeted` if the name was alive.  Ends the Cosign siblings of a
+    manifest that loses its last tag.  Raises `ManifestGone` if the manifest does not exist (any more),
+    and `ImmutableTag` if the alive row may not move; then nothing is changed.  A second call inserts
+    another row, except for an immutable tag that already points there.
     """
     checked_name(name)
     checked_manifest(manifest)
@@ -48,7 +47,7 @@ def retarget_tag(
     return in_repository(repository, policy, work)
 
 
-# One rule serves both: a name that is alive moves.
+# Both cases have one rule: a name that is alive moves.
 create_tag = retarget_tag
 
 
@@ -62,7 +61,7 @@ def move_name(
     end_ms: int | None = None,
     reversion: bool = False,
 ) -> Tag:
-    """End the alive rows of a name and begin a new one, on a manifest that is held."""
+    """End the alive rows of a name, and insert a new one on a held manifest."""
     displace_tags(alive, end_ms=operation.now_ms)
     return insert_tag(
         operation.repository.id,
@@ -76,11 +75,11 @@ def move_name(
 
 
 def delete_tag(repository: RepositoryRef, name: str, *, policy: Policy = DEFAULT) -> Tag | None:
-    """End the alive, visible tag of that name: it can be restored until its namespace's window closes.
+    """End the alive, visible tag of that name.  It can be restored until its namespace's window closes.
 
-    With it go its notifications, its pull statistics, its Cosign siblings if it was the last tag
-    of its manifest, and the time left to its child manifests' temporary tags.  Records `tag.deleted`.
-    None, and nothing changed, where there is no such tag; raises `ImmutableTag`.
+    Also deletes its notifications and pull statistics, ends its Cosign siblings if it was the last tag
+    of its manifest, and ends the temporary tags of its child manifests.  Records `tag.deleted`.  Returns
+    None, with nothing changed, if there is no such tag.  Raises `ImmutableTag`.  Idempotent.
     """
     checked_name(name)
 
@@ -98,8 +97,8 @@ def delete_tags_for_manifest(
 ) -> tuple[Tag, ...]:
     """End every alive tag of one manifest, hidden ones too, as `delete_tag` does: all of them or none.
 
-    Raises `ImmutableTag` if one of them is immutable.  Where the manifest has no alive tag, or is
-    not there, nothing is changed: repeating it is safe.
+    Raises `ImmutableTag` if one of them is immutable.  Does nothing if the manifest has no alive tag or
+    does not exist.  Idempotent.
     """
     checked_manifest(manifest)
 

@@ -1,4 +1,4 @@
-"""Going back: the history of names, restoring, and deleting for good."""
+"""The time machine: the history of tags, restores, and deletion for good."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from model.tag.rows import find_alive
 def list_tag_history(
     repository: RepositoryRef, *, name: str | None = None, before: Position | None = None, limit: int = 100
 ) -> History:
-    """At most `limit` visible tags that are alive or can still be restored, the latest first.
+    """Return at most `limit` visible tags that are alive or can still be restored, latest first.
 
-    `before` is the `next` of the page before.  What is past its window is not shown, and
-    cannot be restored.
+    `before` is the `next` of the page before.  Leaves out tags past their window, which cannot be
+    restored.
     """
     if name is not None:
         checked_name(name)
@@ -46,13 +46,12 @@ def list_tag_history(
 
 
 def restore_tag(repository: RepositoryRef, name: str, digest: str, *, policy: Policy = DEFAULT) -> Tag:
-    """Point a name at a manifest again that it pointed at inside the recovery window.
+    """Point a name again to a manifest that it pointed to within the recovery window.
 
-    A new row with `reversion`; an alive row of the name ends now.  Records `tag.restored`.  Raises
-    `NotRestorable` where the window has closed (at that very millisecond) or the name never pointed
-    there, and `ImmutableTag` where the alive row may not move; nothing is changed then.
-    If it succeeds, everything that the tag needs is there and stays.  Where the name points
-    there already, nothing is changed, so repeating it is safe.
+    Inserts a new row with `reversion`, and ends an alive row of the name.  Records `tag.restored`.  Raises
+    `NotRestorable` if the window has closed (to the millisecond) or the name never pointed there, and
+    `ImmutableTag` if the alive row may not move; then nothing is changed.  After success everything that
+    the tag needs exists and is kept.  Idempotent: does nothing if the name already points there.
     """
     checked_name(name)
     checked_digest(digest)
@@ -62,8 +61,8 @@ def restore_tag(repository: RepositoryRef, name: str, digest: str, *, policy: Po
         alive = find_alive(where.id, name, now_ms=at_ms, lock=True)
         if alive and alive[0].digest == digest:
             return alive[0]
-        # Locked and judged in one statement: a collection either has deleted the row by now, or
-        # skips it until we have committed, and then finds the manifest in use.
+        # One statement locks and tests the row: a collection has either deleted it before, or skips it
+        # until this transaction commits, and then finds the manifest in use.
         dead = find_recoverable(where.id, name, digest, now_ms=at_ms, window_ms=where.window_ms, limit=1)
         if not dead:
             raise NotRestorable(repository=where.path, tag=name, digest=digest, window_ms=where.window_ms)
@@ -86,13 +85,13 @@ def delete_tag_permanently(
     is_alive: bool = False,
     policy: Policy = DEFAULT,
 ) -> tuple[Tag, ...]:
-    """Put a name's rows on one manifest beyond restoring; the rows, each with an end of its own.
+    """Make a name's rows on one manifest unrecoverable.  Returns the rows, each with an end of its own.
 
-    With `is_alive` the alive tag, else the dead rows that could still be restored.  Their ends move
-    to before the window, with `include_submanifests` also those of the temporary tags of the
-    manifest's children: all of it is garbage at once.  Records `tag.permanently_deleted` for the
-    name.  Raises `FeatureDisabled` where the policy does not allow it, and `ImmutableTag`.
-    Nothing is changed where no row matches, so repeating it is safe.
+    Takes the alive tag with `is_alive`, else the dead rows that could still be restored.  Moves their ends
+    to before the window; with `include_submanifests` also the ends of the temporary tags of the
+    manifest's children.  So all of it is garbage at once.  Records `tag.permanently_deleted` for the
+    name.  Raises `FeatureDisabled` if the policy does not allow it, and `ImmutableTag`.  Idempotent: does
+    nothing if no row matches.
     """
     checked_name(name)
     checked_digest(digest)
