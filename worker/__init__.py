@@ -1,7 +1,7 @@
-"""How and when the model runs: tasks, events, storage, the command line.
+"""Everything that runs the model: tasks, events, storage, the command line.
 
-`celery -A worker …` finds the Celery application here; it is built on first use, so that
-importing the package opens nothing.
+`celery -A worker …` finds the Celery application here.  It is built on first use, so importing the package
+opens no connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tokens of the HTTP API: what they may do, and how they are kept, as hashes."""
+"""Tokens of the HTTP API: their scopes, and their storage as hashes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _LINE = re.compile(rf"({_NAME}):([a-z+]+):([0-9a-f]{{64}})")
 
 @dataclass(frozen=True)
 class ApiToken:
-    """A token by the name of who has it; only the hash of the token itself is known."""
+    """A token: its owner's name, its scopes, and the hash of its text."""
 
     name: str
     scopes: frozenset[Scope]
     hash: str = field(repr=False)
 
     def __str__(self) -> str:
-        """The line that `parse_tokens` reads."""
+        """Return the line that `parse_tokens` reads."""
         return f"{self.name}:{'+'.join(scope for scope in SCOPES if scope in self.scopes)}:{self.hash}"
 
 
 def make_token(name: str, scopes: Sequence[Scope]) -> tuple[str, ApiToken]:
-    """Make a token: its text, which is nowhere kept, and what is kept of it.  Raises `ValueError`."""
+    """Make a token.  Returns its text, which is not stored, and the entry to store.  Raises `ValueError`."""
     if not re.fullmatch(_NAME, name):
         raise ValueError("a token's name has 1 to 64 letters, digits, dots, hyphens and underscores")
     secret = "dredge_" + secrets.token_urlsafe(32)
@@ -39,12 +39,12 @@ def make_token(name: str, scopes: Sequence[Scope]) -> tuple[str, ApiToken]:
 
 
 def hash_of(secret: str) -> str:
-    """SHA-256 is enough: a token has 256 random bits, so nobody guesses it, fast hash or slow."""
+    """Return the SHA-256 hash of a token.  A slow hash is not needed: a token has 256 random bits."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def find_token(tokens: Sequence[ApiToken], secret: str) -> ApiToken | None:
-    """Return the token of that text; takes as long whichever it is."""
+    """Return the token with this text, or None.  Takes the same time for every text."""
     wanted, found = hash_of(secret), None
     for token in tokens:
         if hmac.compare_digest(token.hash, wanted):
@@ -53,9 +53,9 @@ def find_token(tokens: Sequence[ApiToken], secret: str) -> ApiToken | None:
 
 
 def parse_tokens(raw: str) -> tuple[ApiToken, ...]:
-    """`name:scope+scope:hash`, one a line or separated by commas; `#` begins a comment.
+    """Parse `name:scope+scope:hash` entries, one per line or separated by commas; `#` begins a comment.
 
-    Raises `ValueError`, without the text: it may be a token.
+    Raises `ValueError` without the text, which may be a token.
     """
     found: dict[str, ApiToken] = {}
     lines = [line.partition("#")[0] for line in raw.splitlines()]

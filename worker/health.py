@@ -1,4 +1,4 @@
-"""The worker's HTTP port: `/metrics`, `/healthz` and `/readyz`, and nothing else."""
+"""The worker's HTTP port, which serves only `/metrics`, `/healthz` and `/readyz`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = tuple[int, str, bytes]
 
 
 class Server(ThreadingHTTPServer):
-    """One thread for each request; none keeps the process alive."""
+    """Uses one thread per request; no thread keeps the process alive."""
 
     daemon_threads = True
     # Two workers must not share a port: the second one fails.
@@ -32,14 +32,14 @@ class HealthServer:
     """Answers on one port: `bind`, `serve` from a thread of its own, `close`."""
 
     def __init__(self, find_outages: Callable[[], list[str]]) -> None:
-        """`find_outages` says in words what does not answer; an empty list where all does."""
+        """Use `find_outages`, which returns a message for each server that does not answer."""
         self._registry = CollectorRegistry()
         self._find_outages = find_outages
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
     def bind(self, host: str, port: int) -> None:
-        """Take the port; raises `SettingsError` where it is taken: another worker needs another port."""
+        """Bind the port.  Raises `SettingsError` if it is in use: each worker needs a port of its own."""
         answer = self.answer
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,7 +52,7 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Scrapes are not worth a line."""
+                """Log nothing for a scrape."""
 
         try:
             self._server = Server((host, port), Handler)
@@ -62,7 +62,7 @@ class HealthServer:
             ) from error
 
     def serve(self, registry: CollectorRegistry) -> None:
-        """Answer from now on, with these metrics."""
+        """Serve requests in a thread, with these metrics."""
         self._registry = registry
         if self._server is not None:
             self._thread = threading.Thread(
@@ -71,7 +71,7 @@ class HealthServer:
             self._thread.start()
 
     def answer(self, path: str) -> Answer:
-        """Status, content type and body of a GET."""
+        """Return status, content type and body of a GET."""
         if path == "/metrics":
             return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
         if path == "/healthz":
@@ -82,7 +82,7 @@ class HealthServer:
         return 404, TEXT, b"/metrics, /healthz and /readyz are here\n"
 
     def close(self) -> None:
-        """Give back the port.  Idempotent."""
+        """Close the port.  Idempotent."""
         server, self._server = self._server, None
         if server is not None:
             if self._thread is not None:
@@ -91,7 +91,7 @@ class HealthServer:
 
 
 def find_outages(settings: Settings) -> list[str]:
-    """What a worker needs and does not answer: the database, the broker; in words, without secrets."""
+    """Return a message, without secrets, for the database and the broker if it does not answer."""
     problems = []
     try:
         with connection():

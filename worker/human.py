@@ -1,4 +1,4 @@
-"""Amounts and times as people read them."""
+"""Format amounts and times for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LAST_MS = 253_402_300_799_999
 
 
 def human_bytes(n: float) -> str:
-    """1536 as `1.5 KiB`."""
+    """Format 1536 as `1.5 KiB`."""
     if abs(n) < 1024:
         return f"{int(n)} B"
     for unit in ("KiB", "MiB", "GiB", "TiB"):
@@ -20,7 +20,7 @@ def human_bytes(n: float) -> str:
 
 
 def human_ms(milliseconds: float) -> str:
-    """90000 as `1m 30s`."""
+    """Format 90000 as `1m 30s`."""
     seconds = int(milliseconds // 1000)
     if seconds < 60:
         return f"{milliseconds / 1000:.1f}s"
@@ -31,9 +31,9 @@ def human_ms(milliseconds: float) -> str:
 
 
 def when(ms: int | None) -> str | None:
-    """Return a time as `2027-01-31 12:00:00 UTC`, or None where there is no time.
+    """Format a time as `2027-01-31 12:00:00 UTC`; None stays None.
 
-    Ends beyond the year 9999 are `never`, those before 1970 `always`: Quay's rows hold both.
+    Times after the year 9999 are `never`, those before 1970 `always`; Quay's rows contain both.
     """
     if ms is None:
         return None

@@ -1,4 +1,4 @@
-"""The log: stable dotted event names with facts, as text for people or JSON for machines; no secrets.
+"""The log: stable dotted event names with facts, as text for people or JSON for machines, without secrets.
 
 log = logs.logger("dredge.collect")
 with logs.bound(task_id="7a4c"):
@@ -28,7 +28,7 @@ _NAMED_SECRET = re.compile(
 
 
 def masked(text: str) -> str:
-    """The text with passwords in URLs, and values that are called secret, as `***`."""
+    """Replace passwords in URLs, and values whose name says that they are secret, by `***`."""
     return _NAMED_SECRET.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***", text))
 
 
@@ -37,7 +37,7 @@ _bound: ContextVar[Mapping[str, object] | None] = ContextVar("bound", default=No
 
 @contextmanager
 def bound(**facts: object) -> Iterator[None]:
-    """Add facts, such as ids, to every line that is logged in the block, by libraries too."""
+    """Add facts, such as IDs, to every line that is logged in the block, including those of libraries."""
     token = _bound.set({**(_bound.get() or {}), **facts})
     try:
         yield
@@ -52,23 +52,23 @@ class EventLogger:
         self._logger = logging.getLogger(name)
 
     def debug(self, event: str, **facts: object) -> None:
-        """Log what helps to find a fault."""
+        """Log details that help to find a fault."""
         self._log(logging.DEBUG, event, facts)
 
     def info(self, event: str, **facts: object) -> None:
-        """Something was done."""
+        """Log that something was done."""
         self._log(logging.INFO, event, facts)
 
     def warning(self, event: str, **facts: object) -> None:
-        """Something went wrong and will be tried again."""
+        """Log a problem that will be retried."""
         self._log(logging.WARNING, event, facts)
 
     def error(self, event: str, **facts: object) -> None:
-        """Something went wrong and somebody should look."""
+        """Log a problem that an operator should examine."""
         self._log(logging.ERROR, event, facts)
 
     def exception(self, event: str, **facts: object) -> None:
-        """An error, with the traceback of the exception that is being handled."""
+        """Log an error with the traceback of the current exception."""
         self._log(logging.ERROR, event, facts, exc_info=True)
 
     def _log(self, level: int, event: str, facts: dict[str, object], exc_info: bool = False) -> None:
@@ -93,7 +93,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, event, then the facts."""
+    """One JSON object per line: time, level, logger, event, then the facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -110,7 +110,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send every record, of libraries too, to standard error in the configured form; again replaces it."""
+    """Write every record, including those of libraries, to standard error in the configured form.
+
+    A second call replaces the first.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.captureWarnings(True)
@@ -127,14 +130,14 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
-    """What is bound, what Celery says of a task, and the line's own facts, which win."""
+    """Return the bound facts, Celery's facts of a task, and the line's own facts; later ones win."""
     celery, own = getattr(record, "data", None), getattr(record, "facts", None)
     task = {"task": celery.get("name"), "task_id": celery.get("id")} if isinstance(celery, dict) else {}
     return {**(_bound.get() or {}), **task, **(own if isinstance(own, dict) else {})}
 
 
 def _clean(name: str, value: object) -> object:
-    """Secrets out of texts, whether they stand in them or are named by their key."""
+    """Return the value with secrets masked, whether in the text or named by the key."""
     if isinstance(value, str):
         return masked(f"{name}={value}").removeprefix(f"{name}=")
     if isinstance(value, (list, tuple)):

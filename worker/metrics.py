@@ -1,4 +1,4 @@
-"""Prometheus metrics of a worker, over all processes of its pool; nothing at all where the port is 0.
+"""Prometheus metrics of a worker, summed over the processes of its pool; none if the port is 0.
 
 Every process writes into files of one directory, and the main process serves their sum.
 """
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("done", "refused", "retried", "failed")
 FREED = ("tags", "manifests", "blobs", "objects", "bytes", "repositories", "namespaces")
-# Names that dashboards of Quay use, and which of `FREED` they count.
+# Metric names of Quay's dashboards, and the entry of `FREED` that each counts.
 QUAY_TABLES = {"tags": "tag", "manifests": "manifest", "blobs": "imagestorage"}
 STAGES = ("collect", "review", "erase")
 SECONDS = (0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0)
 
 
 class Recorded:
-    """The metrics themselves; labels are task names and the words above, never names of a registry."""
+    """The metrics.  Labels are task names and the words above, never names from the registry."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram, values
 
-        # Whoever imported the library earlier made it choose before there was a directory.
+        # If the library was imported earlier, it chose its mode before the directory existed.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
         here = CollectorRegistry()
         self.tasks = Counter("dredge_tasks", "Tasks that ended.", ["task", "outcome"], registry=here)
@@ -73,7 +73,7 @@ _directory = ""
 
 
 def prepare() -> None:
-    """In a worker's main process, before its pool is forked: where all of them will write."""
+    """Create the directory of the processes' files; call it in the main process before the fork."""
     global _recorded, _directory
     if _recorded is None:
         _directory = tempfile.mkdtemp(prefix="dredge-metrics-")
@@ -82,7 +82,7 @@ def prepare() -> None:
 
 
 def registry() -> CollectorRegistry:
-    """The sum over the pool's processes, for a scrape; call it in the main process, after `prepare`."""
+    """Return the sums over the pool's processes; call it in the main process after `prepare`."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -102,7 +102,7 @@ def stop() -> None:
 
 @contextmanager
 def task(name: str) -> Iterator[None]:
-    """Record one run of a task: how long, and with which of `OUTCOMES`."""
+    """Record one run of a task: its duration, and its outcome (one of `OUTCOMES`)."""
     if _recorded is None:
         yield
         return
@@ -139,14 +139,14 @@ def iterated() -> None:
 
 
 def waited(queue: str, task: str, seconds: float) -> None:
-    """Record how long a message of a task was in its queue."""
+    """Record how many seconds a message of a task waited in its queue."""
     if _recorded is not None:
         _recorded.queue_wait.labels(queue, task).observe(max(0.0, seconds))
 
 
 @contextmanager
 def batch(stage: str) -> Iterator[None]:
-    """Record how long one batch of a stage (one of `STAGES`) takes, and name it in the lines of its log."""
+    """Record the duration of a batch of a stage (one of `STAGES`), and bind the stage to its log lines."""
     started = time.monotonic()
     try:
         with logs.bound(batch=f"{stage}-{next(_batches)}"):
@@ -163,10 +163,10 @@ def published(events: int) -> None:
 
 
 class CacheRecorder:
-    """Counts what the data-model cache does, by kind of entry and `model.cache.OUTCOMES`."""
+    """Counts the operations of the data-model cache, by kind of entry and `model.cache.OUTCOMES`."""
 
     def record(self, kind: str, outcome: str, seconds: float, count: int = 1) -> None:
-        """`count` times `outcome`, which took `seconds` together."""
+        """Count `outcome` `count` times, with `seconds` for all of them together."""
         if _recorded is not None:
             _recorded.cache.labels(kind, outcome).inc(count)
             _recorded.cache_seconds.labels(kind, outcome).inc(seconds)

@@ -1,4 +1,4 @@
-"""How a setting is declared, and how its text becomes its value; a parser raises `ValueError` in words."""
+"""Parsers of the settings' texts.  A parser raises `ValueError` with a message for the operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.broker import urls
 
 
 def text(raw: str) -> str:
-    """Any text."""
+    """Accept any text."""
     return raw
 
 
@@ -38,7 +38,7 @@ def networks(raw: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, .
 
 
 def flag(raw: str) -> bool:
-    """True or false, in one of four spellings."""
+    """Parse true or false, each in one of four spellings."""
     word = raw.lower()
     if word in ("true", "yes", "on", "1"):
         return True
@@ -48,7 +48,7 @@ def flag(raw: str) -> bool:
 
 
 def number(minimum: float, maximum: float, kind: Callable[[str], Any] = int) -> Callable[[str], Any]:
-    """A number within bounds, both included."""
+    """Return a parser of a number between the bounds, both included."""
 
     def parse(raw: str) -> Any:
         try:
@@ -63,7 +63,7 @@ def number(minimum: float, maximum: float, kind: Callable[[str], Any] = int) -> 
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """One of some words."""
+    """Return a parser of one of these words."""
 
     def parse(raw: str) -> str:
         if raw not in choices:
@@ -74,7 +74,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def url(*schemes: str) -> Callable[[str], str]:
-    """A URL with one of some schemes."""
+    """Return a parser of a URL with one of these schemes."""
 
     def parse(raw: str) -> str:
         if urlsplit(raw).scheme not in schemes:
@@ -88,7 +88,7 @@ _STORES = ("file", "s3", "gs", "az")
 
 
 def locations(raw: str) -> dict[str, str]:
-    """`name=url,name=url`, or one bare path or URL for the location `local_us`."""
+    """Parse `name=url,name=url`, or one bare path or URL for the location `local_us`."""
     found: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in raw.split(","))):
         name, separator, url = part.partition("=")
@@ -113,18 +113,18 @@ def _as_value(check: Callable[[str], object], raw: str) -> str:
 
 
 def window(raw: str) -> str:
-    """Times of day, as `model.window` reads them."""
+    """Accept times of day that `model.window` can read."""
     parse_window(raw)
     return raw
 
 
 def database_url(raw: str) -> str:
-    """A URL of PostgreSQL that libpq reads."""
+    """Accept a URL of PostgreSQL that libpq can read."""
     return _as_value(dsn.parse, raw)
 
 
 def broker(raw: str) -> str:
-    """A URL of a Redis, of Sentinels, or of RabbitMQ."""
+    """Accept a URL of a Redis, of Sentinels, or of RabbitMQ."""
     if raw.partition("://")[0] not in urls.BROKERS:
         hint = (
             "; Sentinels: redis+sentinel://host:26379,host:26379/mymaster/0" if raw[:8] == "sentinel" else ""
@@ -134,17 +134,17 @@ def broker(raw: str) -> str:
 
 
 def redis_server(raw: str) -> str:
-    """A URL of a Redis or of Sentinels, no cluster."""
+    """Accept a URL of a Redis or of Sentinels, but not of a cluster."""
     return _as_value(urls.check_redis, raw)
 
 
 def cache(raw: str) -> str:
-    """A URL of any Redis, `memory://` or `none://`."""
+    """Accept a URL of any Redis, `memory://` or `none://`."""
     return raw if raw.partition("://")[0] in ("memory", "none") else _as_value(redis_url.parse, raw)
 
 
 def base64_key(raw: str) -> str:
-    """A key in base64."""
+    """Accept a key in base64."""
     try:
         base64.b64decode(raw, validate=True)
     except binascii.Error:

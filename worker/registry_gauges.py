@@ -1,4 +1,4 @@
-"""The registry's state as gauges; labels are words of closed lists, never names of the registry."""
+"""Gauges of the registry's state.  Labels are words from fixed lists, never names from the registry."""
 
 from __future__ import annotations
 

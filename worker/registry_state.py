@@ -1,4 +1,4 @@
-"""The state of the registry for Prometheus, exported by one worker of the fleet at a time."""
+"""Export the state of the registry to Prometheus, from one worker at a time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from worker.registry_gauges import gauges
 log = logs.logger("dredge.metrics")
 
 LEASE = "registry-state"
-# Those that set items aside in `dredge_poison`.
+# Stages that set items aside in `dredge_poison`.
 POISON_STAGES = ("review", "relay", "consumer", "sweep")
 EVERY_S = 15.0
-# Longer than a read takes and shorter than anybody's patience for a dead exporter.
+# Longer than a read takes, and short enough that another worker soon replaces a dead exporter.
 LEASE_MS = 60_000
 
 
@@ -34,12 +34,12 @@ _states: dict[int, RegistryState] = {}
 
 
 def registry_state(policy: Policy) -> RegistryState:
-    """This process's state: the thread that reads it and the port that exports it share it."""
+    """Return this process's state, shared by the thread that reads it and the port that exports it."""
     return _states.setdefault(os.getpid(), RegistryState(policy))
 
 
 class RegistryState(Collector):
-    """Reads the state every 15 seconds while it holds the lease; a scrape gets what was read last."""
+    """Reads the state every 15 seconds while it holds the lease; a scrape gets the last state."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -47,7 +47,7 @@ class RegistryState(Collector):
         self._read: tuple[float, Overview] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Read until told to stop; raises `RegistryError` where the database does not answer."""
+        """Read until `stop` is set.  Raises `RegistryError` if the database does not answer."""
         try:
             while not stop.is_set():
                 self.refresh()
@@ -56,7 +56,7 @@ class RegistryState(Collector):
             self._give_back()
 
     def refresh(self) -> None:
-        """Read the state if this is the exporter, or nobody is."""
+        """Read the state if this process is the exporter, or if there is none."""
         with connection():
             if take_lease(LEASE, self._holder, lease_ms=LEASE_MS):
                 self._read = (time.monotonic(), read_overview(self._policy))
@@ -71,11 +71,11 @@ class RegistryState(Collector):
             log.warning("lease.not_released", error=str(error))
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing is known before the first read."""
+        """Describe no metrics: none is known before the first read."""
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges; none where another worker exports them, or the last read is too old."""
+        """Yield the gauges, or none if another worker exports them or the last read is too old."""
         build = GaugeMetricFamily("dredge_build_info", "The version that runs.", labels=["version"])
         build.add_metric([version("quay-dredge")], 1)
         yield build

@@ -1,6 +1,6 @@
 """OpenTelemetry: a span for each task and, below it, one for each SQL statement.
 
-Switched on by the exporter's own variable, OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra `[otel]`.
+Enabled by the exporter's variable OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra `[otel]`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _provider: Any = None
 
 
 def start(processor: SpanProcessor | None = None) -> bool:
-    """Trace this process where an endpoint is configured, or to `processor`.  Returns whether it is traced.
+    """Trace this process to `processor`, or to the configured endpoint.  Returns whether it is traced.
 
-    In each process of a pool, after the fork: exporters have threads.  Idempotent.
+    Call it in each process of a pool after the fork, because exporters have threads.  Idempotent.
     """
     global _provider
     if _provider is not None:
@@ -44,13 +44,13 @@ def start(processor: SpanProcessor | None = None) -> bool:
     _provider = TracerProvider(resource=resource)
     _provider.add_span_processor(processor or _otlp())
     CeleryInstrumentor().instrument(tracer_provider=_provider)  # type: ignore[no-untyped-call]
-    # Statements have placeholders; parameters are not captured.
+    # Spans contain statements with placeholders, not their parameters.
     Psycopg2Instrumentor().instrument(tracer_provider=_provider)
     return True
 
 
 def stop() -> None:
-    """Send what was not sent yet.  Idempotent."""
+    """Send the remaining spans.  Idempotent."""
     if _provider is not None:
         _provider.shutdown()
 

@@ -1,4 +1,4 @@
-"""Any exception that a task can meet, sorted once: not now, never for this item, or broken installation."""
+"""Classify every exception of a task: temporary, permanent for its item, or a broken installation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from psycopg2 import Error as DriverError
 from model.db import sqlstate
 from model.errors import BrokenInstallation, RegistryError, Verdict
 
-# The first entry whose class the error has decides: a subclass stands before its base.
+# The first entry whose class matches the error decides, so a subclass stands before its base.
 _SORTED: tuple[tuple[Verdict, tuple[type[BaseException], ...]], ...] = (
     (
         Verdict.BROKEN,
@@ -84,7 +84,7 @@ _BY_ERRNO = {number: verdict for verdict, numbers in _OS.items() for number in n
 
 
 def sort(error: BaseException) -> Verdict:
-    """The verdict on an error; what nobody decided on is not tried again for the same item."""
+    """Return the verdict on an error; an error without an entry is not retried for the same item."""
     for verdict, classes in _SORTED:
         if isinstance(error, classes):
             return verdict
@@ -96,6 +96,6 @@ def sort(error: BaseException) -> Verdict:
         cause = getattr(error, "orig", None) or error.__cause__
         return sort(cause) if isinstance(cause, DriverError) else Verdict.NEVER
     if isinstance(error, OSError):
-        # No number, or one of a connection, a full disk or a device: the next try may go better.
+        # No number, or the number of a connection, a full disk or a device: a retry may succeed.
         return _BY_ERRNO.get(error.errno or 0, Verdict.NOT_NOW)
     return Verdict.NEVER

@@ -1,4 +1,4 @@
-"""From the settings to a context: where the parts are put together, once per process."""
+"""Build the job context from the settings, once per process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _built: JobContext | None = None
 
 
 def context(app: Celery) -> JobContext:
-    """This process's context, built on first use from the environment; connects to nothing yet."""
+    """Return this process's context, built from the environment on first use.  Opens no connection yet."""
     global _built
     with _lock:
         if _built is None:
@@ -42,30 +42,30 @@ def context(app: Celery) -> JobContext:
 
 
 def started(box: JobContext, name: str | int) -> None:
-    """The task `name` of the queue has started: it may be enqueued again from now on."""
+    """Record that the queue's task `name` has started: it may be enqueued again from now on."""
     if isinstance(box.queue, CeleryQueue):
         box.queue.started(name)
 
 
 def queue(app: Celery, settings: Settings) -> CeleryQueue:
-    """The queue on the broker of these settings."""
+    """Return the queue on the broker of these settings."""
     return CeleryQueue(
         app,
         broker.connect(settings.own_redis),
         backlog=AmqpBacklog(app) if is_amqp(settings.broker_url) else None,
         prefix=settings.key_prefix,
-        # A message that got lost is missed by the second scan after it at the latest.
+        # The second scan after a lost message, at the latest, enqueues the task again.
         believed_ms=int(2000 * settings.scan_interval_s),
     )
 
 
 def own_redis() -> redis.Redis:
-    """A client of the Redis that keeps locks, marks and results, as RedBeat wants it: texts, no bytes."""
+    """Return a client of the Redis for locks, marks and results, which returns text as RedBeat needs it."""
     return broker.connect(Settings.from_env(os.environ).own_redis, decode_responses=True)
 
 
 def build(settings: Settings, app: Celery) -> JobContext:
-    """A context from these settings; `model.db.connection` is left as it is."""
+    """Return a context from these settings, without configuring `model.db.connection`."""
     return JobContext(
         settings=settings,
         policy=settings.policy,
@@ -90,7 +90,7 @@ def _cache(settings: Settings) -> DataModelCache:
 
 
 def in_process(settings: Settings, *, ignores_holds: bool = False) -> JobContext:
-    """A context for one process that does everything itself and enqueues nothing."""
+    """Return a context for a process that runs all stages itself and enqueues nothing."""
     return JobContext(
         settings=settings,
         policy=replace(settings.policy, ignores_holds=ignores_holds),
@@ -101,9 +101,9 @@ def in_process(settings: Settings, *, ignores_holds: bool = False) -> JobContext
 
 
 def after_fork() -> None:
-    """In a forked child: forget the parent's connections without closing them, for they are still its.
+    """Drop the parent's connections in a forked child, without closing them, since the parent uses them.
 
-    The next `context` builds everything anew.
+    The next call of `context` builds a new context.
     """
     global _built, _lock
     _lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""The command line: one module per command, imported when it is asked for."""
+"""The command line: one module per command, imported when the command is used."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ COMMANDS = {
 
 _STOPPED = "stopped; what was committed stays, the rest waits for the next run"
 _REFUSED = "nothing was changed: the question was not answered with yes"
-# Packages of the extras, which a production installation may do without.
+# Packages of the extras, which a production installation may lack.
 EXTRA_OF = {"zstandard": "local", "uvicorn": "web", "fastapi": "web", "jinja2": "web"}
 
 
@@ -107,8 +107,8 @@ def dredge() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process.
 
-    A user's mistake is exit code 2, a failure is 1, Ctrl-C is 130; each is one line on standard
-    error, or with `--json` one JSON object.
+    The exit code is 2 for wrong usage, 1 for a failure, and 130 after Ctrl-C.  Each writes one line to
+    standard error, or with `--json` one JSON object.
     """
     given = sys.argv[1:] if args is None else args
     as_json = "--json" in given

@@ -14,11 +14,11 @@ from worker.jobs.targets import find_target
 @click.argument("namespace", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(namespace: str | None, as_json: bool) -> None:
-    """Close the open breaker of a NAMESPACE, or without one the registry's: its collection goes on.
+    """Close the open breaker of a NAMESPACE, or without one the registry's, so that its collection goes on.
 
-    A breaker opens where more than DREDGE_BREAKER_SHARE percent of the manifests become due within
-    an hour, or a recovery window was shortened.  Look at `dredge status` and `dredge plan` first:
-    what is approved cannot be restored.
+    A breaker opens if more than DREDGE_BREAKER_SHARE percent of the manifests become due within an hour,
+    or if a recovery window was shortened.  Look at `dredge status` and `dredge plan` first: tags and
+    manifests that are collected then cannot be restored.
     """
     if namespace is not None and "/" in namespace:
         raise click.UsageError("give a namespace, not a repository")

@@ -1,4 +1,4 @@
-"""`dredge check`: is everything there, and does it fit?"""
+"""`dredge check`: verify the configuration, and every server that it names."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _show(finding: Finding, as_json: bool) -> None:
 
 
 def _guarded(part: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
-    """The part's findings; what it raises becomes one of them."""
+    """Yield the findings of a part; an error that it raises becomes a finding."""
     name = part.__name__.removeprefix("check").removeprefix("_")
     try:
         yield from part(settings)

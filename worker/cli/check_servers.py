@@ -1,4 +1,4 @@
-"""`dredge check`: broker, Redis, cache and a Quay's Redis, each used as the part that needs it will."""
+"""`dredge check`: try the broker, Redis, cache and a Quay's Redis with the commands that workers send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.settings import Settings
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:
-    """Queues, and in the Redis beside them results, marks and the schedule."""
+    """Try the queues on the broker, and results, marks and the schedule on the Redis."""
     if not settings.broker_url:
         yield unset("broker", "DREDGE_BROKER_URL")
         return
@@ -36,7 +36,7 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
 
 
 def check_cache(settings: Settings) -> Iterator[Finding]:
-    """The cache, and its replica."""
+    """Try the cache, and its replica."""
     url = settings.cache_url or settings.own_redis
     if url and not url.startswith(("memory://", "none://")):
         yield from _use("cache", url, {"entries": trials.cache_trial(url)}, settings)
@@ -46,13 +46,13 @@ def check_cache(settings: Settings) -> Iterator[Finding]:
 
 
 def check_quay(settings: Settings) -> Iterator[Finding]:
-    """The Redis of a live Quay."""
+    """Try the Redis of a live Quay."""
     if settings.quay_redis_url:
         yield from _use("quay_redis", settings.quay_redis_url, {"locks": trials.try_quay}, settings)
 
 
 def _use(part: str, url: str, uses: Mapping[str, Trial], settings: Settings) -> Iterator[Finding]:
-    """One finding for all uses that work, and one for each that does not; a silent server is asked once."""
+    """Yield one finding for all uses that work, and one for each that fails; ask a silent server once."""
     place, works = urls.place(url), []
     for use, trial in uses.items():
         try:
@@ -91,7 +91,7 @@ def _server(url: str) -> str:
 
 
 def _memory(url: str) -> Iterator[Finding]:
-    """A broker that throws messages away when it is full."""
+    """Yield a finding if the broker drops messages when its memory is full."""
     with suppress(*OUTAGE), connect(url) as client:
         memory = client.info("memory")
         policy = memory.get("maxmemory_policy", "noeviction")

@@ -31,12 +31,12 @@ from worker.jobs.to_the_end import (
 @click.option("--ignore-hold", is_flag=True, help="Collect despite holds and DREDGE_WINDOW.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: the total.")
 def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as_json: bool) -> None:
-    """Collect now, in this process: tags, manifests, blobs and objects, to the end.
+    """Collect all garbage now, in this process: tags, manifests, blobs and objects.
 
-    REPOSITORY is namespace/name; give some, or --all.  Blobs of other repositories that were
-    already waiting are reviewed and erased, too.  With --all, deleted repositories and namespaces
-    are purged once DREDGE_PURGE_GRACE_S have passed.  Interrupting it loses nothing.  What is on hold
-    (`dredge pause`) is left alone, and the exit code is 1.
+    REPOSITORY is namespace/name; give some, or --all.  Waiting blobs of other repositories are reviewed
+    and erased, too.  With --all, deleted repositories and namespaces are purged if they were deleted at
+    least DREDGE_PURGE_GRACE_S ago.  You can interrupt it and run it again.  Repositories on hold
+    (`dredge pause`) are skipped, and the exit code is 1.
     """
     if everything == bool(repository):
         raise click.UsageError("give repositories, or --all")
@@ -52,7 +52,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         names = repositories.names_of([id for id, _ in tally.failures])
         sums, blocked = _purge(context, sums) if everything else (sums, [])
         objects = failed = 0
-        # Nothing was collected: then nothing is reviewed and erased either.
+        # If nothing was collected, nothing is reviewed or erased either.
         if sums.repositories or not stops or len(stops) < len(ids):
             sums = _review(context, sums)
             objects, failed = _erase(context)
@@ -73,14 +73,14 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
 
 @dataclass
 class _Tally:
-    """What was collected, which repositories were left alone and why, and which failed."""
+    """The results: what was collected, which repositories were skipped and why, and which failed."""
 
     freed: dict[int, tuple[int, int]] = field(default_factory=dict)
     stops: list[str] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
 
     def total(self) -> Total:
-        """The sums over all repositories."""
+        """Return the sums over all repositories."""
         return Total(
             repositories=len(self.freed),
             tags=sum(tags for tags, _ in self.freed.values()),
@@ -89,7 +89,7 @@ class _Tally:
 
 
 def _report(tally: _Tally, names: dict[int, str], asked: int) -> None:
-    """Name each repository that failed with its error; exit 1 where one did or was left alone."""
+    """Print each failed repository with its error.  Exits with 1 if one failed or was skipped."""
     for id, error in tally.failures:
         click.echo(f"{names.get(id, f'#{id}')}: {error}", err=True)
     if tally.failures:
@@ -119,7 +119,7 @@ def _collect(context: JobContext, ids: list[int]) -> _Tally:
 
 
 def _purge(context: JobContext, sums: Total) -> tuple[Total, list[RegistryError]]:
-    """Purge what was deleted and whose grace is over; the sums, and why some of it cannot be purged."""
+    """Purge deleted repositories and namespaces after their grace.  Returns the new sums, and the errors."""
     blocked = []
     with output.progress("purging deleted repositories") as advance:
         for turn in purge_to_the_end(context):

@@ -1,4 +1,4 @@
-"""`dredge completion`: commands, options and repositories on the Tab key."""
+"""`dredge completion`: complete commands, options and repositories with the Tab key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES = {
 def command(shell: str, install: bool) -> None:
     """Print the script that completes commands, options and repositories in a shell.
 
-    Repositories are completed where DREDGE_DATABASE_URL is set.
+    Repositories are completed only if DREDGE_DATABASE_URL is set.
     """
     kind = get_completion_class(shell)
     root = click.get_current_context().find_root()

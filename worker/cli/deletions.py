@@ -1,4 +1,4 @@
-"""What the commands about repositories and about namespaces share."""
+"""Functions that the commands about repositories and about namespaces share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.settings import Settings
 
 
 def say(as_json: bool, facts: dict[str, Any], text: str) -> None:
-    """One JSON object, or a line for people."""
+    """Print the facts as one JSON object, or the text."""
     if as_json:
         output.emit_json(facts)
     else:
@@ -21,7 +21,7 @@ def say(as_json: bool, facts: dict[str, Any], text: str) -> None:
 
 
 def restorable_for(settings: Settings) -> str:
-    """For how long a deletion can be undone, as the end of a sentence about it."""
+    """Return how long a deletion can be undone, as the end of a sentence."""
     grace_ms = settings.policy.purge_grace_ms
     return f"can be restored for {tables.human_ms(grace_ms)}" if grace_ms else "cannot be restored"
 
@@ -29,6 +29,6 @@ def restorable_for(settings: Settings) -> str:
 def row(
     deleted: DeletedRepository | DeletedNamespace, settings: Settings
 ) -> tuple[str | None, str | None, str | None]:
-    """The cells of a deletion: since when, until when it can be undone, and why its purge fails."""
+    """Return the cells of a deletion: its time, until when it can be undone, and why its purge fails."""
     until = "purge has begun" if deleted.begun else when(deleted.marked_ms + settings.policy.purge_grace_ms)
     return when(deleted.marked_ms), until, deleted.last_error

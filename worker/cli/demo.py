@@ -33,7 +33,7 @@ CHOICES = {
     "DREDGE_REFERRERS": "cascade",
     "DREDGE_SCAN_INTERVAL_S": "1",
     "DREDGE_QUARANTINE_S": "0",
-    # The demo's registry is made to be collected: most of it becomes due at once.
+    # The demonstration's registry is mostly garbage, and most of it becomes due at once.
     "DREDGE_BREAKER_SHARE": "0",
     "DREDGE_LOG_LEVEL": "info",
 }
@@ -51,12 +51,12 @@ CHOICES = {
 @click.option("--kill", is_flag=True, help="kill -9 the worker half-way and start another.")
 @click.option("--json", "as_line", is_flag=True, help="One JSON object on the last line.")
 def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:
-    """Show all of it, from nothing: fill a registry, collect it with real workers, verify it.
+    """Demonstrate the whole system: fill a registry, collect it with real workers, verify the result.
 
-    Embedded servers, a sample registry, real images made from files of this machine, tags deleted
-    by another process, a worker and a beat; then every survivor is read, hashed and exported, and
-    every invariant checked.  Exit 1 if something in use is missing or garbage is left.
-    Leaves nothing behind.
+    Starts embedded servers, writes a sample registry and real images made from files of this machine,
+    deletes tags from another process, and runs a worker and a beat.  Then reads, hashes and exports every
+    surviving image, and checks every invariant.  Exit 1 if something in use is missing or garbage is left.
+    Removes all its files at the end.
     """
     started = time.monotonic()
     with (
@@ -88,7 +88,7 @@ def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:
 
 @contextmanager
 def _servers(directory: Path) -> Iterator[dict[str, str]]:
-    """Fresh servers with all tables, and the environment for every process of the demonstration."""
+    """Start fresh servers with all tables.  Yields the environment for the demonstration's processes."""
     with _stage("starting PostgreSQL and Valkey"):
         servers = EmbeddedServers(directory / "servers").start()
     try:
@@ -100,7 +100,7 @@ def _servers(directory: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _stage(title: str, total: int | None = None) -> Iterator[Callable[..., Any]]:
-    """A step with a bar while it lasts and a line when it is done."""
+    """Show a progress bar during a step, and a line after it."""
     began = time.monotonic()
     with output.progress(title, total) as advance:
         yield advance

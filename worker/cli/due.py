@@ -18,7 +18,7 @@ from worker.jobs.waiting import WaitingRepository, list_waiting
 def command(limit: int, within: str | None, as_json: bool) -> None:
     """List repositories with garbage: since when, the next try, and why each waits.
 
-    Longest waiting first, namespaces taking turns. Looks at the whole registry and changes nothing.
+    The longest waiting comes first, alternating namespaces. Reads the whole registry and changes nothing.
     """
     settings = output.settings()
     within_ms = parse_duration_ms(within) if within else 0

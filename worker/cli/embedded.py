@@ -1,4 +1,4 @@
-"""`dredge embedded -- COMMAND`: a command with servers of its own."""
+"""`dredge embedded -- COMMAND`: run a command with servers of its own."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from worker.local.embedded import EmbeddedServers
 def command(initialise: bool, directory: Path | None, command_line: tuple[str, ...]) -> None:
     """Run a command with fresh embedded servers.
 
-    The command finds their URLs in DREDGE_DATABASE_URL, DREDGE_BROKER_URL, DREDGE_CACHE_URL and
-    DREDGE_STORAGE.  The servers end with it, and the exit code is the command's.
+    The command reads their URLs from DREDGE_DATABASE_URL, DREDGE_BROKER_URL, DREDGE_CACHE_URL and
+    DREDGE_STORAGE.  The servers stop when the command ends; the exit code is the command's.
     """
     with stoppable(), EmbeddedServers(directory, durable=directory is not None) as servers:
         if initialise:
@@ -50,13 +50,13 @@ def create_tables(url: str) -> None:
 
 
 def command_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child: with `celery` and `dredge` of this Python first in the path."""
+    """Return the environment for a child, with `celery` and `dredge` of this Python first in the path."""
     here = Path(sys.executable).parent
     return {**os.environ, **more, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
 def run(command_line: Sequence[str], more: Mapping[str, str]) -> int:
-    """Run the command to its end, passing SIGTERM on; its exit code, 128 + n after a signal."""
+    """Run the command, and pass SIGTERM on to it.  Returns its exit code, or 128 + n after signal n."""
     with _passing_on() as follow:
         try:
             child = subprocess.Popen(command_line, env=command_environment(more))
@@ -69,9 +69,9 @@ def run(command_line: Sequence[str], more: Mapping[str, str]) -> int:
 
 @contextlib.contextmanager
 def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
-    """A terminal's Ctrl-C reaches the child by itself; a SIGTERM is for the child to answer.
+    """Pass SIGTERM on to the child.  Ctrl-C in a terminal reaches the child directly.
 
-    The handler is there before the child is, and keeps a signal that comes in between.
+    The handler is installed before the child starts, and stores a signal that arrives in between.
     """
     children: list[subprocess.Popen[bytes]] = []
     early: list[int] = []
@@ -83,7 +83,7 @@ def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
             early.append(number)
 
     def follow(child: subprocess.Popen[bytes]) -> None:
-        # Not before: a child inherits what is ignored.
+        # Only after the start, because a child inherits ignored signals.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         children.append(child)
         for number in early:
@@ -99,7 +99,7 @@ def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Outside of the child's life a SIGTERM ends this command as an exception, so that servers stop."""
+    """Turn a SIGTERM while no child runs into an exception, so that the servers stop."""
 
     def leave(number: int, frame: Any) -> None:
         sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""`dredge enqueue`: have the workers collect."""
+"""`dredge enqueue`: ask the workers to collect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.settings import Settings
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker made of one repository: its task's result, or the reason why there is none."""
+    """The result of one repository's task, or the reason why there is none."""
 
     repository: str
     result: dict[str, Any] | None = None
@@ -63,7 +63,7 @@ def command(repositories: tuple[str, ...], everything: bool, wait: float | None,
 
 
 def _existing(settings: Settings, names: Sequence[str]) -> list[str]:
-    """The names as they are written; where a database is configured, of repositories that exist."""
+    """Return the names; with a configured database, check first that the repositories exist."""
     if not settings.database_url:
         return [str(parse_repository(name)) for name in names]
     with output.connected(settings):
@@ -83,12 +83,12 @@ def _outcome(name: str, result: Any, wait_s: float) -> Outcome:
         return Outcome(name, error=f"no outcome within {wait_s:g} s: is a worker running? It stays enqueued")
     except RegistryError as error:
         return Outcome(name, error=str(error))
-    except Exception as error:  # noqa: BLE001  a task's error arrives as whatever it was
+    except Exception as error:  # noqa: BLE001  a task's error may be of any class
         return Outcome(name, error=f"{type(error).__name__}: {error}")
 
 
 def _everything(settings: Settings) -> tuple[int, int]:
-    """Enqueue every repository with garbage; returns how many have some and how many were enqueued."""
+    """Enqueue every repository with garbage.  Returns how many there are, and how many were enqueued."""
     with output.connected(settings):
         due = all_due(settings.policy)
         note_due(dict.fromkeys(due, now_ms()))

@@ -1,4 +1,4 @@
-"""How a command says that it failed: one line, or one JSON object."""
+"""Print a command's error as one line, or as one JSON object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dredge events`: watch what happens in the registry."""
+"""`dredge events`: watch the registry's events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.events.exchange import EXCHANGE, connection
 from worker.events.message import CloudEvent
 from worker.settings import Settings
 
-# A queue that nobody reads any more, after a kill -9 of the reader, is gone after a minute.
+# The broker deletes the queue a minute after its reader was killed.
 EXPIRES_S = 60
 RETRY_S = 1.0
 
@@ -34,14 +34,14 @@ def command() -> None:
 @click.option("--type", "pattern", default="#", show_default=True, help="Only these: tag.deleted, tag.*, #.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many events.")
 def tail(as_json: bool, pattern: str, limit: int | None) -> None:
-    """Print events as they come, until Ctrl-C; those from before are not shown.
+    """Print new events as they arrive, until Ctrl-C; earlier events are not shown.
 
-    An event that was delivered twice is printed twice, with the same id.
+    An event that is delivered twice is printed twice, with the same ID.
     """
     settings = output.settings()
     output.require(settings, "broker_url")
     stop = threading.Event()
-    # Not as an exception: it would cut the connection in the middle of an answer.
+    # No exception, because it would interrupt the connection in the middle of an answer.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     for n, event in enumerate(listen(settings, pattern, stop), 1):
@@ -51,7 +51,7 @@ def tail(as_json: bool, pattern: str, limit: int | None) -> None:
 
 
 def line(event: CloudEvent) -> str:
-    """One event for people: when, what, of what, and the rest of what is known."""
+    """Return one event as a line: its time, type, subject, and data."""
     when = (
         datetime.fromisoformat(event["time"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
     )
@@ -61,7 +61,7 @@ def line(event: CloudEvent) -> str:
 
 
 def listen(settings: Settings, pattern: str, stop: threading.Event) -> Iterator[CloudEvent]:
-    """Yield every event that matches, from a queue that ends with us; waits for an unavailable broker."""
+    """Yield every matching event, from a queue of this process; waits while the broker is unavailable."""
     name = f"dredge.tail.{uuid.uuid4().hex[:12]}"
     queue = Queue(name, EXCHANGE, routing_key=pattern, durable=False, expires=EXPIRES_S)
     click.echo("dredge: listening; Ctrl-C ends", err=True)

@@ -14,11 +14,10 @@ from worker.jobs.explain import explain_any
 @click.argument("what", metavar="REPO[:TAG|@DIGEST]|DIGEST|PATH")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(what: str, as_json: bool) -> None:
-    """Say why something is still there, or when it will go.
+    """Explain why something still exists, or when it will be removed.
 
-    That is a repository (namespace/name), a tag of it, a manifest or blob by its digest (of one repository,
-    or wherever it is), or an object by its path in storage. Of a tag it also says what each retention rule
-    does with it.
+    That is a repository (namespace/name), a tag of it, a manifest or blob by its digest (in one repository,
+    or in all), or an object by its path in storage. For a tag it also explains what each retention rule does.
     """
     settings = output.settings()
     with output.connected(settings):

@@ -22,8 +22,8 @@ from worker.transfer.layout_export import export_layout
 def command(image: str, layout: Path, as_json: bool) -> None:
     """Write a tag as an OCI image layout.
 
-    LAYOUT is a new or empty directory, or a layout to add to.  With the image go its signatures and
-    other referrers.  Every byte is held against its digest.
+    LAYOUT is a new or empty directory, or a layout to add to.  The image's signatures and other referrers
+    are written, too.  Every blob is verified by its digest.
     """
     name = parse_tag(image)
     read = output.settings()

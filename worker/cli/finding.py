@@ -1,4 +1,4 @@
-"""What `dredge check` says of one thing."""
+"""A result of `dredge check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `problem` says what to do, or is empty."""
+    """The result for one checked part; `problem` says what is wrong and what to do, or is empty."""
 
     part: str
     what: str
@@ -15,5 +15,5 @@ class Finding:
 
 
 def unset(part: str, variable: str) -> Finding:
-    """The finding where a variable is missing."""
+    """Return the finding for a missing variable."""
     return Finding(part, "configured", f"{variable} is not set: set it, or use `dredge embedded -- COMMAND`")

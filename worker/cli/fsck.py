@@ -29,7 +29,7 @@ from worker.storage.base import open_stores
 def command(as_json: bool, deep: bool, no_objects: bool, young_s: int) -> None:
     """Check every invariant between rows and objects.  Reads only; exit 1 on a violation.
 
-    May be run at any time beside a running system.
+    You can run it at any time beside a running system.
     """
     settings = output.settings()
     if not no_objects:

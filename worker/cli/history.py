@@ -16,7 +16,7 @@ from worker.cli.times import when
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(repository: str | None, limit: int, as_json: bool) -> None:
-    """List what past collections freed, newest first; of one repository (namespace/name) or all."""
+    """List what past collections of one repository (namespace/name), or of all, freed; newest first."""
     settings = output.settings()
     with output.connected(settings):
         repository_id = repositories.find([repository])[0].id if repository else None

@@ -24,9 +24,9 @@ from worker.transfer.layout_import import Imported, checked_tag, import_layout, 
 def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_json: bool) -> None:
     """Read an OCI image layout into a repository.
 
-    LAYOUT is a directory as skopeo, buildah, crane and umoci write it.  It is verified whole, every
-    byte, before anything is stored.  REPO is namespace/name; both are made where they are missing.
-    Importing again stores nothing twice.
+    LAYOUT is a directory as skopeo, buildah, crane and umoci write it.  Every byte of it is verified before
+    anything is stored.  REPO is namespace/name; a missing namespace or repository is created.  Importing
+    again stores nothing twice.
     """
     name = parse_repository(repository)
     read = output.settings()

@@ -1,4 +1,4 @@
-"""`dredge init`: the tables, and the optional trigger."""
+"""`dredge init`: create the tables, and the optional trigger."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from worker.storage.base import open_stores, prepare_stores
 def command(with_triggers: bool | None, notify: bool, yes: bool, as_json: bool) -> None:
     """Create missing tables, and missing directories of local storage.
 
-    On an empty database: a whole registry's tables.  On a Quay's: only dredge_* beside them, and no
-    other table is touched.  Each storage location shows an identity from then on, unless none of the objects
-    that the rows know is there.  Idempotent.
+    In an empty database it creates all tables of a registry; in a Quay's database only tables dredge_*, and
+    changes no other table.  It also writes an identity to each storage location, unless the location has none
+    of the objects that the rows reference.  Idempotent.
     """
     settings = output.settings()
     with output.connected(settings):

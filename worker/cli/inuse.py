@@ -13,13 +13,13 @@ from worker.jobs.in_use import load_in_use
 
 @click.group(name="inuse")
 def command() -> None:
-    """The list of digests that run somewhere: none of them is expired or collected."""
+    """Manage the list of digests in use, which are never expired or collected."""
 
 
 @command.command(short_help="Load the list now.")
 @click.option("--source", help="A path, a URL or kubernetes; by default DREDGE_IN_USE_SOURCE.")
 def load(source: str | None) -> None:
-    """Load the list of digests in use now; the list from before stays where the source fails."""
+    """Load the list of digests in use now; if the source fails, the previous list stays."""
     settings = output.settings()
     settings = replace(settings, in_use_source=source or settings.in_use_source)
     output.require(settings, "in_use_source")
@@ -30,7 +30,7 @@ def load(source: str | None) -> None:
 @command.command(short_help="How old the list is, and how long.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(as_json: bool) -> None:
-    """Show how old the list is; exit 1 where it stops expiry."""
+    """Show how old the list is; exit 1 if it is so old that it stops expiry."""
     settings = output.settings()
     with output.connected(settings):
         age_ms, digests = read_age_ms(), count_in_use()

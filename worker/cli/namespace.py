@@ -25,7 +25,7 @@ def command() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
 def delete(namespace: str, yes: bool, as_json: bool) -> None:
-    """Delete a namespace with its repositories; it can be restored until DREDGE_PURGE_GRACE_S have passed.
+    """Delete a namespace with its repositories; it can be restored for DREDGE_PURGE_GRACE_S seconds.
 
     Its robots, teams and applications stay until then; nobody can log in or pull meanwhile.
     """
@@ -44,10 +44,10 @@ def delete(namespace: str, yes: bool, as_json: bool) -> None:
 @click.option("--as", "new_name", metavar="NAME", help="Restore it under another name.")
 @_json
 def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
-    """Bring a deleted namespace back with its repositories, robots and teams.
+    """Restore a deleted namespace with its repositories, robots and teams.
 
-    What Quay itself removed when it deleted the namespace (robots, teams, applications) does not come
-    back.  Not once its purge has begun.
+    Robots, teams and applications that Quay itself removed with the namespace are not restored.  After its
+    purge has begun, a namespace cannot be restored.
     """
     settings = output.settings()
     with output.connected(settings):
@@ -61,7 +61,7 @@ def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @_json
 def list_(deleted: bool, limit: int, as_json: bool) -> None:
-    """List deleted namespaces, and until when each can be restored."""
+    """List deleted namespaces, and until when each one can be restored."""
     settings = output.settings()
     with output.connected(settings):
         found = registry.list_deleted_namespaces(limit=limit)

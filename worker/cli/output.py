@@ -1,4 +1,4 @@
-"""What commands share: settings, a connected database, JSON, progress and failure."""
+"""Functions that commands share: settings, the database, JSON, progress and errors."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ _EXAMPLES = {
 
 
 def emit_json(obj: Any) -> None:
-    """One JSON value on one line of standard output."""
+    """Print one JSON value on one line of standard output."""
     click.echo(json.dumps(obj, default=str, ensure_ascii=False))
 
 
 def console(stream: Any = None) -> Console:
-    """Open a console on the stream, standard error by default; 200 columns wide when it is no terminal."""
+    """Open a console on the stream, by default standard error; 200 columns wide if it is not a terminal."""
     stream = stream or sys.stderr
     return Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
 
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Any]:
-    """A bar on standard error: `with progress("collecting", 10) as advance: advance(1, total=12)`."""
+    """Show a bar on standard error: `with progress("collecting", 10) as advance: advance(1, total=12)`."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -67,9 +67,9 @@ def progress(description: str, total: float | None = None) -> Iterator[Any]:
 
 
 def settings() -> Settings:
-    """The configuration of this process's environment; sets up the log, too.
+    """Read the settings from this process's environment, and configure the log.
 
-    A command logs warnings only, unless the environment asks for more.
+    A command logs only warnings unless the environment sets another level.
     """
     read = Settings.from_env(os.environ)
     asked = "DREDGE_LOG_LEVEL" in os.environ
@@ -78,7 +78,7 @@ def settings() -> Settings:
 
 
 def require(read: Settings, *names: str) -> None:
-    """Fail in one line where a setting that the command needs is empty."""
+    """End the command with one line if a setting that it needs is empty."""
     for name in names:
         if not getattr(read, name):
             fail(f"DREDGE_{name.upper()} is not set: " + _HOW.format(example=_EXAMPLES[name]))
@@ -86,7 +86,7 @@ def require(read: Settings, *names: str) -> None:
 
 @contextmanager
 def connected(read: Settings) -> Iterator[None]:
-    """Configure the database and hold a connection for the block; fails clearly without a URL."""
+    """Configure the database and hold a connection for the block; ends the command if there is no URL."""
     require(read, "database_url")
     database.configure(read.database_url, application_name="dredge-cli", pooled=not read.prepared_statements)
     try:

@@ -45,5 +45,5 @@ def command(target: str | None, reason: str, until: str | None, as_json: bool) -
 
 
 def author() -> str:
-    """Return who runs this command, for those who see what it set."""
+    """Return the user who runs this command, to be shown with the hold."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -19,11 +19,11 @@ from worker.jobs.plan import Total, all_due, plan_each, total
 @click.option("--csv", "as_csv", is_flag=True, help="With --policy: comma-separated values.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line; the last one is the total.")
 def command(repository: str | None, file: str | None, as_csv: bool, as_json: bool) -> None:
-    """Show what a collection would remove, by the collector's own judgement; writes nothing.
+    """Show what a collection would remove, decided by the collector's own code; writes nothing.
 
-    REPOSITORY is namespace/name; without it, every repository with garbage, and every deleted one whose
-    grace is over.  With --policy: what retention rules, saved or not, would end now, and what that frees
-    once the tags' recovery window has closed.
+    REPOSITORY is namespace/name; without it, all repositories with garbage, and all deleted ones whose
+    grace is over.  With --policy: the tags that retention rules, saved or not, would end now, and what is
+    freed after the tags' recovery window has closed.
     """
     settings = output.settings()
     if as_csv and file is None:
@@ -52,7 +52,7 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
 
 
 def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Total]:
-    """The plans of one repository, or of all that have something to go; and their total."""
+    """Return the plans of one repository, or of all with garbage, and their total."""
     named = repositories.find([repository] if repository else [])
     ids = [found.id for found in named] or all_due(policy)
     plans = []
@@ -62,7 +62,7 @@ def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Total]:
             advance(1)
     purges = plan_purges(policy=policy) if repository is None else []
     sums = total([*plans, *purges])
-    # A purge removes the repository itself: one that holds nothing counts as well.
+    # A purge removes the repository itself, so an empty one counts as well.
     empty = sum(not (plan.tags or plan.digests) for plan in purges)
     return [*plans, *purges], replace(sums, repositories=sums.repositories + empty)
 

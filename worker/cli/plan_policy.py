@@ -1,4 +1,4 @@
-"""`dredge plan --policy`: what retention rules would end, as a table, JSON or CSV."""
+"""`dredge plan --policy`: show the tags that retention rules would end, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLICE = 5_000
 
 
 def show(settings: Settings, file: str, repositories: list[Repository], form: str) -> None:
-    """Print what the rules of a file (and the policies that are switched on) would end; writes nothing."""
+    """Print the tags that the rules of a file, and the enabled policies, would end; writes nothing."""
     retention = retention_policy(replace(settings, retention_file=file))
     ids = [where.id for where in repositories] or list(_all())
     plans: list[RetentionPlan] = []

@@ -1,4 +1,4 @@
-"""`dredge quay-storage`: Dredge's storage settings out of Quay's configuration."""
+"""`dredge quay-storage`: translate Quay's storage configuration into Dredge's settings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _with_credentials(location: Location, directory: Path | None) -> str:
         output.fail(f"the location's name or the directory cannot be part of a URL: {path}")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Created for the owner alone: the keys are never readable in between.
+        # Created with the owner's permission only, so that nobody else can ever read the keys.
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(location.credentials)

@@ -1,4 +1,4 @@
-"""Repositories as they are named on the command line."""
+"""Repositories that are named on the command line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _COMPLETIONS = 50
 
 
 class RepositoryType(click.ParamType[str]):
-    """`namespace/name`, completed from the database where one is configured."""
+    """`namespace/name`, completed from the database if one is configured."""
 
     name = "repository"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return at most 50 names that begin so; none without an answer from the database."""
+        """Return at most 50 names with this beginning, or none if the database does not answer."""
         try:
             settings = Settings.from_env(os.environ)
             if not settings.database_url:
@@ -41,10 +41,10 @@ REPOSITORY = RepositoryType()
 
 
 def find(names: Sequence[str]) -> list[repository.Repository]:
-    """Return the repositories of these names; the first wrong one raises `BadInput` or `NoSuchRepository`."""
+    """Return the repositories with these names.  Raises `BadInput` or `NoSuchRepository`."""
     return [find_named(name) for name in names]
 
 
 def names_of(ids: Sequence[int]) -> dict[int, str]:
-    """`namespace/name` of each repository that exists, by id."""
+    """Map the ID of each repository that exists to `namespace/name`."""
     return {id: found.path for id, found in repository.by_ids(ids).items()}

@@ -26,7 +26,7 @@ def command() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
 def delete(repository: str, yes: bool, as_json: bool) -> None:
-    """Delete a repository (namespace/name); it can be restored until DREDGE_PURGE_GRACE_S have passed."""
+    """Delete a repository (namespace/name); it can be restored for DREDGE_PURGE_GRACE_S seconds."""
     settings = output.settings()
     path = str(parse_repository(repository))
     with output.connected(settings):
@@ -46,9 +46,10 @@ def delete(repository: str, yes: bool, as_json: bool) -> None:
 @click.option("--as", "name", metavar="NAME", help="Restore it under another name in its namespace.")
 @_json
 def restore(repository: str, name: str | None, as_json: bool) -> None:
-    """Bring a deleted repository (namespace/name) back with its tags, manifests and permissions.
+    """Restore a deleted repository (namespace/name) with its tags, manifests and permissions.
 
-    The latest one that was deleted under that name.  Not once its purge has begun.
+    Restores the latest one that was deleted under this name.  After its purge has begun, a repository
+    cannot be restored.
     """
     settings = output.settings()
     parsed = parse_repository(repository)
@@ -64,7 +65,7 @@ def restore(repository: str, name: str | None, as_json: bool) -> None:
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @_json
 def list_(namespace: str | None, deleted: bool, limit: int, as_json: bool) -> None:
-    """List deleted repositories (of a namespace), and until when each can be restored."""
+    """List deleted repositories (of a namespace), and until when each one can be restored."""
     settings = output.settings()
     with output.connected(settings):
         wanted = None if namespace is None else parse_namespace(namespace)

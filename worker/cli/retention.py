@@ -20,7 +20,7 @@ TURN_S = 5.0
 
 @click.group(name="retention")
 def command() -> None:
-    """Run retention rules, and see what they ended."""
+    """Run retention rules, and list the tags that they ended."""
 
 
 @command.command(short_help="Run the rules on repositories now.")
@@ -53,7 +53,7 @@ def run(repository: tuple[str, ...], file: str | None, as_json: bool) -> None:
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def audit(repository: str | None, limit: int, as_json: bool) -> None:
-    """List which tags were ended, by which rule, and until when each can be restored."""
+    """List the tags that were ended, by which rule, and until when each one can be restored."""
     with output.connected(output.settings()):
         where = repositories.find([repository])[0].id if repository else 0
         found = list_ended_tags(where, limit=limit)
@@ -72,7 +72,7 @@ def audit(repository: str | None, limit: int, as_json: bool) -> None:
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def problems(limit: int, as_json: bool) -> None:
-    """List the repositories where a policy could not be run; exit 1 where there is one."""
+    """List the repositories in which a policy could not run; exit 1 if there is one."""
     with output.connected(output.settings()):
         found = list_problems(limit=limit)
     if as_json:
@@ -88,6 +88,6 @@ def problems(limit: int, as_json: bool) -> None:
 @command.command(short_help="Check a file of rules.")
 @click.argument("file", type=click.File(encoding="utf-8"))
 def check(file: TextIO) -> None:
-    """Check a file of retention rules: every mistake with its line and the rule's name."""
+    """Check a file of retention rules, and print every mistake with its line and the rule's name."""
     rules = parse_policy_file(file.read())
     click.echo(f"{len(rules):,} rules")

@@ -13,9 +13,9 @@ from worker.cli import output
 @click.argument("key", required=False, default="")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(stage: str, key: str, as_json: bool) -> None:
-    """Make due now what failed and waits for its next try; workers take it within seconds.
+    """Retry failed work now instead of at its next try; workers start it within seconds.
 
-    Without a stage, in all of them: collect, review, relay, consumer, reports, erase, sweep. KEY is one item
+    Without a stage, all are retried: collect, review, relay, consumer, reports, erase, sweep. KEY is one item
     that review, relay, consumer or sweep has set aside, as `dredge status` names it.
     """
     with output.connected(output.settings()):

@@ -22,7 +22,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY_S, "w": 7 * DAY_S}
 
 
 def _durations(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """`0,1d,2w` as seconds."""
+    """Parse `0,1d,2w` into seconds."""
     try:
         return (value and tuple(_seconds(part.strip()) for part in value.split(","))) or None
     except (ValueError, KeyError):
@@ -65,7 +65,7 @@ def _seconds(text: str) -> int:
 def command(as_json: bool, yes: bool, preset: str, **options: Any) -> None:
     """Fill the registry with a synthetic workload, shaped like real registries.
 
-    The same seed makes the same registry.  A registry may hold samples of several seeds.
+    The same seed gives the same registry.  A registry may contain samples of several seeds.
     """
     settings = output.settings()
     shape = _shape(preset, options, settings)

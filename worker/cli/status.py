@@ -14,7 +14,7 @@ from worker.cli.sections.section import Section
 from worker.jobs.overview import read_overview
 from worker.settings import Settings
 
-# Each reads its part, in the order in which people see them.
+# Each module reads one section; they are shown in this order.
 SECTIONS = (stops.read, pace.read, waiting.read, freed.read, failing.read, vacuum.read)
 
 
@@ -31,17 +31,17 @@ SECTIONS = (stops.read, pace.read, waiting.read, freed.read, failing.read, vacuu
     help="Show it again every 2 (or so many) seconds, until Ctrl-C.",
 )
 def command(as_json: bool, hours: int, watch_s: int | None) -> None:
-    """Show holds, the backlog, the oldest overdue, what fails, and what was freed, by namespace.
+    """Show holds, the backlog, the longest wait, failures, and what was freed, by namespace.
 
-    Repositories with garbage are counted among the first 5,000 only (dredge due looks at all). The time left
-    follows from what the last hour really did.
+    Only the first 5,000 repositories are searched for garbage (dredge due searches all). The time left is
+    computed from the work of the last hour.
     """
     settings = output.settings()
     if not watch_s:
         with output.connected(settings):
             _show(_read(settings, hours), as_json)
         return
-    # Ctrl-C is how a watch ends: no failure.
+    # Ctrl-C is the normal end of a watch, not a failure.
     with suppress(KeyboardInterrupt):
         _watch(settings, hours, as_json, watch_s)
 

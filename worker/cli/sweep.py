@@ -30,13 +30,13 @@ PASS_S = 10.0**9
 def command(dry_run: bool, accepted: tuple[str, ...], as_json: bool) -> None:
     """Find orphans: garbage that crashes of other software left behind.
 
-    Manifests that no tag leads to, blob rows and labels that nothing refers to, pull statistics of
-    what is gone, and objects that no row knows.  The first mark is only remembered; a second
-    one, at least DREDGE_SWEEP_DELAY_S later, hands it to the stage that judges it.  One whole pass,
-    from where the last one was interrupted; workers do the same by themselves.
+    Orphans are manifests that no tag reaches, blob rows and labels without a reference, pull statistics of
+    tags and manifests that no longer exist, and objects that no row references.  The first pass only
+    marks an orphan; a second pass, at least DREDGE_SWEEP_DELAY_S later, confirms it for collection.  The
+    command runs one whole pass, or the rest of an interrupted one.  Workers do the same by themselves.
 
-    Objects younger than DREDGE_UPLOAD_TTL_S are left alone.  Where more than DREDGE_SWEEP_SHARE percent
-    of a location's objects are unknown, the sweep stops there until --accept.
+    Objects younger than DREDGE_UPLOAD_TTL_S are skipped.  If more than DREDGE_SWEEP_SHARE percent of a
+    location's objects are unknown, the sweep stops there until --accept.
     """
     settings = output.settings()
     output.require(settings, "storage")

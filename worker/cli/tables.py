@@ -1,4 +1,4 @@
-"""Tables for people; plain lines for a pipe."""
+"""Print tables on a terminal, and plain lines into a pipe."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _GAP = 2
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table on standard output.
 
-    On a terminal: one line for each row, numbers to the right, digests shortened, long cells cut at
-    the width.  In a pipe: a header and the rows, cells separated by a tab, nothing cut or padded.
+    On a terminal: one line per row, numbers aligned right, digests shortened, long cells cut to the width.
+    In a pipe: a header and the rows, cells separated by a tab, nothing cut or padded.
     """
     if sys.stdout.isatty():
         _print_for_people(columns, rows, title)
@@ -37,7 +37,7 @@ def _print_for_people(columns: Sequence[str], rows: Sequence[Sequence[object]], 
     target = console(sys.stdout)
     shown = [[_DIGEST.sub(r"\1…", _text(value, grouped=True)) for value in row] for row in rows]
     widths = [max(len(line[index]) for line in (columns, *shown)) for index in range(len(columns))]
-    # The widest column gives way, until a row fits on one line.
+    # The widest column is made narrower until a row fits on one line.
     while sum(widths) + _GAP * len(widths) > target.width and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")

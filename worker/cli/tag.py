@@ -62,7 +62,7 @@ def _active(repository_id: int, limit: int) -> Iterator[Tag]:
 @_limit
 @_json_lines
 def history(target: str, limit: int, as_json: bool) -> None:
-    """List what a repository's names point at and pointed at, as far back as it can be restored."""
+    """List the manifests of a repository's tags, now and before, as far back as they can be restored."""
     repository, name = _repository_or_tag(target)
     with output.connected(output.settings()):
         lines = list(_history(registry.get_repository(repository).id, name, limit))
@@ -106,9 +106,9 @@ def _history_row(line: Lifetime) -> tuple[object, ...]:
 )
 @_json_lines
 def delete(targets: Sequence[str], permanently: bool, yes: bool, children: bool, as_json: bool) -> None:
-    """Delete tags, or every tag of a manifest; restorable until their namespace's window closes.
+    """Delete tags, or every tag of a manifest; they can be restored until their recovery window closes.
 
-    With --permanently nothing can be restored; more than one target is asked about first.
+    With --permanently nothing can be restored.  The command asks before it deletes more than one target.
     """
     if permanently and len(targets) > 1 and not yes:
         click.confirm(f"Delete {len(targets)} tags beyond restoring?", abort=True, err=True)
@@ -146,7 +146,7 @@ def _delete(target: str, permanently: bool, children: bool, policy: Policy) -> t
 @click.argument("digest", required=False)
 @_json
 def restore(target: str, digest: str | None, as_json: bool) -> None:
-    """Point a name at a manifest that it pointed at before: the last one, unless a DIGEST says which."""
+    """Point a tag at a manifest to which it pointed before: the last one, or the one with this DIGEST."""
     settings = output.settings()
     name = parse_tag(target)
     repository = str(name.repository)
@@ -172,7 +172,7 @@ def _last_restorable(repository: str, name: str) -> str:
 @click.option("--never", is_flag=True, help="Take the expiry away.")
 @_json
 def expire(target: str, after: str | None, at: str | None, never: bool, as_json: bool) -> None:
-    """Let a tag end by itself: 1 hour to 104 weeks after it began."""
+    """Set when a tag ends by itself: 1 hour to 104 weeks after its start."""
     if [after is not None, at is not None, never].count(True) != 1:
         raise click.UsageError("give one of --in, --at and --never")
     settings = output.settings()

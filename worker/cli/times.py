@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Parse times and durations as people write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DURATION = re.compile(r"(\d{1,7})([smhdw])")
 
 
 def parse_duration_ms(text: str) -> int:
-    """`90m`, `12h`, `3d` or `2w` in milliseconds; raises `click.UsageError`."""
+    """Parse `90m`, `12h`, `3d` or `2w` into milliseconds.  Raises `click.UsageError`."""
     parts = _DURATION.fullmatch(text)
     if not parts:
         raise click.UsageError(f"{text!r} is not a duration: write 90m, 12h, 3d or 2w")
@@ -22,7 +22,7 @@ def parse_duration_ms(text: str) -> int:
 
 
 def parse_moment_ms(text: str) -> int:
-    """An ISO 8601 time, UTC unless it says otherwise, in milliseconds; raises `click.UsageError`."""
+    """Parse an ISO 8601 time, in UTC by default, into milliseconds.  Raises `click.UsageError`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -32,5 +32,5 @@ def parse_moment_ms(text: str) -> int:
 
 
 def parse_until_ms(text: str, *, now_ms: int) -> int:
-    """A duration from now on, or a time."""
+    """Parse a duration from now on, or a time, into the time in milliseconds."""
     return now_ms + parse_duration_ms(text) if _DURATION.fullmatch(text) else parse_moment_ms(text)

@@ -24,10 +24,10 @@ _WHAT_TO_DO = "push its image again and it goes back, or name a repository that 
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(digest: str, repository: str | None, as_json: bool) -> None:
-    """Put an object back from the trash, where a row refers to it.
+    """Put an object back from the trash if a row references it.
 
-    Where nothing refers to it, nothing is changed, and the exit code is 1: an object without a row would be
-    garbage again.  With --repository a row is made, which lasts for DREDGE_PUSH_TTL_S.
+    If nothing references it, nothing changes and the exit code is 1, because an object without a row would
+    be garbage again.  With --repository, a row is written, which lasts for DREDGE_PUSH_TTL_S.
     """
     settings = output.settings()
     output.require(settings, "storage")

@@ -1,4 +1,4 @@
-"""`dredge up`: everything in the foreground, as the Procfile says."""
+"""`dredge up`: run all processes of the Procfile in the foreground."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROCFILE = """\
 worker: exec celery --quiet -A worker worker --concurrency=2 --loglevel=info
 beat: exec celery --quiet -A worker beat --loglevel=info
 """
-# A worker finishes its task's turn before it ends; then everything that is left is killed.
+# Seconds in which a worker may finish the turn of its task; then all remaining processes are killed.
 STOP_S = 60
 
 
@@ -50,12 +50,12 @@ def command(directory: Path, procfile: Path | None) -> None:
     """Run the whole system in the foreground.
 
     Servers without a configured URL run embedded: PostgreSQL, Valkey, a directory for objects.  With a
-    configured database, DREDGE_STORAGE must be set as well.
-    Their data stay in the directory.  Ctrl-C stops everything.
+    configured database, DREDGE_STORAGE must be set as well.  The data of embedded servers stay in the
+    directory.  Ctrl-C stops everything.
     """
     settings = output.settings()
     if settings.database_url:
-        # Beside a configured database an empty store of our own would show every blob as missing.
+        # With a configured database, an empty embedded store would make every blob appear missing.
         output.require(settings, "storage")
     processes = parse_procfile(_procfile_text(procfile)).processes
     servers = EmbeddedServers(
@@ -84,7 +84,7 @@ def _require_tables(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _written(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """The variables in a file while the system runs, for other terminals."""
+    """Keep the variables in a file while the system runs, for use in other terminals."""
     if not environment:
         yield
         return
@@ -103,7 +103,7 @@ def _procfile_text(given: Path | None) -> str:
 
 
 def _environment(settings: Settings, servers: EmbeddedServers) -> dict[str, str]:
-    """The variables of the embedded servers, for what is not configured."""
+    """Return the variables of the embedded servers that replace unset ones."""
     made = servers.environment()
     if settings.cache_url:
         made.pop("DREDGE_CACHE_URL", None)
@@ -111,7 +111,7 @@ def _environment(settings: Settings, servers: EmbeddedServers) -> dict[str, str]
 
 
 class _Processes:
-    """Stops a process by its main process alone: a worker ends its own children, when they are done."""
+    """Signals only the main process to stop: a worker ends its children when their tasks are done."""
 
     def terminate(self, pid: int) -> None:
         _signal(os.kill, pid, signal.SIGTERM)
@@ -126,7 +126,7 @@ def _signal(send: Any, pid: int, number: int) -> None:
 
 
 def _spawn(command_line: str, **options: Any) -> Any:
-    """Start a process that ends when this program does, however that ends."""
+    """Start a process that ends when this program ends, even after kill -9."""
     child = honcho.process.Popen(command_line, **options)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -140,7 +140,7 @@ def _spawn(command_line: str, **options: Any) -> Any:
 
 
 def _end_all(entries: Iterable[dict[str, Any]]) -> None:
-    """Stop what the loop left running: it breaks off when nobody reads its output any more."""
+    """Stop processes that are still running: the loop ends early if its output is closed."""
     left = [entry for entry in entries if "pid" in entry and "returncode" not in entry]
     for entry in left:
         _Processes().terminate(entry["pid"])
@@ -151,7 +151,7 @@ def _end_all(entries: Iterable[dict[str, Any]]) -> None:
 
 
 def _run(processes: dict[str, str], environment: dict[str, str]) -> int:
-    """Run all until one ends or a signal comes; 0 after a signal."""
+    """Run all processes until one ends or a signal arrives.  Returns the exit code, 0 after a signal."""
     honcho.manager.KILL_WAIT = STOP_S
     manager = honcho.manager.Manager()
     manager._procmgr = _Processes()

@@ -18,9 +18,9 @@ SHOWN = 20
 @click.command(name="verify")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(as_json: bool) -> None:
-    """Verify the certificates of all deletions against the database.  Reads only; exit 1 where one is false.
+    """Verify the certificates of all deletions against the database.  Only reads; exit 1 if one is false.
 
-    May be run at any time beside a running system.
+    You can run it at any time beside a running system.
     """
     settings = output.settings()
     output.require(settings, "database_url")

@@ -25,7 +25,7 @@ from worker.web.app import build
 def command(context: click.Context, host: str | None, port: int | None) -> None:
     """Serve the status page and the HTTP API, until Ctrl-C.
 
-    Without DREDGE_WEB_TOKENS it listens on loopback only, and shows everything but changes nothing.
+    Without DREDGE_WEB_TOKENS it listens only on loopback, shows everything and can change nothing.
     """
     if context.invoked_subcommand is None:
         read = output.settings()
@@ -45,9 +45,9 @@ def command(context: click.Context, host: str | None, port: int | None) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def token(name: str, scopes: tuple[Scope, ...], as_json: bool) -> None:
-    """Make a token for NAME and print it once, and the line that DREDGE_WEB_TOKENS must hold.
+    """Create a token for NAME.  Print it once, and the line to add to DREDGE_WEB_TOKENS.
 
-    Only the token's hash is kept: whoever reads the configuration cannot use it.
+    That line contains only the token's hash, so the token cannot be read from the configuration.
     """
     try:
         secret, made = make_token(name, scopes)
@@ -60,7 +60,7 @@ def token(name: str, scopes: tuple[Scope, ...], as_json: bool) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Answer requests until a signal comes; raises `SettingsError` where everybody could reach it."""
+    """Serve until a signal arrives.  Raises `SettingsError` if others could reach it without token."""
     output.require(settings, "database_url")
     if not settings.web_tokens and not _is_loopback(settings.web_host):
         raise SettingsError(
@@ -76,7 +76,7 @@ def serve(settings: Settings) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """The bound port; ends the command where it is taken, or the address is not this host's."""
+    """Bind the port; ends the command if the port is in use or the address is not of this host."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,10 +89,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def application(settings: Settings) -> Any:
-    """The application on these settings; it enqueues where a broker is configured."""
+    """Build the application from these settings; it enqueues tasks if a broker is configured."""
     if not settings.broker_url:
         return build(wiring.in_process(settings))
-    # Celery's configuration asks for a broker, and is read when the module is imported.
+    # Celery's configuration needs a broker, and is read when this module is imported.
     from worker.app import application as celery
 
     return build(wiring.build(settings, celery))

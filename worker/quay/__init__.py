@@ -1,1 +1,1 @@
-"""Neighbours of a live Quay: its lock and its security scanner."""
+"""A live Quay's services: its lock and its security scanner."""

@@ -28,7 +28,7 @@ class Scanner:
     """
 
     def __init__(self, url: str, psk: str) -> None:
-        """`psk`: the key as Clair's configuration has it, base64; empty where Clair asks for none."""
+        """Use the key `psk` of Clair's configuration, in base64; empty if Clair needs none."""
         try:
             self._key = base64.b64decode(psk, validate=True) if psk else b""
         except binascii.Error as error:
@@ -36,7 +36,7 @@ class Scanner:
         self._client = httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
 
     def delete_report(self, digest: str) -> None:
-        """Delete the index report of a manifest; one that is not there is fine, so repeating it is.
+        """Delete the index report of a manifest.  A missing report is not an error.  Idempotent.
 
         Raises `ScannerUnavailable`.
         """
@@ -48,7 +48,7 @@ class Scanner:
             raise ScannerUnavailable(f"The security scanner answered {answer.status_code}", digest=digest)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._client.close()
 
     def _headers(self) -> dict[str, str]:

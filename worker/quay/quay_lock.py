@@ -1,4 +1,4 @@
-"""The lock that a live Quay takes around a digest's object, for those who run beside one."""
+"""The lock that a live Quay takes around a digest's object, for installations beside a Quay."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from worker.broker.connection import connect
 
 log = logs.logger("dredge.quay_lock")
 
-# Newer versions of Quay wait three seconds for the lock and then push without it, unless they see by
-# this prefix that a collector holds it.
+# Newer versions of Quay wait three seconds for the lock and then push without it, unless this prefix shows
+# that a collector holds it.
 COLLECTOR = "gcworker:"
 TIMEOUT_S = 2
 
@@ -27,8 +27,8 @@ TIMEOUT_S = 2
 class QuayLocks:
     """Holds `BLOB_DELETE_<digest>` in Quay's Redis for the digests of one request; nothing without a URL.
 
-    Quay takes the same lock (python-redis-lock) before it erases and while a push links a blob.  The
-    lease is as long as the fence, so nothing has to renew it: while the request may land, the lock holds.
+    Quay takes the same lock (python-redis-lock) before it erases and while a push links a blob.  The lease
+    is as long as the fence, so the lock needs no renewal while the store may carry out the request.
     """
 
     def __init__(self, url: str, *, lease_ms: int) -> None:
@@ -44,10 +44,10 @@ class QuayLocks:
         return self
 
     def take(self, tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], list[Tombstone]]:
-        """Try the lock of every tombstone's digest, never waiting: (held, busy).
+        """Try to lock every tombstone's digest, without waiting.  Returns (held, busy) tombstones.
 
-        A tombstone without a digest needs none.  When Redis does not answer, all the rest are busy: an
-        object is never erased without its lock.
+        A tombstone without a digest needs no lock.  If Redis does not answer, all others count as busy, so
+        that no object is erased without its lock.
         """
         client = connect(self._url, timeout_s=TIMEOUT_S, decode_responses=True)
         self._client = client
@@ -60,7 +60,7 @@ class QuayLocks:
                 (held if self._try(client, waiting[0]) else busy).append(waiting[0])
                 waiting.popleft()
         except (redis.RedisError, OSError):
-            busy += waiting  # asked once: a timeout for each would use up the fence
+            busy += waiting  # Only one attempt, because a timeout for each would use up the fence.
         return held, busy
 
     def _try(self, client: redis.Redis, tombstone: Tombstone) -> bool:
@@ -68,16 +68,16 @@ class QuayLocks:
             return True
         name = f"BLOB_DELETE_{tombstone.digest}"
         lock = redis_lock.Lock(client, name, expire=self._lease_s, id=self._id, strict=False)
-        with suppress(redis_lock.AlreadyAcquired):  # the digest has two tombstones in this request
+        with suppress(redis_lock.AlreadyAcquired):  # The digest has two tombstones in this request.
             if not lock.acquire(blocking=False):
                 return False
         self._locks[tombstone.id] = lock
         return True
 
     def verify(self, tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], list[Tombstone]]:
-        """Ask Redis again, right before the request: (still held, lost).
+        """Check the locks again right before the request.  Returns (held, lost) tombstones.
 
-        A Redis that was flushed, or a standby that was promoted, has forgotten the locks.
+        A flush of Redis, or a failover to a standby, loses locks.
         """
         wanted = list(tombstones)
         digests = sorted({tombstone.digest for tombstone in wanted if tombstone.digest})
@@ -89,7 +89,7 @@ class QuayLocks:
         return [t for t in wanted if t.digest in ours], [t for t in wanted if t.digest not in ours]
 
     def keep(self, ids: Iterable[int]) -> None:
-        """Leave these locks to the end of their lease: their request may still land."""
+        """Keep these locks until their lease ends, because the store may still carry out the request."""
         for id in ids:
             self._locks.pop(id, None)
 
@@ -99,7 +99,7 @@ class QuayLocks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the locks, unless the block failed: then nobody knows what was sent."""
+        """Release the locks unless the block failed: then requests may have been sent."""
         try:
             for lock in self._locks.values() if error is None else ():
                 with suppress(redis_lock.NotAcquired):

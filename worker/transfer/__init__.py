@@ -1,1 +1,1 @@
-"""Images in and out: pushes, resumable uploads, OCI image layouts."""
+"""Write and read images: pushes, resumable uploads, OCI image layouts."""

@@ -1,4 +1,4 @@
-"""Reading an OCI image layout: a directory is taken for what it says only after every byte agreed."""
+"""Read an OCI image layout.  Nothing is trusted until every byte is verified."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BadLayout(RegistryError):
 
 @dataclass(frozen=True)
 class Layout:
-    """A verified layout.  `documents` are in an order to push: what one refers to comes before it."""
+    """A verified layout.  `documents` are in the order of a push: a manifest comes after its references."""
 
     root: Path
     documents: tuple[Document, ...]
@@ -44,20 +44,21 @@ class Layout:
     skipped: int
 
     def read(self, digest: str) -> Iterator[bytes]:
-        """The bytes of one blob."""
+        """Return the bytes of one blob."""
         return read_file(blob_file(self.root, digest))
 
 
 def blob_file(root: Path, digest: str) -> Path:
-    """Return where a layout keeps a blob."""
+    """Return the file of a blob in a layout."""
     algorithm, _, value = digests.checked(digest).partition(":")
     return root / "blobs" / algorithm / value
 
 
 def read_layout(root: Path, *, sparse: bool = False, advance: Advance = lambda _bytes: None) -> Layout:
-    """Read and verify a whole layout; raises `BadLayout` with one line.  Writes nothing.
+    """Read and verify a whole layout.  Raises `BadLayout` with one line.  Writes nothing.
 
-    `sparse` accepts indexes some of whose manifests were left out.  `advance` receives verified bytes.
+    `sparse` accepts indexes that lack some of their manifests.  `advance` receives the number of bytes
+    verified.
     """
     top, tags, skipped = _read_index(root)
     documents = _load_documents(root, top, sparse)
@@ -92,7 +93,7 @@ def _read_index(root: Path) -> tuple[Sequence[Descriptor], dict[str, str], int]:
             descriptor = oci.descriptor(item, "manifests")
         except BadManifest as error:
             raise BadLayout(f"{root / 'index.json'}: {error}") from error
-        # The specification lets an index list things that are no manifests, such as build caches.
+        # The specification allows entries that are not manifests, such as build caches.
         if descriptor.media_type not in (*_MANIFESTS, _UNKNOWN):
             continue
         top.append(descriptor)
@@ -103,7 +104,7 @@ def _read_index(root: Path) -> tuple[Sequence[Descriptor], dict[str, str], int]:
 
 
 def tag_of(annotations: Any) -> str | None:
-    """The tag that an entry of `index.json` names; the last part where a tool wrote a full reference."""
+    """Return the tag of an entry of `index.json`; of a full reference, only its last part."""
     if not isinstance(annotations, dict):
         return None
     value = annotations.get(REF_NAME) or annotations.get(CONTAINERD_NAME)
@@ -125,7 +126,7 @@ def tag_of(annotations: Any) -> str | None:
 
 
 def _load_documents(root: Path, top: Sequence[Descriptor], sparse: bool) -> dict[str, Document]:
-    """Every manifest that `index.json` leads to, each once."""
+    """Return every manifest that is reachable from `index.json`, each once."""
     found: dict[str, Document] = {}
     waiting = [(descriptor, False) for descriptor in top]
     while waiting:
@@ -154,7 +155,7 @@ def _load(root: Path, descriptor: Descriptor) -> Document:
 
 
 def _in_order(documents: Mapping[str, Document]) -> tuple[Document, ...]:
-    """Children before indexes and subjects before referrers."""
+    """Sort children before their indexes, and subjects before their referrers."""
     done: dict[str, Document] = {}
     path: set[str] = set()
     waiting = [(digest, False) for digest in list(documents)[::-1]]
@@ -221,7 +222,7 @@ def _content(file: Path, limit: int) -> bytes:
 
 
 def read_file(file: Path) -> Iterator[bytes]:
-    """The bytes of a regular file, no link and no device; raises `BadLayout`."""
+    """Yield the bytes of a regular file.  Raises `BadLayout` for a link or a device."""
     try:
         if not stat.S_ISREG(file.lstat().st_mode):
             raise BadLayout(f"{file}: it is not a regular file")

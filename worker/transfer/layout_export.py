@@ -1,4 +1,4 @@
-"""Writing a manifest and everything below and about it as an OCI image layout."""
+"""Write a manifest, its children, its referrers and their blobs as an OCI image layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.transfer.layout import INDEX_LIMIT, REF_NAME, VERSION, Advance, BadL
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote; `missing` are children of sparse indexes, which the repository lacks."""
+    """What an export wrote; `missing` are children of sparse indexes that the repository lacks."""
 
     manifests: int
     referrers: int
@@ -44,9 +44,8 @@ def export_layout(
 ) -> Exported:
     """Write the manifest, its children, its referrers and all their blobs; `index.json` comes last.
 
-    Every byte is held against its digest.  Refuses a directory that holds something else; adds to a
-    layout that is there.  Repeating it changes nothing.  Stopped half-way, it leaves blobs that
-    the layout does not list.
+    Verifies every blob by its digest.  Adds to a layout that exists; refuses any other directory that is not
+    empty.  Idempotent.  A crash leaves blobs that the layout does not list.
     """
     entries = _prepare(root)
     with connection():
@@ -72,7 +71,7 @@ def export_layout(
 
 
 class _Closure:
-    """Everything that a manifest needs and everything that is said about it."""
+    """A manifest with all its children, blobs and referrers."""
 
     def __init__(self, repository_id: int) -> None:
         self._repository_id = repository_id
@@ -81,7 +80,7 @@ class _Closure:
         self.missing: set[str] = set()
 
     def add(self, digest: str) -> None:
-        """Walk from this manifest; raises `NoSuchManifest` where the repository does not have it."""
+        """Walk from this manifest.  Raises `NoSuchManifest` if the repository does not have it."""
         start = find_manifest(self._repository_id, digest)
         if start is None:
             raise NoSuchManifest(digest=digest)
@@ -125,14 +124,14 @@ def _entry(document: oci.Document, annotations: Mapping[str, str]) -> dict[str, 
 
 
 def _prepare(root: Path) -> list[dict[str, Any]]:
-    """The entries of the layout that is there; raises `BadLayout` where something else is."""
+    """Return the entries of an existing layout.  Raises `BadLayout` if the directory is something else."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in os.scandir(root)}
     except OSError as error:
         raise BadLayout(f"{root}: {error.strerror}: it must be a directory that can be written") from error
     if not names:
-        # First of all: what a stopped export leaves can be told from other people's files.
+        # Written first, so that the files of an interrupted export are recognised as a layout.
         _replace(root / "oci-layout", {"imageLayoutVersion": VERSION})
         return []
     if "oci-layout" not in names or not ("index.json" in names or names <= {"oci-layout", "blobs"}):
@@ -164,7 +163,7 @@ def _write_blob(
 
 
 def _store(root: Path, digest: str, chunks: Iterable[bytes], size: int | None) -> int:
-    """Write a blob unless it is there and whole; it appears under its name only when verified."""
+    """Write a blob unless it exists completely; it gets its name only after it is verified."""
     file = blob_file(root, digest)
     if file.exists():
         with suppress(BadDigest):
@@ -183,7 +182,7 @@ def _store(root: Path, digest: str, chunks: Iterable[bytes], size: int | None) -
 
 
 def _merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A name moves to its new image, an image is listed once under each name."""
+    """Merge entries: a name refers to its new image, and an image is listed once under each name."""
     taken = {_name(entry) for entry in new} - {None}
     known = {(entry["digest"], _name(entry)) for entry in new}
     kept = [

@@ -1,4 +1,4 @@
-"""Pushing a verified OCI image layout into a repository."""
+"""Push a verified OCI image layout into a repository."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PUSHES = 3
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did; `new_manifests` were not in the repository before."""
+    """The result of an import; `new_manifests` were not in the repository before."""
 
     repository: str
     tags: tuple[str, ...]
@@ -54,10 +54,10 @@ def import_layout(
     tags: dict[str, str] | None = None,
     advance: Advance = lambda _bytes: None,
 ) -> Imported:
-    """Push what `read_layout` verified, children before indexes, and tag it; `tags` replaces its names.
+    """Push a layout that `read_layout` verified, children before indexes, and tag it.
 
-    Makes the namespace and repository where they are missing.  Each manifest is one transaction
-    that comes after its blobs.  Repeating it stores nothing again; a crash leaves holds that expire.
+    `tags` replaces the names in the layout.  Creates a missing namespace or repository.  Each manifest is
+    one transaction after its blobs.  Idempotent; a crash leaves holds that expire.
     """
     tags = dict(layout.tags) if tags is None else tags
     with connection():
@@ -84,7 +84,7 @@ def import_layout(
 
 
 def stale_after_import(layout: Layout, name: RepositoryName) -> list[CacheKey]:
-    """Return what caches may hold that an import of the layout has made wrong; only reads."""
+    """Return the keys of cache entries that an import of the layout makes stale; only reads."""
     with connection():
         repository = repositories.by_name(name.namespace, name.name)
     if repository is None:
@@ -103,12 +103,12 @@ def stale_after_import(layout: Layout, name: RepositoryName) -> list[CacheKey]:
 
 
 def checked_tag(name: str) -> str:
-    """A tag's name as it was asked for; raises `BadInput`."""
+    """Return a requested tag's name.  Raises `BadInput` if it is not valid."""
     return parse_tag(f"any/any:{name}").tag
 
 
 class _Import:
-    """One import under way: which blobs it holds."""
+    """A running import, and the blobs that it holds."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class _Import:
         self._policy, self._tags, self._advance = policy, tags, advance
 
     def push(self, document: Document) -> Created:
-        """Blobs, manifest, tags; again where a hold on a blob had run out before the manifest came."""
+        """Push blobs, manifest and tags; repeat if a hold on a blob expired before the manifest came."""
         for left in reversed(range(_PUSHES)):
             for digest in document.blobs:
                 if digest not in self.held:
@@ -170,7 +170,7 @@ class _Import:
 
 
 def patiently(work: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
-    """Call `work` again, a few times, while another transaction or an eraser is in its way."""
+    """Call `work`, and repeat it a few times while another transaction or an eraser blocks it."""
     for attempt in range(_TRIES):
         try:
             return work()

@@ -1,4 +1,4 @@
-"""Storing a blob: the database's reference first, the bytes after, ready last."""
+"""Store a blob: first its reference in the database, then its bytes, then mark it as ready."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.storage.base import Stores
 
 Source = Callable[[], Iterable[bytes]]
 _TRIES = 3
-# After so many bytes a push renews its hold: 2 KiB/s are enough for the default of one hour.
+# Bytes after which a push renews its hold; 2 KiB/s are enough for the default hold of one hour.
 _RENEW_EVERY = 8 << 20
 
 
@@ -28,11 +28,11 @@ def store_blob(
     policy: Policy,
     location: str | None = None,
 ) -> Push:
-    """Put a blob into a repository; its bytes are held against the digest before it becomes ready.
+    """Store a blob in a repository; it becomes ready after its bytes are verified by the digest.
 
-    `source` is called for the bytes, again where they have to be written again.  Raises `BadDigest`
-    with nothing stored; `DigestBusy`, `BlobGone` and `StoreUnavailable` may be tried again.  A blob
-    that is there already is verified and held, not written.  A crash leaves a marker that expires.
+    Calls `source` for the bytes, and again if they must be written again.  Raises `BadDigest` and stores
+    nothing; after `DigestBusy`, `BlobGone` and `StoreUnavailable` the caller may retry.  A blob that exists
+    already is verified and held, not written.  A crash leaves a marker that expires.  Idempotent.
     """
     for _ in range(_TRIES):
         push = begin_push(
@@ -48,7 +48,7 @@ def store_blob(
             finish_push(push, stored, policy=policy, now_ms=now_ms())
             return push
         except BlobGone:
-            continue  # it took longer than its marker, and was collected: begin again
+            continue  # The push took longer than its marker lasts, and the blob was collected: begin again.
         except BadDigest:
             release_pushes([push], now_ms=now_ms())
             raise
@@ -56,9 +56,9 @@ def store_blob(
 
 
 def _ensure_object(stores: Stores, push: Push, source: Source, size: int | None, policy: Policy) -> int:
-    """Make sure, after the reference is committed, that the object is there; its size.
+    """Write the object unless it exists, after the reference is committed.  Returns its size.
 
-    An object of the right size at a digest's path is that digest's: nothing else is ever written there.
+    An object of the right size at a digest's path has the right bytes: nothing else is ever written there.
     """
     store = stores[push.location]
     chunks = digests.verified(source(), push.digest, size)

@@ -1,4 +1,4 @@
-"""Resumable uploads: chunks into storage, and the whole of them into a blob."""
+"""Resumable uploads: store chunks, and join them into a blob."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from worker.transfer.push import store_blob
 
 
 def append(stores: Stores, upload: Upload, chunks: Iterable[bytes]) -> Upload:
-    """Store the bytes as the upload's next chunk, then note it; the upload as it is after that.
+    """Store the bytes as the upload's next chunk, then record it.  Returns the updated upload.
 
-    A crash in between leaves a chunk that goes with the upload.  Of two requests at once one is accepted,
-    and the other raises `Contended`: each has a path of its own.  Raises what `note_chunk` raises.
+    A crash in between leaves a chunk that is removed with the upload.  Of two concurrent requests, each with
+    a path of its own, one succeeds and the other raises `Contended`.  Raises the errors of `note_chunk`.
     """
     store, path = stores[upload.location], reserve_chunk(upload)
     size = store.write(path, chunks)
     try:
         return note_chunk(upload, path, size)
     except (NoSuchUpload, Contended):
-        # Safe: the path was reserved for this request, and nothing names it.
+        # Safe: the path was reserved for this request, and no row references it.
         store.erase([path])
         raise
 
 
 def finish(stores: Stores, upload: Upload, digest: str, *, policy: Policy) -> Push:
-    """Make a blob of the upload's chunks and close it; raises `BadDigest`, the upload stays open then.
+    """Join the upload's chunks into a blob and close the upload.
 
-    All bytes are held against the digest before the repository gets any hold on a blob of that
-    digest: who only knows a digest learns nothing.  Repeating it after a crash is safe.
+    Raises `BadDigest`; the upload then stays open.  Verifies all bytes before the repository holds a blob of
+    the digest, so that a client cannot get a blob by knowing only its digest.  Idempotent.
     """
     for _ in digests.verified(_content(stores, upload), digest, upload.size):
         pass

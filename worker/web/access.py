@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens for the API, and a limit on wrong ones."""
+"""Authorise callers of the API by bearer tokens, and limit wrong tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.api_token import ApiToken, Scope, find_token
 
 WRONG_TOKENS = 20
 WRONG_TOKENS_S = 60.0
-# So many addresses are remembered; the oldest are forgotten first.
+# Maximum addresses that are remembered; the oldest are dropped first.
 ADDRESSES = 10_000
 
 BEARER = HTTPBearer(
@@ -26,7 +26,7 @@ BEARER = HTTPBearer(
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sent a request: a name for what it sets, and what it may do."""
+    """The caller of a request: the name that is recorded with its changes, and its scopes."""
 
     name: str
     scopes: frozenset[Scope]
@@ -36,7 +36,7 @@ ANYBODY = Caller("anybody", frozenset({"read"}))
 
 
 class WrongTokens:
-    """Counts wrong tokens by address: after 20 in a minute, the next are refused unread."""
+    """Counts wrong tokens by address; after 20 in a minute, further tokens are refused unread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,13 +44,13 @@ class WrongTokens:
         self._seen: OrderedDict[str, list[float]] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
-        """Return how long the address must wait; 0 where it need not."""
+        """Return how many seconds the address must wait, or 0."""
         with self._lock:
             recent = [at for at in self._seen.get(address, []) if at > self._clock() - WRONG_TOKENS_S]
             return 0.0 if len(recent) < WRONG_TOKENS else recent[0] + WRONG_TOKENS_S - self._clock()
 
     def add(self, address: str) -> None:
-        """Count one more."""
+        """Count one more wrong token of the address."""
         with self._lock:
             kept = self._seen.pop(address, [])[-(WRONG_TOKENS - 1) :]
             self._seen[address] = [*kept, self._clock()]
@@ -59,14 +59,14 @@ class WrongTokens:
 
 
 class Access:
-    """The tokens of this process.  Without any, everybody who reaches the port may read, and nobody more."""
+    """The tokens of this process.  Without tokens, everybody who reaches the port may read, but not write."""
 
     def __init__(self, tokens: Sequence[ApiToken]) -> None:
         self.tokens = tuple(tokens)
         self._wrong = WrongTokens()
 
     def identify(self, address: str, secret: str | None) -> Caller:
-        """The caller of a request; raises `HTTPException` 401 or 429."""
+        """Return the caller of a request.  Raises `HTTPException` 401 or 429."""
         if not self.tokens:
             return ANYBODY
         if secret is None:
@@ -86,12 +86,12 @@ class Access:
 
 
 def address_of(request: Request) -> str:
-    """Return where a request comes from, as the server saw it."""
+    """Return the address from which the server received the request."""
     return request.client.host if request.client else ""
 
 
 def needs(scope: Scope) -> Any:
-    """A dependency: the caller, who must have this scope; 401 or 403 otherwise."""
+    """Return a dependency that yields the caller, or answers 401 or 403 if it lacks this scope."""
 
     def check(
         request: Request,
@@ -107,7 +107,7 @@ def needs(scope: Scope) -> Any:
 
 
 def missing(access: Access, scope: Scope) -> str:
-    """Return why a caller may not, and what to do."""
+    """Return why the scope is missing, and what to do."""
     if not access.tokens:
         return "No token is configured, so nothing can be changed: set DREDGE_WEB_TOKENS"
     return f"The token lacks the scope {scope}"

@@ -1,4 +1,4 @@
-"""What the page's buttons do.  Each form carries a token of its session; none of it happens by GET."""
+"""The actions of the page's buttons.  Each form has a token of its session; no GET changes anything."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pause(viewer: Viewer, form: OperatorForm) -> RedirectResponse:
 @router.post("/resume")
 @connection()
 def resume(form: OperatorForm) -> RedirectResponse:
-    """Lift a hold, given by its ids: its target may be gone."""
+    """Lift a hold, given by its IDs, because its target may no longer exist."""
     try:
         lifted = lift_hold(
             namespace_id=int(form.get("namespace_id", "")), repository_id=int(form.get("repository_id", ""))
@@ -72,7 +72,7 @@ def approve_breaker(viewer: Viewer, form: OperatorForm) -> RedirectResponse:
 @router.post("/restore-tag")
 @connection()
 def restore_tag(context: Context, form: OperatorForm) -> RedirectResponse:
-    """Point a tag at a manifest that it pointed at before."""
+    """Point a tag at a manifest to which it pointed before."""
     repository = form.get("repository", "")
     name = parse_repository(repository)
     tags.restore_tag(context, *name, form.get("tag", ""), form.get("digest", ""))
@@ -82,7 +82,7 @@ def restore_tag(context: Context, form: OperatorForm) -> RedirectResponse:
 @router.post("/restore-repository")
 @connection()
 def restore_repository(context: Context, form: OperatorForm) -> RedirectResponse:
-    """Bring a deleted repository back."""
+    """Restore a deleted repository."""
     deletions.restore_repository(context, form.get("repository", ""))
     return _back("/deleted", "restored")
 
@@ -90,6 +90,6 @@ def restore_repository(context: Context, form: OperatorForm) -> RedirectResponse
 @router.post("/restore-namespace")
 @connection()
 def restore_namespace(context: Context, form: OperatorForm) -> RedirectResponse:
-    """Bring a deleted namespace back."""
+    """Restore a deleted namespace."""
     deletions.restore_namespace(context, form.get("namespace", ""))
     return _back("/deleted", "restored")

@@ -1,4 +1,4 @@
-"""The API of what operators set: holds, breakers, and collections to be done now."""
+"""The API for operators: set and lift holds, close breakers, and enqueue collections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NewHold(BaseModel):
 
 
 class Approval(BaseModel):
-    """Whose breaker to close."""
+    """The namespace, or the registry, whose breaker to close."""
 
     namespace: str | None = Field(None, max_length=255, description="null for the whole registry's")
 
@@ -49,7 +49,7 @@ class StillOpen:
 
 @dataclass(frozen=True)
 class Enqueued:
-    """`enqueued` is false where a collection of the repository waits in the queue already."""
+    """`enqueued` is false if a collection of the repository already waits in the queue."""
 
     repository: str
     enqueued: bool
@@ -74,7 +74,7 @@ def pause(caller: Operator, wanted: NewHold) -> list[Hold]:
 
 
 def hold(target: str | None, reason: str, until_ms: int | None, *, author: str) -> None:
-    """Set a hold; raises `BadInput` where its end has passed."""
+    """Set a hold.  Raises `BadInput` if its end is in the past."""
     if until_ms is not None and until_ms <= now_ms():
         raise BadInput("The hold would end in the past", until_ms=until_ms)
     found = find_target(target)
@@ -92,7 +92,7 @@ def hold(target: str | None, reason: str, until_ms: int | None, *, author: str) 
 def resume(
     caller: Operator, target: Annotated[str | None, Query(description=TARGET, max_length=512)] = None
 ) -> list[Hold]:
-    """Lift the hold of exactly this target; returns the others.  404 where there is none."""
+    """Lift the hold of exactly this target; returns the others.  404 if there is none."""
     found = find_target(target)
     if not lift_hold(namespace_id=found.namespace_id, repository_id=found.repository_id):
         raise HTTPException(404, f"{found.name} is not on hold")
@@ -102,9 +102,9 @@ def resume(
 @router.post("/api/v1/approve", operation_id="approve")
 @connection()
 def approve_breaker(caller: Operator, wanted: Approval) -> StillOpen:
-    """Close the open breaker of a namespace or of the registry: what is due there by now may go.
+    """Close the open breaker of a namespace or of the registry, so that due garbage is collected.
 
-    It cannot be restored then.  404 where the breaker is not open.
+    Collected garbage cannot be restored.  404 if the breaker is not open.
     """
     if wanted.namespace is not None and "/" in wanted.namespace:
         raise BadInput("Give a namespace, not a repository")
@@ -117,7 +117,7 @@ def approve_breaker(caller: Operator, wanted: Approval) -> StillOpen:
 @router.post("/api/v1/gc/{repository:path}", status_code=202, operation_id="collect")
 @connection()
 def collect(context: Context, caller: Operator, repository: str) -> Enqueued:
-    """Have the workers collect a repository now: `namespace/name`."""
+    """Enqueue the collection of a repository (`namespace/name`) now."""
     found = find_named(repository)
     if isinstance(context.queue, NoQueue):
         raise BrokerUnavailable("No broker is configured: set DREDGE_BROKER_URL")

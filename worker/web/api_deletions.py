@@ -1,4 +1,4 @@
-"""The API that deletes repositories and namespaces, and undoes it before their purge begins."""
+"""The API that deletes repositories and namespaces, and restores them before their purge begins."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Maximum rows.")]
 
 
 class RestoreRepository(BaseModel):
-    """Which deleted repository to bring back."""
+    """The deleted repository to restore."""
 
     repository: str = Field(max_length=512, description="`namespace/name`, as it was called.")
     new_name: str | None = Field(None, max_length=255, description="Another name in its namespace.")
 
 
 class RestoreNamespace(BaseModel):
-    """Which deleted namespace to bring back."""
+    """The deleted namespace to restore."""
 
     namespace: str = Field(max_length=255)
     new_name: str | None = Field(None, max_length=255)
@@ -77,12 +77,12 @@ def deleted_namespaces(caller: Reader, limit: Limit = 100) -> list[DeletedNamesp
 @router.post("/api/v1/deleted/repositories/restore", operation_id="restoreRepository")
 @connection()
 def restore_repository(context: Context, caller: Operator, wanted: RestoreRepository) -> DeletedRepository:
-    """Bring back the latest repository that was deleted under that name; its stars stay lost."""
+    """Restore the latest repository that was deleted under this name, without its stars."""
     return deletions.restore_repository(context, wanted.repository, name=wanted.new_name)
 
 
 @router.post("/api/v1/deleted/namespaces/restore", operation_id="restoreNamespace")
 @connection()
 def restore_namespace(context: Context, caller: Operator, wanted: RestoreNamespace) -> DeletedNamespace:
-    """Bring back the latest namespace that was deleted under that name."""
+    """Restore the latest namespace that was deleted under this name."""
     return deletions.restore_namespace(context, wanted.namespace, new_name=wanted.new_name)

@@ -1,4 +1,4 @@
-"""The API that shows what retention rules would end, before they are saved anywhere."""
+"""The API that shows which tags retention rules would end, without saving the rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_RULES = 262_144
 
 
 class PolicyToPlan(BaseModel):
-    """Rules, and which repositories to look at."""
+    """Retention rules, and the repositories to which to apply them."""
 
     rules: str = Field(max_length=MOST_RULES, description="The text of a file of rules, YAML.")
     repository: str | None = Field(None, max_length=512, description="`namespace/name`; null: a page of all.")
@@ -32,7 +32,7 @@ class PolicyToPlan(BaseModel):
 
 @dataclass(frozen=True)
 class PlannedRule:
-    """What one rule would end in one repository, and what nothing else would use then."""
+    """The tags that one rule would end in one repository, and the data that would then be unused."""
 
     repository: str
     rule: str
@@ -44,7 +44,7 @@ class PlannedRule:
 
 @dataclass(frozen=True)
 class PolicyPlan:
-    """By rule and repository, and in all; `problems` are policies that would be skipped."""
+    """The plan by rule and repository, and its sums; `problems` lists policies that would be skipped."""
 
     by_rule: list[PlannedRule]
     total: Sums
@@ -55,7 +55,7 @@ class PolicyPlan:
 @router.post("/api/v1/plan", operation_id="planPolicy")
 @connection()
 def plan(context: Context, caller: Reader, wanted: PolicyToPlan) -> PolicyPlan:
-    """Return what the rules, and the policies that are switched on, would end now; changes nothing."""
+    """Return the tags that the rules, and the enabled policies, would end now; changes nothing."""
     rules = parse_policy_file(wanted.rules)
     settings = replace(context.settings, retention_file="")
     retention = replace(retention_policy(settings), rules=rules)

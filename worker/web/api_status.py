@@ -1,4 +1,4 @@
-"""The API that only reads: how the collection stands, what is due, and why something is still there."""
+"""The API that only reads: the state of the collection, due repositories, history and explanations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Maximum rows.")]
 
 @dataclass(frozen=True)
 class Standing:
-    """How the collection stands, and how long the rest takes at the rate of the last hour."""
+    """The state of the collection, and how long the rest takes at the rate of the last hour."""
 
     overview: Overview
     collect_left_ms: int | None
@@ -32,7 +32,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Repositories with garbage, longest waiting first, namespaces taking turns."""
+    """Repositories with garbage, longest waiting first, alternating namespaces."""
 
     repositories: list[WaitingRepository]
     has_more: bool
@@ -42,7 +42,7 @@ class Waiting:
 @router.get("/api/v1/gc/status", operation_id="gcStatus")
 @connection()
 def status(context: Context, caller: Reader, hours: Annotated[int, Query(ge=1, le=8760)] = 24) -> Standing:
-    """Return how the collection stands; `freed` is of the last `hours`."""
+    """Return the state of the collection; `freed` covers the last `hours`."""
     overview = read_overview(context.policy, hours=hours)
     return Standing(overview, overview.collect_left_ms, overview.erase_left_ms)
 
@@ -55,7 +55,7 @@ def due(
     limit: Limit = 100,
     within_s: Annotated[int, Query(ge=0, le=31_536_000, description="Also what comes due so soon.")] = 0,
 ) -> Waiting:
-    """Return repositories with garbage: since when, the next try, and why each waits."""
+    """Return repositories with garbage: since when each waits, why, and its next try."""
     share = context.settings.namespace_share
     return Waiting(*list_waiting(context.policy, share=share, limit=limit, within_ms=within_s * 1000))
 
@@ -81,5 +81,5 @@ def explain(
         ),
     ],
 ) -> list[Explanation]:
-    """Return why something is still there, or when it will go."""
+    """Return why something still exists, or when it will be removed."""
     return explain_any(what, context.settings)

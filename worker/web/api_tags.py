@@ -21,7 +21,7 @@ _TAG = "/api/v1/repository/{repository:path}/tag/{tag}"
 
 
 class ExpireTag(BaseModel):
-    """Which lifetimes of the tag to put beyond restoring."""
+    """The lifetimes of the tag to make unrestorable."""
 
     manifest_digest: str = Field(max_length=255, description="Where the tag points or pointed.")
     include_submanifests: bool = Field(
@@ -31,7 +31,7 @@ class ExpireTag(BaseModel):
 
 
 class RestoreTag(BaseModel):
-    """Where the tag shall point."""
+    """The manifest to which the tag shall point."""
 
     manifest_digest: str = Field(max_length=255)
 
@@ -46,7 +46,7 @@ def list_tags(
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
     onlyActiveTags: bool = False,  # noqa: N803 - Quay's name
 ) -> QuayTagPage:
-    """Return what the repository's tags point and pointed at, as far back as it can be restored."""
+    """Return the manifests of the repository's tags, now and before, as far back as they can be restored."""
     where = str(parse_repository(repository))
     return read_page(where, name=specificTag or None, page=page, limit=limit, only_alive=onlyActiveTags)
 
@@ -54,7 +54,7 @@ def list_tags(
 @router.delete(_TAG, status_code=204, response_class=Response, operation_id="deleteFullTag")
 @connection()
 def delete_tag(context: Context, caller: Deleter, repository: str, tag: str) -> None:
-    """Delete a tag; it can be restored until its namespace's window closes."""
+    """Delete a tag; it can be restored until its recovery window closes."""
     if tags.delete_tag(context, *parse_repository(repository), tag) is None:
         raise HTTPException(404, f"There is no such tag: {repository}:{tag}")
 
@@ -64,7 +64,7 @@ def delete_tag(context: Context, caller: Deleter, repository: str, tag: str) -> 
 def expire_tag(
     context: Context, caller: Deleter, repository: str, tag: str, wanted: ExpireTag
 ) -> dict[str, Any]:
-    """Put a deleted tag (or with `is_alive` the living one) beyond restoring."""
+    """Make a deleted tag unrestorable; with `is_alive`, delete a live tag permanently."""
     gone = tags.delete_tag_permanently(
         context,
         *parse_repository(repository),
@@ -83,7 +83,7 @@ def expire_tag(
 def restore_tag(
     context: Context, caller: Operator, repository: str, tag: str, wanted: RestoreTag
 ) -> dict[str, Any]:
-    """Point a tag at a manifest again that it pointed at inside the recovery window."""
+    """Point a tag at a manifest again to which it pointed within the recovery window."""
     digest = parse_digest(wanted.manifest_digest)
     try:
         tags.restore_tag(context, *parse_repository(repository), tag, digest)
@@ -97,7 +97,7 @@ def restore_tag(
 )
 @connection()
 def delete_tag_version_1(context: Context, caller: Deleter, repository: str, tag: str) -> Response:
-    """Delete a tag as Docker's first registry API does; a repository that is not there is forbidden (403)."""
+    """Delete a tag as Docker's first registry API does; answers 403 for a repository that does not exist."""
     name = parse_repository(repository)
     try:
         registry.get_repository(str(name))

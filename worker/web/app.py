@@ -1,4 +1,4 @@
-"""The application: API and pages on one port, with the headers that every answer has."""
+"""The application: API and pages on one port, with headers for every answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from worker.web.openapi import describe
 from worker.web.rendering import STATIC
 from worker.web.sessions import Sessions
 
-# As many requests work at once as the database pool has connections; others wait.
+# At most as many requests run at once as the database pool has connections; others wait.
 THREADS = 8
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
@@ -54,7 +54,7 @@ async def _bounded(app: FastAPI) -> AsyncIterator[None]:
 
 
 def build(context: JobContext) -> FastAPI:
-    """The application of this context; opens nothing before the first request."""
+    """Build the application of this context.  Opens no connection before the first request."""
     app = FastAPI(
         title="Dredge",
         version=version("quay-dredge"),
@@ -66,7 +66,7 @@ def build(context: JobContext) -> FastAPI:
     app.state.context = context
     app.state.access = Access(context.settings.web_tokens)
     app.state.sessions = Sessions(app.state.access)
-    # Tags before repositories: a repository's name may have slashes.
+    # Routes of tags come before those of repositories, because a repository's name may contain slashes.
     for part in (pages, login, actions, api_status, api_controls, api_plan, api_tags, api_deletions):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC))
@@ -74,7 +74,7 @@ def build(context: JobContext) -> FastAPI:
     describe(app)
     app.middleware("http")(_with_headers)
     if not context.settings.web_tokens:
-        # Without tokens, another site's name that was made to lead here must not read anything.
+        # Without tokens, a request under another host name (DNS rebinding) must not read anything.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "testserver"])
     return app
 

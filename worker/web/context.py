@@ -1,4 +1,4 @@
-"""What endpoints share: the job context, who calls, and one database connection for each request."""
+"""Dependencies of all endpoints: the job context, the caller, and one database connection per request."""
 
 from __future__ import annotations
 

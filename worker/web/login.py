@@ -1,4 +1,4 @@
-"""Signing in to the page with a token, and out again."""
+"""Sign in to the page with a token, and sign out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login")
 def ask(request: Request, next: str = "/") -> Response:
-    """The form that takes a token."""
+    """Show the form for a token."""
     if not request.app.state.access.tokens:
         return RedirectResponse("/", 303)
     return page(request, "login.html", find_session(request), next=_local(next), error="")
@@ -23,7 +23,7 @@ def ask(request: Request, next: str = "/") -> Response:
 
 @router.post("/login")
 def sign_in(request: Request, form: Form) -> Response:
-    """Begin a session, where the token is known; wrong ones are limited as in the API."""
+    """Begin a session if the token is known.  Wrong tokens are limited as in the API."""
     access: Access = request.app.state.access
     sessions: Sessions = request.app.state.sessions
     where = _local(form.get("next", "/"))
@@ -51,6 +51,6 @@ def sign_out(form: Form) -> Response:
 
 
 def _local(path: str) -> str:
-    """A path of this site; everything else leads to the start."""
+    """Return the path if it is of this site, or else the start page."""
     is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if is_ours else "/"

@@ -1,4 +1,4 @@
-"""The OpenAPI document: made from the endpoints, with the errors that all of them share."""
+"""Build the OpenAPI document from the endpoints, and add the errors that all of them share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ERRORS = {
 
 
 def describe(app: FastAPI) -> None:
-    """Have the application serve this document."""
+    """Make the application serve this document."""
 
     def made() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -40,7 +40,7 @@ def describe(app: FastAPI) -> None:
 
 
 def as_yaml(document: dict[str, Any]) -> str:
-    """The document as the file that is kept with the documentation."""
+    """Return the document in the form of the file in the documentation."""
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110))
 
 

@@ -1,4 +1,4 @@
-"""The pages that show: status, a repository, what was deleted, and why something is still there."""
+"""The read-only pages: status, a repository, deletions, and explanations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ What = Annotated[str, Query(max_length=1024)]
 @router.get("/")
 @connection()
 def status(request: Request, context: Context, viewer: Viewer) -> Response:
-    """Everything that `dredge status` shows, with the buttons for holds and breakers."""
+    """Show everything that `dredge status` shows, with buttons for holds and breakers."""
     overview = read_overview(context.policy)
     share = context.settings.namespace_share
     waiting, _ = list_waiting(context.policy, share=share, limit=ROWS, within_ms=0)
@@ -56,7 +56,7 @@ def status(request: Request, context: Context, viewer: Viewer) -> Response:
 @router.get("/look")
 @connection()
 def look(request: Request, context: Context, viewer: Viewer, what: What = "") -> Response:
-    """A repository's page, or why a tag, a manifest, a blob or an object is still there."""
+    """Show a repository, or explain why a tag, manifest, blob or object still exists."""
     what = what.strip()
     try:
         parse_repository(what)
@@ -90,7 +90,7 @@ def _repository(request: Request, context: Context, viewer: Viewer, what: str) -
 @router.get("/deleted")
 @connection()
 def deleted(request: Request, context: Context, viewer: Viewer) -> Response:
-    """Deleted repositories and namespaces, and until when each can be restored."""
+    """Show deleted repositories and namespaces, and until when each one can be restored."""
     return page(
         request,
         "deleted.html",

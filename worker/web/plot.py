@@ -1,4 +1,4 @@
-"""Bytes freed per day, as bars: numbers for a picture without scripts and styles."""
+"""Compute a bar chart of the bytes freed per day, for a picture without scripts and styles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH, HEIGHT, GAP = 600, 120, 4
 
 @dataclass(frozen=True)
 class Bar:
-    """One day: where its bar stands, and what it shows."""
+    """One day: the position and height of its bar, and its text."""
 
     day: Day
     x: float
@@ -22,7 +22,7 @@ class Bar:
 
 
 def bars(days: Sequence[Day]) -> list[Bar]:
-    """One bar for each day, the highest as high as the picture; a day with little is still seen."""
+    """Return one bar per day.  The highest is as high as the picture; a small one stays visible."""
     most = max((day.bytes for day in days), default=0) or 1
     step = WIDTH / max(len(days), 1)
     made = []

@@ -26,7 +26,7 @@ API = ("/api/", "/v1/")
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 5
 
-# The first class that an error is an instance of decides; every other `RegistryError` is a 500.
+# The first class that matches the error decides; any other `RegistryError` is a 500.
 _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.BadInput, 400),
     (BadPolicyFile, 400),
@@ -47,7 +47,7 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (BrokerUnavailable, 503),
 )
 
-# Quay's words for its `error_type`, by status.
+# Quay's values of `error_type`, by status.
 _TYPES = {
     400: "invalid_request",
     401: "invalid_token",
@@ -77,7 +77,7 @@ def status_of(error: RegistryError) -> int:
 
 
 def problem(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Return a response that says what is wrong in one line: JSON for the API, a page for a browser."""
+    """Return a response with the problem in one line: JSON for the API, a page for a browser."""
     if not request.url.path.startswith(API):
         title = HTTPStatus(status).phrase
         shown = page(request, "problem.html", None, status_code=status, title=title, detail=detail)
@@ -96,7 +96,7 @@ def problem(request: Request, status: int, detail: str, headers: dict[str, str] 
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an endpoint so; none shows a traceback or a value that is secret."""
+    """Answer every error of an endpoint with a problem, without a traceback or a secret."""
     app.add_exception_handler(RegistryError, _registry_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -105,7 +105,7 @@ def install(app: FastAPI) -> None:
 
 
 def describe(error: RegistryError) -> str:
-    """Return the error's line; what only operators may know stays in the log."""
+    """Return the error's line; for a server error without details, which are only in the log."""
     return str(error) if status_of(error) < 500 else (type(error).__doc__ or "").strip().partition("\n")[0]
 
 

@@ -1,4 +1,4 @@
-"""A page of a repository's tags as Quay's API shows it."""
+"""A page of a repository's tags in the form of Quay's API."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from model.manifest.find import ManifestSize, read_manifest_sizes
 from model.registry import Position, Tag
 
 BATCH = 1000
-# So many lifetimes are looked at for one page; a later page of a repository with more is not reached.
+# Maximum lifetimes that are read for one page; pages beyond them are empty.
 LOOK = 100_000
 
 
 @dataclass(frozen=True)
 class QuayTag:
-    """One lifetime of a tag; times in seconds since the epoch, and as RFC 2822 writes them."""
+    """One lifetime of a tag; times are in seconds since the epoch, and in the format of RFC 2822."""
 
     name: str
     reversion: bool
@@ -34,7 +34,7 @@ class QuayTag:
 
 @dataclass(frozen=True)
 class QuayTagPage:
-    """A page, and whether there is another."""
+    """A page, and whether there is a next one."""
 
     tags: list[QuayTag]
     page: int
@@ -42,12 +42,12 @@ class QuayTagPage:
 
 
 def read_page(repository: str, *, name: str | None, page: int, limit: int, only_alive: bool) -> QuayTagPage:
-    """Return the page of that number, the latest lifetimes first; only reads."""
+    """Return the page with this number, latest lifetimes first; only reads."""
     start = (page - 1) * limit
     found = list(islice(_lifetimes(repository, name, only_alive), start, start + limit + 1))
     shown = found[:limit]
     sizes = read_manifest_sizes(tag.manifest_id for tag in shown)
-    # A collection may have taken a row between the two statements.
+    # A collection may have deleted a row between the two statements.
     tags = [_described(tag, sizes[tag.manifest_id]) for tag in shown if tag.manifest_id in sizes]
     return QuayTagPage(tags, page, len(found) > limit)
 

@@ -1,4 +1,4 @@
-"""Pages from templates: everything in them is escaped, and they need nothing from elsewhere."""
+"""Render pages from templates.  All values are escaped, and a page loads nothing from other sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.web.sessions import Session
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 
-# What a form may say when it has done its work: a page shows no text that its address brings.
+# Messages after a form's action, by key, so that a page never shows text from its URL.
 DONE = {
     "paused": "The hold is set: every process stops there before its next batch.",
     "resumed": "The hold is lifted: collections go on with the next scan.",
@@ -56,7 +56,7 @@ _TEMPLATES = _environment()
 def page(
     request: Request, template: str, viewer: Session | None, *, status_code: int = 200, **values: Any
 ) -> HTMLResponse:
-    """Return the page of a template; `viewer` decides which buttons it has."""
+    """Return the page of a template, with the buttons that `viewer` may use."""
     scopes = viewer.caller.scopes if viewer else frozenset()
     text = _TEMPLATES.get_template(template).render(
         **values,

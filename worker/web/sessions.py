@@ -1,4 +1,4 @@
-"""Sessions of the status page: a signed cookie, and a token against forged forms derived from it."""
+"""Sessions of the status page: a signed cookie, and a token derived from it against forged forms."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from urllib.parse import urlsplit
 from worker.api_token import ApiToken
 from worker.web.access import ANYBODY, Access, Caller
 
-# The prefix has browsers refuse the cookie from any other host, and without encryption.
+# With this prefix browsers refuse the cookie from any other host, and without encryption.
 COOKIE = "__Host-dredge"
 LIFE_S = 8 * 3600
 
 
 @dataclass(frozen=True)
 class Session:
-    """Who looks at the page, and the token that this one's forms carry."""
+    """The viewer of a page, and the token in the forms of this session."""
 
     caller: Caller
     form_token: str
 
 
 class Sessions:
-    """Signs with a key of this process: sessions end when it does, and with their token."""
+    """Signs sessions with a key of this process.  A session ends with the process, or with its token."""
 
     def __init__(self, access: Access, clock: Callable[[], float] = time.time) -> None:
         self._access = access
@@ -37,16 +37,16 @@ class Sessions:
         self._key = secrets.token_bytes(32)
 
     def begin(self, name: str) -> str:
-        """Return the value of a new session's cookie, for the token of that name."""
+        """Return the cookie's value for a new session of the token with this name."""
         token = next(each for each in self._access.tokens if each.name == name)
         facts = {"name": name, "until": int(self._clock()) + LIFE_S, "salt": secrets.token_hex(8)}
         body = base64.urlsafe_b64encode(json.dumps(facts).encode()).decode()
         return f"{body}.{self._sign('session', body, token.hash)}"
 
     def find(self, cookie: str | None) -> Session | None:
-        """The session of a cookie; None where it is missing, forged or over, or its token was taken away.
+        """Return the session of a cookie, or None if it is missing, forged, expired or its token was removed.
 
-        Without tokens everybody has one that may read.
+        Without configured tokens everybody has a session that may read.
         """
         if not self._access.tokens:
             return Session(ANYBODY, "")
@@ -71,7 +71,7 @@ class Sessions:
 
 
 def is_same_origin(origin: str | None, fetch_site: str | None, host: str) -> bool:
-    """Return whether a form was sent by one of our own pages, as far as the browser says."""
+    """Return whether one of our own pages sent a form, according to the browser's headers."""
     if fetch_site is not None and fetch_site != "same-origin":
         return False
     return origin is None or urlsplit(origin).netloc == host

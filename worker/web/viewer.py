@@ -1,4 +1,4 @@
-"""Who looks at a page, and whether a form may be believed."""
+"""Find the viewer of a page, and verify that a form comes from one of our own pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_FORM = 65_536
 
 
 class NotSignedIn(Exception):
-    """The page needs a session; `login` is where to get one."""
+    """The page needs a session; `login` is the path of the sign-in form."""
 
     def __init__(self, login: str) -> None:
         self.login = login
@@ -25,7 +25,7 @@ class NotSignedIn(Exception):
 
 
 def find_session(request: Request) -> Session | None:
-    """The session of the request's cookie."""
+    """Return the session of the request's cookie, or None."""
     sessions: Sessions = request.app.state.sessions
     return sessions.find(request.cookies.get(COOKIE))
 
@@ -44,7 +44,7 @@ Viewer: TypeAlias = Annotated[Session, Depends(_viewer)]
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form that one of our own pages sent; raises `HTTPException` 403 or 413."""
+    """Return the fields of a form from one of our own pages.  Raises `HTTPException` 403 or 413."""
     headers = request.headers
     if not is_same_origin(headers.get("origin"), headers.get("sec-fetch-site"), headers.get("host", "")):
         raise HTTPException(403, "The form comes from another site")
@@ -60,7 +60,7 @@ Form: TypeAlias = Annotated[dict[str, str], Depends(read_form)]
 
 
 def form_of(scope: Scope) -> Any:
-    """A dependency: the fields of a form that a page of this session sent, by a caller with this scope."""
+    """Return a dependency that yields the fields of a form of this session, if its viewer has this scope."""
 
     def check(request: Request, viewer: Viewer, form: Form) -> Mapping[str, str]:
         if scope not in viewer.caller.scopes:
