@@ -1,8 +1,8 @@
-"""Real PostgreSQL and Valkey servers as children of this process, from wheels or the system's packages.
+"""Run real PostgreSQL and Valkey servers as children of this process, from wheels or system packages.
 
-Nothing of the machine is touched: no user is made, no directory outside the given one is changed,
-and both servers listen on 127.0.0.1 only.  A watchdog per server stops it (and removes a temporary
-directory) when this process dies without saying goodbye.
+Changes nothing else on the machine: creates no user, writes only in the given directory, and both servers
+listen on 127.0.0.1 only.  If this process dies, a watchdog of each server stops it, and removes a temporary
+directory.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["EmbeddedFailure", "EmbeddedServers", "Postgres", "Server", "Valkey",
 class EmbeddedServers:
     """A PostgreSQL, a Valkey and a storage directory, below one directory.
 
-    Without `directory` a temporary one is made (in `temporary_in`) and removed at the end.  `durable`
-    writes as production would; the default is for tests and may lose data in a power cut.
+    Without `directory` a temporary one is created (in `temporary_in`) and removed at the end.  `durable`
+    writes as in production; the default is for tests and may lose data in a power cut.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class EmbeddedServers:
         self.valkey = Valkey(self.directory / "valkey", durable=durable, doomed=doomed) if valkey else None
 
     def start(self) -> EmbeddedServers:
-        """Start what is not running; stops everything again when one does not start."""
+        """Start the servers that are not running; stop all if one does not start.  Idempotent."""
         try:
             for server in filter(None, (self.valkey, self.postgres)):
                 server.start()
@@ -58,7 +58,7 @@ class EmbeddedServers:
         return self
 
     def stop(self) -> None:
-        """Stop both, cleanly and fast, and remove a temporary directory; again does nothing."""
+        """Stop both servers cleanly and fast, and remove a temporary directory.  Idempotent."""
         for server in filter(None, (self.postgres, self.valkey)):
             server.stop()
         if self._temporary:
@@ -74,26 +74,26 @@ class EmbeddedServers:
 
     @property
     def database_url(self) -> str:
-        """URL of the database `dredge`, or empty without PostgreSQL."""
+        """Return the URL of the database `dredge`, or an empty text without PostgreSQL."""
         return self.postgres.url if self.postgres else ""
 
     @property
     def broker_url(self) -> str:
-        """URL of the broker: Valkey's database 0."""
+        """Return the URL of the broker: Valkey's database 0."""
         return f"{self.valkey.url}/0" if self.valkey else ""
 
     @property
     def cache_url(self) -> str:
-        """URL of the cache: Valkey's database 1."""
+        """Return the URL of the cache: Valkey's database 1."""
         return f"{self.valkey.url}/1" if self.valkey else ""
 
     @property
     def storage_url(self) -> str:
-        """URL of the directory for objects, or empty without one."""
+        """Return the URL of the directory for objects, or an empty text without one."""
         return (self.directory / "storage").as_uri() if self._storage else ""
 
     def environment(self) -> dict[str, str]:
-        """The `DREDGE_*` variables that point at these servers."""
+        """Return the `DREDGE_*` variables of these servers."""
         found = {
             "DREDGE_DATABASE_URL": self.database_url,
             "DREDGE_BROKER_URL": self.broker_url,

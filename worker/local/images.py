@@ -1,4 +1,4 @@
-"""Makes real container images from directories of this machine, as an OCI image layout.
+"""Make real container images from directories of this machine, as an OCI image layout.
 
 The demonstration and the tests use it; any tool that reads OCI layouts can, too.
 """
@@ -38,9 +38,9 @@ class Layer:
 
 @dataclass
 class LayoutBuilder:
-    """Writes blobs as they are made and `index.json` at `finish`.
+    """Writes each blob at once, and `index.json` at `finish`.
 
-    Everything is deterministic: the same files give the same digests.
+    Deterministic: the same files give the same digests.
     """
 
     root: Path
@@ -51,18 +51,18 @@ class LayoutBuilder:
         (self.root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
     def blob(self, content: bytes, media_type: str) -> dict[str, Any]:
-        """Store some bytes; their descriptor."""
+        """Store some bytes.  Returns their descriptor."""
         digest = digests.of(content)
         (self.root / "blobs" / "sha256" / digest.partition(":")[2]).write_bytes(content)
         return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
     def document(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Store a manifest or index; its descriptor."""
+        """Store a manifest or index.  Returns its descriptor."""
         media_type = str(fields.get("mediaType", OCI_MANIFEST))
         return self.blob(json.dumps(fields, separators=(",", ":")).encode(), media_type)
 
     def layer(self, files: Iterable[tuple[str, bytes]], *, compression: Compression = "gzip") -> Layer:
-        """A layer of (name, content) pairs."""
+        """Store a layer of (name, content) pairs."""
         raw = _tar(files)
         packed = _compress(raw, compression)
         return Layer(self.blob(packed, LAYER + _SUFFIX[compression]), digests.of(raw))
@@ -70,7 +70,7 @@ class LayoutBuilder:
     def directory_layer(
         self, directory: Path, *, limit: int = 2 << 20, compression: Compression = "gzip"
     ) -> Layer:
-        """A layer of the regular files of a directory, in order of name, up to `limit` bytes."""
+        """Store a layer of the regular files of a directory, in order of name, up to `limit` bytes."""
         return self.layer(_files_of(directory, limit), compression=compression)
 
     def image(
@@ -81,7 +81,7 @@ class LayoutBuilder:
         labels: Mapping[str, str] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
-        """An image manifest with its config; `more` overrides fields of the manifest."""
+        """Store an image manifest and its config; `more` overrides fields of the manifest."""
         config = {
             "architecture": architecture,
             "os": "linux",
@@ -99,19 +99,19 @@ class LayoutBuilder:
         return made | {"platform": {"architecture": architecture, "os": "linux"}}
 
     def index(self, manifests: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
-        """An index of manifests: a multi-architecture image."""
+        """Store an index of manifests, which is a multi-architecture image."""
         fields = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)}
         return self.document(fields | more) | {"mediaType": OCI_INDEX}
 
     def signature(self, subject: Mapping[str, Any]) -> dict[str, Any]:
-        """A signature-shaped referrer of `subject`, as Cosign stores it with OCI 1.1."""
+        """Store a signature of `subject` as a referrer, as Cosign does with OCI 1.1."""
         payload = {"critical": {"image": {"docker-manifest-digest": subject["digest"]}}, "optional": None}
         return self.referrer(subject, SIGNATURE, json.dumps(payload).encode(), SIMPLE_SIGNING)
 
     def referrer(
         self, subject: Mapping[str, Any], artifact_type: str, content: bytes, media_type: str
     ) -> dict[str, Any]:
-        """An artifact (signature, SBOM, …) whose subject is another manifest."""
+        """Store an artifact (signature, SBOM, …) whose subject is another manifest."""
         fields = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
@@ -123,12 +123,12 @@ class LayoutBuilder:
         return self.document(fields) | {"artifactType": artifact_type}
 
     def add(self, descriptor: Mapping[str, Any], tag: str | None = None) -> None:
-        """List a manifest in `index.json`, under a tag's name if one is given."""
+        """List a manifest in `index.json`, under the name of a tag if one is given."""
         annotations = {"annotations": {REF_NAME: tag}} if tag else {}
         self.entries.append({**descriptor, **annotations})
 
     def finish(self) -> Path:
-        """Write `index.json`; the layout's directory."""
+        """Write `index.json`.  Returns the layout's directory."""
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self.entries}
         (self.root / "index.json").write_text(json.dumps(index))
         return self.root
@@ -160,6 +160,6 @@ def _files_of(directory: Path, limit: int) -> Iterable[tuple[str, bytes]]:
                 continue
             content = path.read_bytes()
         except OSError:
-            continue  # not for this user
+            continue  # This user may not read it.
         taken += len(content)
         yield str(path.relative_to(directory.parent)), content

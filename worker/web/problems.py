@@ -96,7 +96,7 @@ def problem(request: Request, status: int, detail: str, headers: dict[str, str] 
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an endpoint with a problem, without a traceback or a secret."""
+    """Answer every error of an endpoint with a problem that shows no traceback and no secret."""
     app.add_exception_handler(RegistryError, _registry_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

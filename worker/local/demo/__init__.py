@@ -1,1 +1,1 @@
-"""The whole system from nothing to a verified, reclaimed registry."""
+"""The demonstration: fill a registry, collect its garbage with the whole system, verify the result."""

@@ -1,4 +1,4 @@
-"""A few real images, made on the spot from files of this machine."""
+"""Make a few real images from files of this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LAYER_BYTES = 256 << 10
 
 
 def make_layout(directory: Path) -> Path:
-    """A layout of four tags that share a base layer: multi-architecture, each image signed.
+    """Write a layout of four tags that share a base layer; the images are multi-architecture and signed.
 
-    `2.0` and `latest` are the same image; so deleting `1.0`, `1.1` and `2.0` frees two of three.
+    `2.0` and `latest` are the same image, so deleting `1.0`, `1.1` and `2.0` frees two of three images.
     """
     builder = LayoutBuilder(directory)
     base = builder.directory_layer(Path(json.__file__).parent, limit=LAYER_BYTES)

@@ -1,4 +1,4 @@
-"""The processes of the Procfile, each in a session of its own, so that one can be killed whole."""
+"""Run the processes of the Procfile, each in a session of its own, so that kill -9 reaches its children."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOP_S = 60
 
 
 class Processes:
-    """Starts the lines of a Procfile with their output in files; stops all of them at the end."""
+    """Starts processes of a Procfile with their output in files, and stops all of them at the end."""
 
     def __init__(self, lines: Mapping[str, str], environment: Mapping[str, str], logs: Path) -> None:
         self._lines = dict(lines)
@@ -28,7 +28,7 @@ class Processes:
         return self
 
     def start(self, name: str) -> None:
-        """Start one of the lines."""
+        """Start one process of the Procfile."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 ["sh", "-c", self._lines[name]],
@@ -53,11 +53,11 @@ class Processes:
             self.kill(name)
 
     def ended(self) -> str | None:
-        """The name of a process that ended by itself, and should not have."""
+        """Return the name of a process that ended unexpectedly, if any."""
         return next((name for name, process in self._running.items() if process.poll() is not None), None)
 
     def tail(self, name: str, lines: int = 20) -> str:
-        """The end of a process's log."""
+        """Return the end of a process's log."""
         text = (self._logs / f"{name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 

@@ -30,7 +30,7 @@ from worker.local.sample.shape import Shape
 from worker.transfer.layout_export import export_layout
 
 REPOSITORY = "demo/shop"
-# Its deleted tags cannot be restored: they are garbage at once.
+# This namespace has no recovery window, so its deleted tags are garbage at once.
 NO_WINDOW = 0
 PATIENCE_S = 300
 
@@ -40,7 +40,7 @@ class Stuck(RegistryError):
 
 
 class Stage(Protocol):
-    """Shows a step and how far it is: `with stage("collecting", total) as advance: advance(1)`."""
+    """Shows a step and its progress: `with stage("collecting", total) as advance: advance(1)`."""
 
     def __call__(
         self, title: str, total: int | None = None
@@ -49,7 +49,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Demo:
-    """Runs against servers that are up, with a JobContext on them and the environment for children."""
+    """Runs on started servers, with a JobContext for them and the environment for child processes."""
 
     context: JobContext
     environment: Mapping[str, str]
@@ -57,7 +57,7 @@ class Demo:
     stage: Stage
 
     def fill(self, shape: Shape) -> None:
-        """A sample registry, and real images imported by another process."""
+        """Write a sample registry, and import real images in another process."""
         stores = self.context.stores
         with (
             self.stage("filling a registry", shape.manifests) as advance,
@@ -70,14 +70,14 @@ class Demo:
             self.dredge("import", str(layout), REPOSITORY)
 
     def delete_tags(self) -> Expectation:
-        """Another process deletes tags; then what must survive is written down."""
+        """Delete tags in another process, then record what must survive."""
         with self.stage("deleting tags from another process"):
             for version in VERSIONS[:-1]:
                 self.dredge("tag", "delete", f"{REPOSITORY}:{version}")
             return expect(self.context.policy)
 
     def collect(self, processes: Processes, *, kill: bool) -> None:
-        """Wait until the workers have nothing left to do; with `kill`, the worker dies on the way."""
+        """Wait until the workers have nothing left to do; with `kill`, kill the worker once meanwhile."""
         total = _backlog(self.context)
         end = time.monotonic() + PATIENCE_S
         with self.stage("collecting", total) as advance:
@@ -93,7 +93,7 @@ class Demo:
             advance(completed=total)
 
     def verify(self, expected: Expectation) -> tuple[Verdict, Report]:
-        """Every survivor is read and hashed, and every invariant checked."""
+        """Read and hash every surviving object, and check every invariant."""
         context = self.context
         with connection(), self.stage("verifying", len(expected.survivors.objects)) as advance:
             verdict = verify(expected, context.stores, context.policy, progress=lambda: advance(1))
@@ -101,7 +101,7 @@ class Demo:
         return verdict, report
 
     def export(self) -> int:
-        """Write every surviving image as a layout, each byte held against its digest.  Returns how many."""
+        """Write every surviving image as a layout, verified by its digests.  Returns the number of images."""
         stores = self.context.stores
         with connection():
             tags = find_living_tags(at_ms=now_ms())
@@ -113,7 +113,7 @@ class Demo:
         return len(tags)
 
     def dredge(self, *arguments: str) -> str:
-        """Run the command line in another process; raises with its own words if it fails."""
+        """Run the command line in another process.  Raises with its error message if it fails."""
         done = subprocess.run(
             [sys.executable, "-c", "from worker.cli import main; main()", *arguments],
             env=dict(self.environment),
@@ -127,7 +127,7 @@ class Demo:
 
 
 def _backlog(context: JobContext) -> int:
-    """How much is left: repositories with garbage or an unfinished attempt, and rows for later stages."""
+    """Count the work left: repositories with garbage or a running attempt, and rows of later stages."""
     with connection():
         waiting = read_waiting()
         return (
@@ -149,7 +149,7 @@ def _check(processes: Processes, end: float) -> None:
 
 
 def as_json(verdict: Verdict, report: Report, freed: Totals, seconds: float) -> str:
-    """The last line of `dredge demo --json`."""
+    """Return the facts of the last line of `dredge demo --json`."""
     violations = sum(finding.count for finding in report.violations)
     return json.dumps(
         {

@@ -1,4 +1,4 @@
-"""Is everything in use still there, byte for byte, and all that was garbage gone?"""
+"""Verify that everything in use still exists, byte for byte, and that all garbage is removed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from model.fsck.reachability import Reachability, read_reachability
 from model.policy import Policy
 from worker.storage.base import NoSuchObject, Stores
 
-# A recovery window that closes while the demonstration runs decides nothing.
+# Tags whose recovery window closes while the demonstration runs are not judged.
 MARGIN_MS = 15 * 60_000
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What must be there at the end, and what must not."""
+    """What must exist at the end, and what must not."""
 
     survivors: Reachability
     doomed: Reachability
@@ -25,7 +25,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Counts of what is wrong (0 and 0, or the collector failed), and of what is right."""
+    """Counts of errors, both 0 unless the collector failed, and of verified objects."""
 
     live_missing: int
     garbage_left: int
@@ -34,7 +34,7 @@ class Verdict:
 
 
 def expect(policy: Policy) -> Expectation:
-    """Walk the registry before the collection."""
+    """Read the expectation from the registry before the collection."""
     moment = now_ms()
     everything, live = read_reachability(policy=policy, at_ms=moment)
     _, survivors = read_reachability(policy=policy, at_ms=moment + MARGIN_MS)
@@ -49,7 +49,7 @@ def expect(policy: Policy) -> Expectation:
 def verify(
     expected: Expectation, stores: Stores, policy: Policy, *, progress: Callable[[], object]
 ) -> Verdict:
-    """Compare with the registry as it is now; every object that must be there is read and hashed."""
+    """Compare with the registry as it is now; read and hash every object that must exist."""
     everything, _ = read_reachability(policy=policy, at_ms=now_ms())
     missing = len(expected.survivors.manifests - everything.manifests)
     missing += len(expected.survivors.blobs - everything.blobs)

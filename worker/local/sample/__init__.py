@@ -1,4 +1,4 @@
-"""A synthetic registry: seeded, shaped like real ones, loaded in bulk."""
+"""A synthetic registry: made from a seed, with the proportions of real registries, loaded in bulk."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WriteObject = Callable[[str, bytes], None]
 
 
 class Piece(NamedTuple):
-    """A blob, as manifests refer to it."""
+    """A blob's digest and size, as manifests reference it."""
 
     id: int
     digest: str
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
 
 def sha256(content: bytes) -> str:
-    """The digest of some bytes."""
+    """Return the digest of some bytes."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
@@ -51,23 +51,23 @@ class Content:
         self._shared: dict[bytes, Piece] = {}
 
     def layer(self) -> Piece:
-        """A new layer: median 4 MB, 90th percentile 63 MB."""
+        """Make a layer, with a median of 4 MB and a 90th percentile of 63 MB."""
         return self._make(self._dice.lognormal(4 * _MB, 63 * _MB), "layer")
 
     def config(self) -> Piece:
-        """A new image configuration of some kilobytes."""
+        """Make an image configuration of some kilobytes."""
         return self._make(self._dice.lognormal(4_000, 12_000), "config")
 
     def signature(self) -> Piece:
-        """A new signature or attestation."""
+        """Make a signature or attestation."""
         return self._make(self._dice.lognormal(250, 60_000), "signature")
 
     def empty_layer(self) -> Piece:
-        """The empty gzipped layer that half of all images contain."""
+        """Return the empty gzipped layer, which half of all images contain."""
         return self._known(EMPTY_LAYER)
 
     def empty_config(self) -> Piece:
-        """The two bytes that artifacts without a configuration refer to."""
+        """Return the two-byte blob that artifacts without a configuration reference."""
         return self._known(EMPTY_CONFIG)
 
     def _known(self, content: bytes) -> Piece:

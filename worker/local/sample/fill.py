@@ -1,4 +1,4 @@
-"""Filling a registry: namespaces, their repositories, and units until all manifests are made."""
+"""Fill a registry: namespaces, their repositories, and units until all manifests are written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker.local.sample.unit import Composer, Fate, Unit
 
 @dataclass(frozen=True)
 class Filled:
-    """What was written."""
+    """The numbers of rows and objects written."""
 
     namespaces: int
     repositories: int
@@ -40,7 +40,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class Namespace:
-    """The owner of repositories and of a recovery window."""
+    """A namespace with its recovery window."""
 
     id: int
     name: str
@@ -56,8 +56,8 @@ def fill(
 ) -> Filled:
     """Add a sample to the registry, in one transaction; `write(path, content)` stores its objects.
 
-    The same shape and seed make the same names, digests, sizes and links; ids and times are the
-    database's.  Raises `BadInput` where this seed's sample is there already; nothing is changed then.
+    The same shape and seed give the same names, digests, sizes and links; IDs and times are the database's.
+    Raises `BadInput` and changes nothing if the sample of this seed exists already.
     """
     with transaction():
         if has_namespace_like(shape.prefix):
@@ -189,7 +189,7 @@ class _Filler:
         return max(1, round(due))
 
     def _promoted(self, repository: Repository, room: int) -> Unit | None:
-        """A living image of another repository, pushed again here: the same digests in two places."""
+        """Push an alive image of another repository here, so that two repositories share its digests."""
         shape = self._shape
         share = min(shape.promoted / max(1 - shape.expired, 0.1), 0.5)
         if not self._promotable or not self._dice.chance(share):
@@ -199,7 +199,7 @@ class _Filler:
         return unit if fits and unit.top.digest not in repository.manifests else None
 
     def _aborted(self, repository: Repository, unit: Unit) -> None:
-        """A push that left blobs and no manifest: mostly long ago, sometimes a moment ago."""
+        """Write a push that left blobs but no manifest, usually long ago, sometimes a moment ago."""
         expired = self._dice.chance(0.8)
         for _ in range(self._dice.choice((1, 1, 1, 2))):
             self._rows.upload_marker(repository, self._content.layer(), expired=expired)

@@ -1,4 +1,4 @@
-"""Images, indexes and what refers to them, as manifests of real bytes."""
+"""Images, indexes and their referrers, as manifests of real bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CHAINS, _ROOTS, _STACKS, _MOST_LAYERS = 200, 20, 60, 125
 
 @dataclass(frozen=True)
 class Image:
-    """One manifest: its bytes and what it refers to."""
+    """One manifest: its bytes and its references."""
 
     digest: str
     content: str
@@ -59,18 +59,18 @@ class Studio:
         self._elsewhere: deque[tuple[int, Piece]] = deque(maxlen=500)
 
     def stack(self) -> int:
-        """The shared stack that a repository's images are built on."""
+        """Return the shared stack of a repository's images."""
         return self._stack_popularity.draw(self._dice)
 
     def image(self, repository_id: int, stack: int, oci: bool) -> Image:
-        """An image with a lognormal number of layers: base chain, shared stack, own layers on top."""
+        """Build an image with a lognormal number of layers: base chain, shared stack, then own layers."""
         config = self._content.config()
         layers = tuple(dict.fromkeys(self._layers(repository_id, stack)))
         media_type, config_type = (OCI_MANIFEST, OCI_CONFIG) if oci else (DOCKER_MANIFEST, DOCKER_CONFIG)
         return _manifest(media_type, config_type, config, layers)
 
     def index(self, children: Sequence[Image], oci: bool) -> Image:
-        """A multi-architecture index of some images."""
+        """Build a multi-architecture index of some images."""
         media_type = OCI_INDEX if oci else DOCKER_LIST
         listed = [
             _descriptor(child.media_type, child.digest, len(child.content))
@@ -81,7 +81,7 @@ class Studio:
         return Image(sha256(content.encode()), content, media_type, children=tuple(children))
 
     def referrer(self, subject: Image) -> Image:
-        """A signature, attestation or bill of materials that names its subject."""
+        """Build a signature, attestation or bill of materials with a subject."""
         return _manifest(
             OCI_MANIFEST,
             OCI_EMPTY,
@@ -92,7 +92,7 @@ class Studio:
         )
 
     def cosign(self) -> Image:
-        """A signature in the older style: an ordinary manifest that only its tag's name ties to the image."""
+        """Build a signature of the older style: a manifest linked to its image only by its tag's name."""
         return _manifest(OCI_MANIFEST, OCI_CONFIG, self._content.config(), (self._content.signature(),))
 
     def _layers(self, repository_id: int, stack: int) -> list[Piece]:
@@ -111,7 +111,7 @@ class Studio:
         return [*base, *rest, *layers]
 
     def _layers_of_repository(self, pool: list[Piece]) -> list[Piece]:
-        """Own layers, and others of which one in four is new to the repository: four references each."""
+        """Return own layers, and shared ones of which every fourth is new, so each has four references."""
         dice, own = self._dice, self._shape.own_layers
         layers = [self._content.layer() for _ in range(own)]
         for _ in range(dice.randint(8, 12) - own):
@@ -123,7 +123,7 @@ class Studio:
         return layers
 
     def _own_layers(self, repository_id: int, most: int) -> list[Piece]:
-        """New layers of this build, or one mounted from another repository."""
+        """Return new layers of this build, or one mounted from another repository."""
         dice = self._dice
         if dice.chance(self._shape.mounted) and self._elsewhere:
             home, mounted = dice.choice(self._elsewhere)
@@ -134,9 +134,9 @@ class Studio:
         return made
 
     def _base(self, rank: int, most: int) -> list[Piece]:
-        """A base image's layers, at most `most`; less popular bases are built on one of the popular roots.
+        """Return a base image's layers, at most `most`; less popular bases extend one of the popular roots.
 
-        Layers are made when an image first needs them: each has a reference.
+        A layer is made when an image first needs it, so every layer has a reference.
         """
         if rank not in self._lengths:
             self._lengths[rank] = min(max(round(self._dice.lognormal(5, 10)), 1), 25)

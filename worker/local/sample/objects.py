@@ -1,4 +1,4 @@
-"""Writing a sample's objects: many small ones, in parallel, with failures reported at the end."""
+"""Write a sample's many small objects in parallel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _PENDING = 2_000
 class ObjectWriter:
     """`with ObjectWriter(store) as write: write(path, content)`; leaving the block waits for all of them.
 
-    A failed write is raised at the next call or on leaving.  A local directory is not synced file by
-    file: a sample that a power cut damages is made again.
+    Raises the error of a failed write at the next call, or when the block ends.  Does not sync the files of
+    a local directory, because a sample that a power cut damages can be made again.
     """
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +31,7 @@ class ObjectWriter:
             self._waiting.popleft().result()
 
     def finish(self) -> None:
-        """Wait until every object is there; raises what the first failed write raised."""
+        """Wait until every object is written.  Raises the error of the first failed write."""
         while self._waiting:
             self._waiting.popleft().result()
 

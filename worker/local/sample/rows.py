@@ -1,4 +1,4 @@
-"""The rows of one repository: manifests with all that hangs on them, uploads and quota."""
+"""The rows of one repository: manifests with their dependent rows, uploads and quota."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LABELS = ("org.opencontainers.image.source", "org.opencontainers.image.revision
 
 
 def timestamp(ms: int) -> str:
-    """A `timestamp` column's text."""
+    """Return the text of a `timestamp` column."""
     return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
 
 
 @dataclass
 class Repository:
-    """What the generator remembers of the repository it is filling."""
+    """The state of the repository that the generator fills."""
 
     id: int
     name: str
@@ -44,7 +44,7 @@ class Rows:
         self._manifest_ids, self._label_ids = take_ids("manifest"), take_ids("label")
 
     def manifest(self, repository: Repository, image: Image) -> int:
-        """The manifest with its children, blobs, labels and statistics; once per repository and digest."""
+        """Add a manifest with its children, blobs, labels and statistics, once per repository and digest."""
         if image.digest in repository.manifests:
             return repository.manifests[image.digest]
         id = repository.manifests[image.digest] = next(self._manifest_ids)
@@ -97,7 +97,7 @@ class Rows:
             self._rows["manifestpullstatistics"].append((repository.id, image.digest, pulls, when))
 
     def upload_marker(self, repository: Repository, piece: Piece, *, expired: bool) -> None:
-        """A push's hold on a blob, for one hour."""
+        """Add a push's hold on a blob for one hour."""
         age = (
             self._dice.randrange(2, 24 * 30) * HOUR_MS if expired else -HOUR_MS * self._dice.randrange(6, 24)
         )
@@ -107,7 +107,7 @@ class Rows:
         )
 
     def unfinished_upload(self, repository: Repository, location_id: int) -> None:
-        """An upload that never came to its end: two thirds of them beyond 48 hours."""
+        """Add an unfinished upload; two thirds of them are older than 48 hours."""
         age = self._dice.choice((1, 60, 24 * 20)) * HOUR_MS
         self._rows["blobupload"].append(
             (
@@ -122,5 +122,5 @@ class Rows:
         )
 
     def quota(self, table: str, owner_id: int, blobs: dict[int, int]) -> None:
-        """The bytes of distinct blobs, exactly."""
+        """Add a quota row with the exact bytes of distinct blobs."""
         self._rows[table].append((owner_id, sum(blobs.values()), 0, True))

@@ -1,4 +1,4 @@
-"""What the registry looks like: sizes, rates and the distributions behind them."""
+"""The shape of a sample registry: its sizes, rates and distributions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# What the names of all samples' namespaces start with.
+# The beginning of the names of all samples' namespaces.
 SAMPLES = "sample"
 DAY_S = 86_400
 _Z90 = 1.2815515655446004
@@ -18,15 +18,15 @@ _Z90 = 1.2815515655446004
 
 @dataclass(frozen=True)
 class Shape:
-    """A registry to make.  The defaults follow published crawls and collection logs.
+    """The shape of a registry.  The defaults follow published crawls and collection logs.
 
     docs/explanation/performance.md names them.
 
-    `tags` is the number of visible tag rows, or None for about 1.3 per image; `expired` the share
-    of them beyond their recovery window.  `objects`: `none` writes rows only, with sizes as met in the wild;
-    `small` also writes every object, with content that hashes to its digest and a size 65,536 times smaller.
-    `own_layers`: an image has 8 to 12 layers, so many of them found nowhere else, the others a few times in
-    its repository; 0: base images that many share.
+    `tags` is the number of visible tag rows, or None for about 1.3 per image; `expired` is the share of them
+    beyond their recovery window.  `objects` is `none` to write only rows, with realistic sizes, or `small` to
+    also write every object, 65,536 times smaller and with content that has its digest.  `own_layers` is how
+    many of an image's 8 to 12 layers no other image has; the others occur a few times in its repository.
+    With 0, many images share base images.
     """
 
     manifests: int = 10_000
@@ -49,12 +49,12 @@ class Shape:
 
     @property
     def prefix(self) -> str:
-        """Return what the names of this sample's namespaces start with."""
+        """Return the beginning of the names of this sample's namespaces."""
         return f"{SAMPLES}{self.seed}-"
 
 
 def registry(manifests: int = 10_000) -> Shape:
-    """The ordinary registry: about 40 manifests to a repository, heavy-tailed."""
+    """Return the ordinary registry, with about 40 manifests per repository, heavy-tailed."""
     return Shape(manifests=manifests, repositories=max(1, manifests // 40))
 
 
@@ -88,17 +88,17 @@ SHAPES: dict[str, Shape] = {
 
 
 class Dice(random.Random):
-    """Random numbers with the shapes that registries have."""
+    """Random numbers with the distributions of real registries."""
 
     def chance(self, probability: float) -> bool:
         return self.random() < probability
 
     def lognormal(self, median: float, p90: float) -> float:
-        """A lognormal number with that median and that 90th percentile."""
+        """Return a lognormal number with this median and this 90th percentile."""
         return median * math.exp(self.gauss(0.0, 1.0) * math.log(p90 / median) / _Z90)
 
     def count(self, mean: float) -> int:
-        """A small whole number with that mean (Poisson)."""
+        """Return a small whole number with this mean (Poisson)."""
         limit, product, drawn = math.exp(-mean), self.random(), 0
         while product > limit:
             product *= self.random()
@@ -106,7 +106,7 @@ class Dice(random.Random):
         return drawn
 
     def name(self) -> str:
-        """A random UUID as text."""
+        """Return a random UUID as text."""
         digits = f"{self.getrandbits(128):032x}"
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
@@ -122,7 +122,7 @@ class Zipf:
 
 
 def shares(dice: Dice, total: int, parts: int, alpha: float, least: int) -> Sequence[int]:
-    """`total` cut into heavy-tailed parts (Pareto), each at least `least` where the total allows."""
+    """Divide `total` into heavy-tailed parts (Pareto), each at least `least` if the total allows."""
     least = least if total >= least * parts else 0
     free = total - least * parts
     weights = [min(dice.paretovariate(alpha), 50.0 * parts**0.5) for _ in range(parts)]

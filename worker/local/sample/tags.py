@@ -21,7 +21,7 @@ class Tags:
         self.made = 0
 
     def unit(self, repository: Repository, unit: Unit, fate: Fate, names: int) -> None:
-        """The visible tags of a unit (`names` of them), its signature's, and the hidden ones."""
+        """Add the visible tags of a unit (`names` of them), its signature's tag, and the hidden ones."""
         manifest_id = repository.manifests[unit.top.digest]
         end = self._end(repository, fate)
         for n in range(names):
@@ -31,13 +31,13 @@ class Tags:
             self._add(repository, name, repository.manifests[unit.cosign.digest], end, visible=True)
         for referrer in unit.referrers:
             self._temporary(repository, repository.manifests[referrer.digest], end_ms=None)
-        # Children are held by temporary tags for an hour; a backlog still has some of them.
+        # Temporary tags hold children for an hour; a backlog still has some of them.
         if unit.top.children and fate is Fate.EXPIRED and self._dice.chance(0.3):
             for child in unit.top.children:
                 self._temporary(repository, repository.manifests[child.digest], end_ms=end)
 
     def _end(self, repository: Repository, fate: Fate) -> int | None:
-        """When the tags of a unit ended; never so near the window's edge that a slow test crosses it."""
+        """Return when a unit's tags ended, never so near the window's end that a slow test crosses it."""
         window_ms = repository.window_s * 1000
         if fate is Fate.EXPIRED:
             age = 60_000 + int(min(self._dice.expovariate(1 / 14), 300) * _DAY_MS)
@@ -61,7 +61,7 @@ class Tags:
         self, repository: Repository, manifest_id: int, name: str, end: int | None, fate: Fate
     ) -> None:
         if name == "latest" and end is not None:
-            # One name may end only once in a millisecond.
+            # A name can have only one end in each millisecond.
             while end in repository.spent_ends:
                 end -= 1
             repository.spent_ends.add(end)

@@ -1,4 +1,4 @@
-"""A unit is what one push leaves: an image or an index with its children, and what signs it."""
+"""Units.  A unit is the result of one push: an image, or an index with its children, and its signatures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNTERSIGNED = 0.1
 
 
 class Fate(Enum):
-    """Where a unit's tags are in their life."""
+    """The state of a unit's tags."""
 
     ALIVE = "alive"
     RECOVERABLE = "recoverable"
@@ -22,7 +22,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Unit:
-    """Manifests that live and die together; `cosign` is tied to `top` by a tag's name only."""
+    """Manifests that are used or dead together; `cosign` is linked to `top` only by a tag's name."""
 
     top: Image
     referrers: tuple[Image, ...] = ()
@@ -30,7 +30,7 @@ class Unit:
 
     @property
     def manifests(self) -> tuple[Image, ...]:
-        """All of them, each after what it refers to."""
+        """Return all manifests, each after its references."""
         signed = (self.cosign,) if self.cosign else ()
         return (*self.top.children, self.top, *self.referrers, *signed)
 
@@ -42,13 +42,13 @@ class Composer:
         self._shape, self._dice, self._studio = shape, dice, studio
 
     def fate(self, window_s: int) -> Fate:
-        """Expired for the shape's share; else alive, or deleted and still restorable."""
+        """Return a random state: expired with the shape's share, else alive or deleted and restorable."""
         if self._dice.chance(self._shape.expired):
             return Fate.EXPIRED
         return Fate.RECOVERABLE if window_s and self._dice.chance(0.15) else Fate.ALIVE
 
     def unit(self, repository_id: int, stack: int, most: int) -> Unit:
-        """A new unit of at most `most` manifests."""
+        """Make a unit of at most `most` manifests."""
         dice, shape, studio = self._dice, self._shape, self._studio
         oci = dice.chance(0.6)
         children = dice.choice((2, 2, 3, 4, 5, 6)) if dice.chance(shape.multi_arch) else 0

@@ -1,1 +1,1 @@
-"""The servers that Dredge can bring along: one module each."""
+"""The embedded servers, one module each."""

