@@ -49,7 +49,7 @@ BENCHES: tuple[str, ...] = (
 def main(
     names: tuple[str, ...], manifests: int, seconds: float, seed: int, as_json: bool, postgres: Path | None
 ) -> None:
-    """Measure Dredge on embedded servers; without NAME everything."""
+    """Measure Dredge on embedded servers; without NAME, run all benchmarks."""
     if postgres is not None:
         choose_postgres(postgres)
     options = Options(manifests, seconds, seed)

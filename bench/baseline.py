@@ -1,4 +1,4 @@
-"""A plain row-by-row collector with the steps of the existing one, as a yardstick.
+"""A plain row-by-row collector with the steps of Quay's, for comparison.
 
 Tags in chunks of ten, a transaction for each tag, existence checks and one delete per table for each
 manifest, a transaction for each blob.  Removes the same rows as the collector under the policy `pin`.
@@ -20,7 +20,7 @@ _HOUR_MS = 3_600_000
 
 
 def run_baseline(url: str, budget_s: float) -> Run:
-    """Collect repository after repository until done or out of time; what was done counts."""
+    """Collect repositories until none is left or the time is used up.  The work done so far counts."""
     with configured(url):
         plain_planner()
         before = row_counts()
@@ -36,7 +36,7 @@ def run_baseline(url: str, budget_s: float) -> Run:
 
 
 class _Repository:
-    """One repository and what one chunk has met."""
+    """One repository, and the rows that one chunk has found."""
 
     def __init__(self, repository_id: int, deadline: float) -> None:
         self.id = repository_id
@@ -51,7 +51,7 @@ class _Repository:
         self.blobs: set[int] = set()
 
     def collect(self) -> None:
-        """Chunks of tags, then chunks of upload markers, each followed by what they free."""
+        """Collect chunks of tags, then chunks of upload markers; after each chunk, the rows that it freed."""
         while time.perf_counter() < self._deadline and (tags := self._unrecoverable_tags()):
             for tag in tags:
                 self._purge_tag(tag)
@@ -101,7 +101,7 @@ class _Repository:
             execute("DELETE FROM tag WHERE id = %s", (tag.id,))
 
     def _free(self) -> None:
-        """Walk down from the chunk's manifests, then delete whatever nothing uses until nothing changes."""
+        """Walk down from the chunk's manifests, then delete unused ones until nothing changes."""
         self._discover()
         changed = True
         while changed:
@@ -165,7 +165,7 @@ class _Repository:
         execute(f"DELETE FROM {table} WHERE manifest_id = %s AND repository_id = %s", (manifest_id, self.id))
 
     def _subtract(self, sizes: list[Any]) -> None:
-        """Per blob: is it still used in the repository, and in the namespace?  Then the two totals."""
+        """Check for each blob whether the repository and the namespace use it, then update both totals."""
         repository = namespace = 0
         for blob in sizes:
             if fetch_one(
@@ -217,7 +217,7 @@ class _Repository:
             execute("DELETE FROM imagestorage WHERE id = %s", (blob_id,))
             digest = (placements[0].content_checksum,)
             fetch_one("SELECT id FROM imagestorage WHERE content_checksum = %s LIMIT 1", digest)
-        # Once more before its object would be erased.
+        # Checked once more before its object would be erased.
         fetch_one("SELECT id FROM imagestorage WHERE content_checksum = %s LIMIT 1", digest)
         return True
 

@@ -1,4 +1,4 @@
-"""Loading millions of rows in bounded time."""
+"""Load millions of rows in bounded time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHERE t.relname = ANY(%s) AND NOT i.indisprimary
 def without_indexes() -> Iterator[None]:
     """Drop the secondary indexes of the loaded tables for the block, and build them again at its end.
 
-    For databases of a benchmark's own only.
+    Only for databases that a benchmark created.
     """
     indexes = fetch(_SECONDARY, (list(COLUMNS),))
     for index in indexes:

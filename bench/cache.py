@@ -20,7 +20,7 @@ _CALLS = 200
 _BLOBS_PER_MANIFEST = 5
 _TIMEOUT_S = 0.2
 
-# What a manifest of a six-layer image is: about 2 KB, most of it text in a text.
+# The size of a manifest of a six-layer image: about 2 KB, mostly JSON inside a JSON text.
 _MANIFEST = {
     "id": 12345,
     "digest": _DIGEST,
@@ -51,7 +51,7 @@ _MANIFEST = {
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Return everything on one embedded Valkey; `manifests` bounds the collection that is invalidated."""
+    """Yield all figures, on one embedded Valkey; `manifests` bounds the collection that is invalidated."""
     with EmbeddedServers(postgres=False) as servers:
         url = servers.cache_url
         yield from _hits(url, options.seconds)
@@ -67,7 +67,7 @@ def _figure(figure: str, value: float, unit: str, aim: str = "") -> Figure:
 
 
 def _timed(call: Callable[[], Any], calls: int = _CALLS) -> float:
-    """Microseconds of one call."""
+    """Return the microseconds of one call."""
     started = time.perf_counter()
     for _ in range(calls):
         call()
@@ -75,7 +75,7 @@ def _timed(call: Callable[[], Any], calls: int = _CALLS) -> float:
 
 
 def _hits(url: str, seconds: float) -> Iterator[Figure]:
-    """Rounds of each in turn: what else the machine does falls on all alike; medians of the ratios."""
+    """Measure all in turns, so that other load affects them equally.  Returns medians of the ratios."""
     cache, client = open_cache(url), redis.Redis.from_url(url, socket_timeout=0.5)
     client.set("bare", json.dumps(_MANIFEST))
 
@@ -117,7 +117,7 @@ def _misses(url: str) -> Iterator[Figure]:
 
 
 class _RoundTrips:
-    """Counts what the cache's client sends and waits for."""
+    """Counts the round trips of the cache's client."""
 
     def __init__(self, cache: DataModelCache) -> None:
         self.count = 0
@@ -139,7 +139,7 @@ class _RoundTrips:
 
 
 def _collection(url: str, manifests: int) -> Iterator[Figure]:
-    """Return everything of a collection's manifests is cached, and then forgotten."""
+    """Cache all entries of a collection's manifests, then invalidate them."""
     cache = open_cache(url)
     digests = [f"sha256:{number:064x}" for number in range(manifests)]
     blobs = [f"sha256:{number:064x}" for number in range(10**6, 10**6 + manifests * _BLOBS_PER_MANIFEST)]
@@ -162,7 +162,7 @@ def _collection(url: str, manifests: int) -> Iterator[Figure]:
 
 
 def _stampede(url: str) -> Iterator[Figure]:
-    """Fifty readers of one key at once, each with a cache of its own, and a load that takes 50 ms."""
+    """Read one key from fifty readers at once, each with its own cache; loading the value takes 50 ms."""
     loads: list[float] = []
 
     def load() -> Any:

@@ -1,4 +1,4 @@
-"""The same registry through Celery: real worker processes against one direct process; and the fan-out."""
+"""Compare real Celery workers with one direct process on the same registry, and measure the fan-out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SELECT EXISTS (SELECT FROM dredge_blob_candidate) OR EXISTS (SELECT FROM dredge_
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Direct, one worker process, two; each from an identical clone, the best of several rounds in turns."""
+    """Measure a direct process, one worker process and two, on identical clones; best of several rounds."""
     shape = registry(options.manifests)
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
         rounds = [_round(lab, shape, Path(directory)) for _ in range(ROUNDS)]
@@ -43,7 +43,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 
 def _round(lab: Lab, shape: Shape, directory: Path) -> dict[int, float]:
-    """Manifests per second by number of worker processes; 0 is one process that does everything itself."""
+    """Return manifests per second by number of worker processes; 0 means one process without Celery."""
     rates: dict[int, float] = {}
     for processes in (0, 1, 2):
         with lab.clone(shape) as url:
@@ -71,21 +71,21 @@ def _through_worker(lab: Lab, url: str, directory: Path, concurrency: int) -> fl
 
 
 def _wait(queue: CeleryQueue, repositories: int, started: float) -> None:
-    """Until every repository was collected and nothing waits for the later stages."""
+    """Wait until every repository is collected and the later stages have no work left."""
     while True:
         row = fetch_one(_LEFT)
         if row.collected >= repositories and not row.work:
             return
         if time.monotonic() - started > PATIENCE_S:
             raise Unfinished(collected=row.collected, repositories=repositories)
-        # What beat does in a running system.
+        # In a running system, beat sends these tasks.
         queue.review()
         queue.erase()
         time.sleep(0.1)
 
 
 def enqueue_many(broker_url: str, count: int) -> tuple[float, float]:
-    """Enqueue very many repositories that nobody takes; seconds, and growth of memory in MB."""
+    """Enqueue very many repositories that no worker takes.  Returns seconds, and memory growth in MB."""
     queue = new_queue(broker_url, prefix="fanout:")
     queue.collect(range(1, 2_000))
     before = peak_rss_mb()

@@ -1,4 +1,4 @@
-"""What certificates cost: the whole collection with them and without, in turns, and the time of verifying."""
+"""The cost of certificates: collections with and without them, in turns, and the time to verify them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUNDS = 5
 
 
 def run_without(url: str) -> Run:
-    """The collector as if there were no certificates."""
+    """Run the block without writing certificates."""
 
     def nothing(*_: Any) -> dict[str, Any]:
         return certificate.NOTHING
@@ -34,7 +34,7 @@ def run_without(url: str) -> Run:
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Ratios of the least processor time and of the median, bytes a manifest or blob, and verification."""
+    """Yield ratios of the least and median processor time, bytes per manifest or blob, and verification."""
     shape = registry(options.manifests)
     certified, plain = [], []
     with Lab() as lab:

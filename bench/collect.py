@@ -1,4 +1,4 @@
-"""The collector against a row-by-row collector and against the physical floor."""
+"""Compare the collector with a row-by-row collector, and with the physical floor: plain deletes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUNDS = 3
 
 
 def context() -> JobContext:
-    """A process that does everything itself, without an object store's own time."""
+    """Return the context of a process that runs all stages, without the time of an object store."""
     return JobContext(
         settings=Settings(quarantine_s=0),
         policy=DEFAULT,
@@ -50,7 +50,7 @@ def run_collector(url: str) -> Run:
 
 
 def collect_all(tools: JobContext) -> None:
-    """The whole pipeline to its end."""
+    """Run the whole pipeline to its end."""
     position, done = 0, set()
     while True:
         due, position, _ = find_due(tools.policy, after=position, slice=20_000, limit=5_000)
@@ -67,11 +67,11 @@ def collect_all(tools: JobContext) -> None:
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Rates, ratios, statements and memory on the ordinary registry and on one large repository."""
+    """Yield rates, ratios, statements and memory on the ordinary registry and on one large repository."""
     shape = registry(options.manifests)
     with Lab() as lab:
         rounds = [compete(lab, shape) for _ in range(ROUNDS)]
-        # The best of several rounds, in turns: other work on the machine only ever makes a run slower.
+        # The best of several rounds, in turns, because other work on the machine only makes a run slower.
         collector, floor, once = (best(runs) for runs in zip(*rounds, strict=True))
         yield from _figures(collector, floor, once)
         with lab.clone(shape) as url:
@@ -82,13 +82,13 @@ def run(options: Options) -> Iterator[Figure]:
 
 
 def best(runs: Sequence[Run]) -> Run:
-    """The shortest run, with the least processor time that any of them took."""
+    """Return the shortest run, with the least processor time of all runs."""
     best = min(runs, key=lambda run: run.seconds)
     return replace(best, cpu_s=min(run.cpu_s for run in runs))
 
 
 def compete(lab: Lab, shape: Shape) -> tuple[Run, Run, Run]:
-    """The collector, the floor a repository at a time, and the floor at once; all leave the same rows."""
+    """Run the collector, the floor per repository, and the floor at once.  All leave the same rows."""
     with lab.clone(shape) as url:
         collector = isolated(run_collector, url)
     with lab.clone(shape) as url:

@@ -1,4 +1,4 @@
-"""Several collectors at once on shared base layers: scaling, and deadlocks (there must be none)."""
+"""Run several collectors at once on shared base layers: their scaling, and deadlocks (none may occur)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "concurrent"
 
 
 def collect_share(url: str, number: int, collectors: int, start_at: float) -> None:
-    """Collect every n-th due repository and review beside it, as one of several processes."""
+    """Collect every n-th due repository, and review blobs, as one of several processes."""
     tools = context()
     with configured(url):
         due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
@@ -38,7 +38,7 @@ def collect_share(url: str, number: int, collectors: int, start_at: float) -> No
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """One, two and four collectors on clones of one registry; the best of several rounds in turns."""
+    """Measure one, two and four collectors on clones of one registry; best of several rounds in turns."""
     shape = registry(options.manifests)
     rates = dict.fromkeys((1, 2, 4), 0.0)
     deadlocks = dict.fromkeys(rates, 0)

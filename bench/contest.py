@@ -1,4 +1,4 @@
-"""What a contender reports, and how contenders are compared."""
+"""The result of each compared collector (a contender), and the comparison of their results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.count import Count
 
 @dataclass(frozen=True)
 class Run:
-    """One contender's run on one clone: `left` are the rows that remain, by table."""
+    """One contender's run on one clone; `left` counts the remaining rows by table."""
 
     seconds: float
     before: dict[str, int]
@@ -29,7 +29,7 @@ class Run:
         rss_mb: float,
         rss_growth_mb: float = 0.0,
     ) -> Run:
-        """Return what was counted, between two looks at the tables."""
+        """Return the counts of a run, from the tables' row counts before and after it."""
         return cls(
             seconds=count.seconds,
             before=before,
@@ -42,22 +42,22 @@ class Run:
         )
 
     def removed(self, table: str) -> int:
-        """Rows that went from a table."""
+        """Return the rows removed from a table."""
         return self.before[table] - self.left[table]
 
     @property
     def manifests(self) -> int:
-        """Manifests removed."""
+        """Return the manifests removed."""
         return self.removed("manifest")
 
     @property
     def rows(self) -> int:
-        """Rows removed from all tables."""
+        """Return the rows removed from all tables."""
         return sum(map(self.removed, self.before))
 
     @property
     def manifests_per_s(self) -> float:
-        """The rate."""
+        """Return the manifests removed per second."""
         return self.manifests / self.seconds if self.seconds else 0.0
 
 

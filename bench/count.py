@@ -1,4 +1,4 @@
-"""Counting statements, at the one place that they all pass."""
+"""Count statements and time transactions in `model.db.connection`, which runs all of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TABLES = (
 
 @dataclass
 class Count:
-    """Statements sent, the longest transaction, and what the whole block took."""
+    """The number of statements, the longest transaction, and the time of the whole block."""
 
     statements: int = 0
     longest_s: float = 0.0
@@ -53,7 +53,7 @@ def counted() -> Iterator[Count]:
         started = time.perf_counter()
         try:
             return execute_sql(*args, **kwargs)
-        finally:  # outside of a transaction a statement is one of its own
+        finally:  # Outside a transaction, a statement is a transaction of its own.
             if not db.obj.in_transaction():
                 count.longest_s = max(count.longest_s, time.perf_counter() - started)
 
@@ -77,9 +77,9 @@ def counted() -> Iterator[Count]:
 
 
 def _cpu_s(backend: Path) -> float:
-    """Processor time of this process and of its server process; 0 where the system does not tell.
+    """Return the processor seconds of this process and its server process, or 0 if they are unknown.
 
-    Unlike the time that passes, it hardly depends on what else the machine is doing.
+    Unlike elapsed time, they hardly depend on other load of the machine.
     """
     if not backend.exists():
         return 0.0

@@ -1,4 +1,4 @@
-"""Erasing objects: the local store against a loop of unlinks, S3 in bulk against one at a time."""
+"""Erase objects: the local store against a loop of unlinks, S3 in bulk against one object at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NotErased(RegistryError):
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Objects per second: local store, with its tombstones, and S3."""
+    """Yield objects per second of the local store, of the whole eraser, and of S3."""
     paths = [_path(n) for n in range(max(2_000, options.manifests))]
     directory = Path(tempfile.mkdtemp(prefix="dredge-bench-"))
     try:
@@ -82,7 +82,7 @@ def _local(directory: Path, paths: list[str]) -> Iterator[Figure]:
 
 
 def _with_tombstones(store: Store, paths: list[str], *, quarantine_s: int) -> float:
-    """The eraser's whole work: claim, look again, erase or set aside, settle, history, event."""
+    """Run the whole eraser: claim, check references, erase or set aside, settle, history, event."""
     settings = Settings(quarantine_s=quarantine_s)
     tools = replace(context(), stores=Stores({"local_us": store}, "local_us"), settings=settings)
     with Lab() as lab, lab.clone(None) as url, configured(url):
@@ -127,7 +127,7 @@ def _bulk(store: Store, paths: list[str]) -> Iterator[Figure]:
 
 @contextmanager
 def _s3() -> Iterator[Store]:
-    """A bucket of an S3 server in a process of its own."""
+    """Start an S3 server in a process of its own.  Yields a bucket."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "bench")
     port = free_port()

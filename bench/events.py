@@ -1,4 +1,4 @@
-"""From a deletion to its collection being enqueued, and how many events the outbox and the relay carry."""
+"""The time from a deletion to its enqueued collection, and the event rates of the outbox and the relay."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DIGEST = "sha256:" + "0" * 64
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """The backlog, the steady state, the way of one deletion, and that way with the events cut."""
+    """Yield rates with a backlog and in steady state, and the delay of a deletion with and without events."""
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
         broker = lab.servers.broker_url
         with lab.clone(None) as url:
@@ -50,7 +50,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 
 def drain(url: str, broker_url: str) -> float:
-    """Events per second of one relay on a full outbox."""
+    """Return the events per second of one relay on a full outbox."""
     redis.Redis.from_url(broker_url).flushall()
     publisher = Publisher(broker_url, "dredge:")
     with configured(url):
@@ -63,7 +63,7 @@ def drain(url: str, broker_url: str) -> float:
 
 
 def carry(url: str, broker_url: str, seconds: float) -> tuple[float, int]:
-    """Events per second while another process writes them as fast as it can, and how far behind it ends."""
+    """Return the events per second while another process writes at full speed, and the final backlog."""
     redis.Redis.from_url(broker_url).flushall()
     publisher = Publisher(broker_url, "dredge:")
     context = multiprocessing.get_context("spawn")
@@ -85,7 +85,7 @@ def carry(url: str, broker_url: str, seconds: float) -> tuple[float, int]:
 
 
 def write_until(url: str, stop: Event) -> None:
-    """Commit one small transaction of events after the other, as the façade and the collector do."""
+    """Commit small transactions with events one after the other, as the façade and the collector do."""
     with configured(url):
         while not stop.is_set():
             _record(PER_TRANSACTION)
@@ -100,7 +100,7 @@ def _record(count: int) -> None:
 
 
 def _latencies(lab: Lab, directory: Path) -> Iterator[Figure]:
-    """Of a worker that enqueues collections and runs none, so that each can be seen waiting."""
+    """Measure with a worker that enqueues collections but runs none, so that each one can be seen waiting."""
     shape = Shape(
         manifests=4 * DELETIONS, repositories=2 * DELETIONS, expired=0.0, windows_s=(0,), aborted=0.0
     )
@@ -121,7 +121,7 @@ def _latencies(lab: Lab, directory: Path) -> Iterator[Figure]:
 
 
 def _tags() -> list[Any]:
-    """One living tag of each of many repositories."""
+    """Return one alive tag of each of many repositories."""
     return fetch(
         "SELECT DISTINCT ON (repository_id) repository_id, id, name FROM tag"
         " WHERE lifetime_end_ms IS NULL AND NOT hidden AND NOT immutable ORDER BY repository_id, id"
@@ -133,12 +133,12 @@ def _delete(tag: Any) -> None:
 
 
 def _end(tag: Any) -> None:
-    """As software that tells nobody."""
+    """End the tag with plain SQL, as software that publishes no events."""
     execute("UPDATE tag SET lifetime_end_ms = %s WHERE id = %s", (now_ms(), tag.id))
 
 
 def _wait(lab: Lab, repository_id: int, change: Callable[[], None]) -> float:
-    """Milliseconds from the commit of the change until the collection waits in the queue."""
+    """Return the milliseconds from the commit of the change until the collection waits in the queue."""
     client = redis.Redis.from_url(lab.servers.broker_url)
     change()
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""`python -m bench.explain`: how the server finds repositories with garbage, with its own measurements."""
+"""`python -m bench.explain`: show the server's plan, with times, for finding repositories with garbage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.jobs.find import STEP, find_due
 @click.option("--repositories", default=100_000, show_default=True)
 @click.option("--garbage", type=click.Choice(list(GARBAGE)), default="dense", show_default=True)
 def main(repositories: int, garbage: str) -> None:
-    """Show EXPLAIN (ANALYZE, BUFFERS) of the statement that looks at one slice of the registry."""
+    """Show EXPLAIN (ANALYZE, BUFFERS) of the statement that examines one slice of the registry."""
     wide = Wide(repositories)
     with Lab() as lab, lab.clone(wide) as url, configured(url):
         make_garbage(garbage, wide)

@@ -1,4 +1,4 @@
-"""One giant repository and a thousand small ones of other tenants: how long do the small ones wait?"""
+"""Measure how long a thousand small repositories of other tenants wait behind one giant repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHERE stage = 'collect' AND repository_id = ANY(%s) GROUP BY 1
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Waiting times with the giant first in the queue, against those without it."""
+    """Yield the waiting times with the giant first in the queue, and those without it."""
     large = replace(giant(options.manifests), seed=2)
     small = replace(registry(SMALL * 14), repositories=SMALL * 7 // 5)
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
@@ -46,7 +46,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 
 def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant: bool) -> list[float]:
-    """Seconds from enqueueing to the end of each small repository's collection."""
+    """Return the seconds from enqueueing to the end of each small repository's collection."""
     with lab.clone(shapes) as url:
         with configured(url):
             due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
@@ -55,7 +55,7 @@ def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant
         with fed_worker(lab, url, directory, concurrency=PROCESSES) as queue, configured(url):
             if beside_giant:
                 queue.collect([large.id])
-                time.sleep(1)  # it is being collected when the others come
+                time.sleep(1)  # The giant is being collected when the others are enqueued.
             started_ms = time.time() * 1000
             queue.collect(small)
             finished = _finished(small)
@@ -63,7 +63,7 @@ def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant
 
 
 def _finished(small: Sequence[int]) -> list[int]:
-    """When each was collected, once all are."""
+    """Wait until all are collected.  Returns the time of each."""
     given_up = time.monotonic() + PATIENCE_S
     while time.monotonic() < given_up:
         rows = fetch(_FINISHED, (list(small),))

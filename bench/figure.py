@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its unit; `aim` says what was hoped for, in words for people."""
+    """A number with its unit; `aim` is a text with the target."""
 
     bench: str
     figure: str
@@ -17,7 +17,7 @@ class Figure:
     aim: str = field(default="", compare=False)
 
     def as_json(self) -> dict[str, Any]:
-        """The four keys that scripts may rely on."""
+        """Return the four keys that scripts may rely on."""
         found = asdict(self)
         del found["aim"]
         return found | {"value": round(self.value, 6)}
@@ -25,7 +25,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for; `seconds` bounds what is measured for a time."""
+    """The options of the command line; `seconds` bounds measurements that run for a fixed time."""
 
     manifests: int = 10_000
     seconds: float = 10.0

@@ -1,4 +1,4 @@
-"""Finding repositories with garbage: dense, sparse, skewed, and behind tags still inside their window."""
+"""Find repositories whose garbage is dense, sparse, skewed, or behind tags still inside their window."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.jobs.find import find_due
 NAME = "finding"
 SLICE = 20_000
 
-# The existing way: one policy (window) after another, through the index on the tags' ends.
+# Quay's way: one policy (window) after another, with the index on the tags' ends.
 _WALK = """
 SELECT DISTINCT t.repository_id FROM tag t JOIN repository r ON r.id = t.repository_id
 JOIN "user" n ON n.id = r.namespace_user_id
@@ -28,7 +28,7 @@ WHERE t.lifetime_end_ms <= %(now_ms)s - %(window_s)s::bigint * 1000
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """The first 1,000 due, a whole pass, and the existing way, for each way that garbage may lie.
+    """Measure the first 1,000 due, a whole pass, and Quay's way, for each distribution of garbage.
 
     On `--manifests` repositories (at least 20,000), ten tags each.
     """
@@ -69,7 +69,7 @@ def _measure(kind: str, repositories: int) -> Iterator[Figure]:
 
 
 def _walked(kind: str, patience_s: float) -> Figure:
-    """The slowest policy's first 500 in the existing way, given up after `patience_s`."""
+    """Find the slowest policy's first 500 in Quay's way; cancelled after `patience_s` seconds."""
     slowest = max(_walk(window_s, patience_s) for window_s in WINDOWS_S)
     given_up = " (given up)" if slowest >= patience_s else ""
     return Figure(NAME, f"{kind}: walking tags by their end, slowest policy{given_up}", slowest * 1000, "ms")
@@ -80,7 +80,7 @@ def _walk(window_s: int, patience_s: float) -> float:
     started = time.perf_counter()
     try:
         fetch(_WALK, {"now_ms": now_ms(), "window_s": window_s})
-    except DatabaseUnavailable:  # the server cancelled it
+    except DatabaseUnavailable:  # The server cancelled the statement.
         return patience_s
     finally:
         execute("RESET statement_timeout")

@@ -1,4 +1,4 @@
-"""The physical floor: plain deletes of the very rows that are garbage, known beforehand."""
+"""The physical floor: plain deletes of exactly the garbage rows, which are known before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bench.lab import configured, peak_rss_mb, plain_planner
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch, fetch_one, transaction
 
-# What is garbage under the policy `pin`, worked out at leisure before the clock starts.
+# The garbage under the policy `pin`, computed before the measurement starts.
 _PREPARE = """
 CREATE TEMP TABLE dead_tag AS
     SELECT t.repository_id, t.id, t.name FROM tag t JOIN repository r ON r.id = t.repository_id
@@ -58,7 +58,7 @@ CREATE TEMP TABLE dead_uploadedblob AS
 CREATE TEMP TABLE dead_blobupload AS
     SELECT repository_id, id FROM blobupload
     WHERE created <= to_timestamp(%(now_ms)s / 1000.0 - 172800) AT TIME ZONE 'UTC';
--- A blob goes with the last repository that lets go of it; repositories are visited by id.
+-- A blob is deleted with the last repository that references it; repositories are visited by ID.
 CREATE TEMP TABLE dead_imagestorage AS
     WITH held AS (
         SELECT blob_id FROM manifestblob o
@@ -92,7 +92,7 @@ _ORDER = (
 
 
 def run_floor(url: str, per_repository: bool) -> Run:
-    """Delete all garbage rows, in one transaction per repository or in one altogether."""
+    """Delete all garbage rows, in one transaction per repository or in a single one."""
     with configured(url):
         plain_planner()
         before = row_counts()

@@ -1,4 +1,4 @@
-"""One giant repository that is all garbage, in flat memory and short transactions."""
+"""Collect one giant repository that is all garbage: its memory and its longest transaction."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TAGS_PER_MANIFEST = 5
 
 
 def giant(manifests: int) -> Shape:
-    """One repository of so many manifests under five times as many tags, all of it garbage."""
+    """Return a repository of this many manifests with five times as many tags, all of it garbage."""
     return replace(SHAPES["giant"], manifests=manifests, tags=manifests * TAGS_PER_MANIFEST)
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Rates, memory and the longest transaction; `--manifests 200000` for a million tags."""
+    """Yield rates, memory and the longest transaction; `--manifests 200000` gives a million tags."""
     shape = giant(options.manifests)
     with Lab() as lab, lab.clone(shape) as url:
         run = isolated(run_collector, url)

@@ -1,4 +1,4 @@
-"""Servers and registries for benchmarks: contenders start from identical clones, each in its own process."""
+"""Servers and registries for benchmarks.  Contenders run on identical clones, each in its own process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from worker.local.embedded import EmbeddedServers
 from worker.local.sample import Shape, fill
 
 Result = TypeVar("Result")
-# What a template holds: samples one after another, or a wide registry.
+# The content of a template: samples one after another, or a wide registry.
 Content = Shape | tuple[Shape, ...] | Wide | None
 
-# The server must not clean up behind one contender and not behind another.
+# No autovacuum, which would run for one contender and not for another.
 _SETTINGS = ("autovacuum = off", "checkpoint_timeout = '1h'", "max_wal_size = '8GB'")
 
-# Above this it is quicker to build indexes anew.
+# Above this number it is faster to build the indexes again.
 _MANY = 50_000
 
 
@@ -35,7 +35,7 @@ _postgres: Path | None = None
 
 
 def choose_postgres(binaries: Path) -> None:
-    """Let every lab from now on run the PostgreSQL of this directory instead of the embedded one."""
+    """Make every later lab run the PostgreSQL of this directory instead of the embedded one."""
     global _postgres
     _postgres = binaries
 
@@ -70,7 +70,7 @@ class Lab:
             cursor.execute(sql)
 
     def template(self, shape: Content) -> str:
-        """A database filled once with that shape (None: no sample), vacuumed and analysed."""
+        """Return a database filled once with this shape (None: no sample), vacuumed and analysed."""
         if shape not in self._templates:
             name = f"template_{len(self._templates)}"
             self._do(f"CREATE DATABASE {name}")
@@ -83,7 +83,7 @@ class Lab:
 
     @contextmanager
     def clone(self, shape: Content) -> Iterator[str]:
-        """URL of a fresh copy of the template, dropped at the end; nothing dirty waits for the disk."""
+        """Yield the URL of a fresh copy of the template, written to disk; it is dropped at the end."""
         template = self.template(shape)
         self._clones += 1
         name = f"clone_{self._clones}"
@@ -117,7 +117,7 @@ def vacuum(url: str) -> None:
 
 @contextmanager
 def configured(url: str) -> Iterator[None]:
-    """`model.db.connection` on that URL, with one connection held."""
+    """Configure `model.db.connection` with this URL, and hold one connection."""
     database.configure(url, application_name="bench")
     try:
         with database.connection():
@@ -127,21 +127,21 @@ def configured(url: str) -> Iterator[None]:
 
 
 def plain_planner() -> None:
-    """For contenders that are not Dredge: the server plans their statements as it always does."""
+    """Connect for a contender other than Dredge, with the server's default planning."""
     for scan in ("seqscan", "bitmapscan"):
         database.execute(f"SET enable_{scan} = on")
     database.execute("SET plan_cache_mode = auto")
 
 
 def isolated(function: Callable[..., Result], *args: Any) -> Result:
-    """Run it in a fresh process: memory and caches of its own."""
+    """Run the function in a fresh process, with its own memory and caches."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args).result()
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has held, in MB."""
+    """Return the peak memory of this process, in MB."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""Memory and start-up: a worker's processes, cold start to the first task, `dredge status`."""
+"""Memory and start: a worker's processes, the time from start to the first task, and `dredge status`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STATUS_RUNS = 3
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """On the ordinary registry of the size that was asked for."""
+    """Measure on the ordinary registry of the requested size."""
     shape = registry(options.manifests)
     with (
         Lab(valkey=True) as lab,

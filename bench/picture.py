@@ -1,4 +1,4 @@
-"""`python -m bench.picture`: run the demonstration on a terminal of its own and draw what it prints."""
+"""`python -m bench.picture`: run the demonstration on a virtual terminal, and draw its output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(manifests: int, out: Path) -> None:
 
 
 def _run(command: list[str]) -> list[str]:
-    """The lines that a command leaves on a terminal of `WIDTH` columns."""
+    """Return the lines that a command leaves on a terminal of `WIDTH` columns."""
     leader, follower = pty.openpty()
     here = Path(sys.executable).parent
     environment = {**os.environ, "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}

@@ -65,7 +65,7 @@ def _throughput(sizes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
 
 
 def _latency(size: int, seconds: float) -> dict[str, dict[str, list[float]]]:
-    """Sorted milliseconds of each operation, alone and beside a collection."""
+    """Return the sorted milliseconds of each operation, alone and during a collection."""
     named = zip(("alone", "beside a collection"), measure(registry(size), seconds), strict=True)
     return {
         name: {kind: [round(s * 1000, 3) for s in values] for kind, values in found.items()}

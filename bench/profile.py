@@ -1,4 +1,4 @@
-"""`python -m bench.profile`: where the collector's time goes, statement by statement, as the server says."""
+"""`python -m bench.profile`: measure the time of each of the collector's statements in the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do pushes notice?  Latency of push, tag and pull, alone and beside a collection at full speed."""
+"""The latency of push, tag and pull, alone and during a collection at full speed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Latencies:
         self.samples[kind].append((started, time.monotonic() - started))
 
     def between(self, start: float, end: float) -> dict[str, list[float]]:
-        """Sorted seconds of what began in that time."""
+        """Return the sorted seconds of operations that began in this period."""
         return {
             kind: sorted(seconds for at, seconds in found if start <= at <= end)
             for kind, found in self.samples.items()
@@ -52,7 +52,7 @@ class Latencies:
 
 
 def push_for(url: str, seconds: float, seed: int) -> dict[str, list[tuple[float, float]]]:
-    """Push, tag and pull small images of a base layer and two own layers for some time."""
+    """Push, tag and pull small images of a base layer and two own layers for some seconds."""
     latencies = Latencies()
     with configured(url):
         name = f"pusher{seed}/app"
@@ -93,14 +93,14 @@ def _manifest(digests: list[str], contents: list[bytes]) -> bytes:
 
 
 def collect_timed(url: str) -> tuple[float, float]:
-    """Collect everything; when it began and ended."""
+    """Collect all garbage.  Returns when it began and ended."""
     started = time.monotonic()
     run_collector(url)
     return started, time.monotonic()
 
 
 def measure(shape: Shape, seconds: float) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Sorted seconds of each kind of operation: alone, and beside a collection at full speed."""
+    """Return sorted seconds of each kind of operation, alone and during a collection at full speed."""
     with Lab() as lab, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         with lab.clone(shape) as url:
             alone = Latencies(pool.submit(push_for, url, seconds, 1).result())
@@ -112,7 +112,7 @@ def measure(shape: Shape, seconds: float) -> tuple[dict[str, list[float]], dict[
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """50th and 99th percentiles, and how many times slower beside a collection."""
+    """Yield the 50th and 99th percentiles, and the slowdown during a collection."""
     calm, busy = measure(registry_shape(options.manifests), options.seconds)
     for kind in ("push", "tag", "pull"):
         for name, share in (("p50", 0.50), ("p99", 0.99)):

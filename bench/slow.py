@@ -1,4 +1,4 @@
-"""A database that is ten times slower: how long do transactions get before batches have shrunk?"""
+"""Measure how long transactions last on a database ten times slower, before batches have shrunk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TURN_S = 0.005
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """One giant repository, on the server as it is and on one that is halted most of the time."""
+    """Collect one giant repository, on the normal server and on one that is stopped most of the time."""
     shape = giant(options.manifests)
     with Lab() as lab:
         with lab.clone(shape) as url:
@@ -35,7 +35,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 @contextmanager
 def slowed(server: Server) -> Iterator[None]:
-    """Let the server run a tenth of the time, in turns of 5 ms: every statement waits, as for a slow disk."""
+    """Run the server a tenth of the time, in turns of 5 ms, so that statements wait as for a slow disk."""
     ended = Event()
 
     def halt() -> None:

@@ -1,4 +1,4 @@
-"""A store that costs nothing, for measurements that leave the object store's own time out."""
+"""A store that does nothing, for measurements without the time of an object store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.storage.base import Erased, NoSuchObject, ObjectInfo, SetAside, Stor
 
 
 class Nowhere:
-    """Says yes to every erase."""
+    """Reports success for every erase."""
 
     late_delete_ms = 0
     quarantine_is_cheap = False
@@ -52,5 +52,5 @@ class Nowhere:
 
 
 def nowhere() -> Stores:
-    """The location `local_us`, nowhere."""
+    """Return a store that does nothing as the location `local_us`."""
     return Stores({"local_us": Nowhere()}, "local_us")

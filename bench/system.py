@@ -25,11 +25,11 @@ class WorkerFailed(RegistryError):
 
 
 class Unfinished(RegistryError):
-    """The workers did not come to an end."""
+    """The workers did not finish their work."""
 
 
 def environment(lab: Lab, url: str, storage: Path) -> dict[str, str]:
-    """The environment of a process on the lab's servers and that database."""
+    """Return the environment of a process on the lab's servers and this database."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("DREDGE_")},
         **lab.servers.environment(),
@@ -42,7 +42,7 @@ def environment(lab: Lab, url: str, storage: Path) -> dict[str, str]:
 
 @contextmanager
 def worker(env: dict[str, str], log: Path, *options: str, concurrency: int) -> Iterator[int]:
-    """`celery -A worker worker` once it is ready; its process id.  Stopped at the end."""
+    """Start `celery -A worker worker`, wait until it is ready, and stop it at the end.  Yields its PID."""
     with _celery(env, log, "worker", "--loglevel=info", f"--concurrency={concurrency}", *options) as process:
         _wait_until_ready(process, log)
         yield process.pid
@@ -50,7 +50,7 @@ def worker(env: dict[str, str], log: Path, *options: str, concurrency: int) -> I
 
 @contextmanager
 def fed_worker(lab: Lab, url: str, directory: Path, *, concurrency: int) -> Iterator[CeleryQueue]:
-    """A worker on that database, with an empty broker and storage; the queue that feeds it."""
+    """Start a worker on this database, with an empty broker and storage.  Yields its queue."""
     objects = directory / "objects"
     objects.mkdir(exist_ok=True)
     redis.Redis.from_url(lab.servers.broker_url).flushall()
@@ -59,7 +59,7 @@ def fed_worker(lab: Lab, url: str, directory: Path, *, concurrency: int) -> Iter
 
 
 def new_queue(broker_url: str, prefix: str = "dredge:") -> CeleryQueue:
-    """A queue as the workers have it."""
+    """Return a queue like the workers'."""
     app = Celery("bench", broker=broker_url)
     app.conf.task_queues = routes.task_queues(broker_url)
     app.conf.task_routes = {task: {"queue": queue} for task, queue in routes.QUEUE_OF.items()}
@@ -70,7 +70,7 @@ def new_queue(broker_url: str, prefix: str = "dredge:") -> CeleryQueue:
 
 @contextmanager
 def beat(env: dict[str, str], log: Path) -> Iterator[int]:
-    """`celery -A worker beat`; its process id.  Stopped at the end."""
+    """Start `celery -A worker beat`.  Yields its process ID; stops it at the end."""
     with _celery(env, log, "beat") as process:
         yield process.pid
 
@@ -110,7 +110,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def rss_mb(pid: int) -> list[float]:
-    """Resident memory of a process and of its children, in MB; the process first."""
+    """Return the resident memory of a process and its children, in MB; the process first."""
     output = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True
     ).stdout

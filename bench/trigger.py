@@ -1,4 +1,4 @@
-"""What the optional trigger costs those who end tags: four clients that commit one end after the other."""
+"""The cost of the optional trigger: four clients that end tags, one commit after the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIENTS = 4
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """The rate of commits without the trigger, with it and without its NOTIFY, and with both."""
+    """Yield the rate of commits without the trigger, with it but without its NOTIFY, and with both."""
     seconds = min(options.seconds, 3.0)
     with Lab() as lab, lab.clone(None) as url, configured(url):
         tags = _tags()
@@ -34,7 +34,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 
 def _tags() -> list[int]:
-    """A tag for each client, in a repository of its own."""
+    """Return a tag for each client, each in its own repository."""
     owner = namespace.ensure("bench")
     for client in range(CLIENTS):
         execute(
@@ -46,7 +46,7 @@ def _tags() -> list[int]:
 
 
 def _commits(url: str, tags: list[int], seconds: float) -> float:
-    """Commits per second of all clients together."""
+    """Return the commits per second of all clients together."""
     done = [0] * len(tags)
 
     def client(number: int) -> None:

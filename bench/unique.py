@@ -1,4 +1,4 @@
-"""The collection of a registry whose layers are mostly found nowhere else: the review weighs as much."""
+"""The collection of a registry with mostly unique layers, in which the review takes as long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDS = 3
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Rate, ratio to the floor, statements and the longest transaction."""
+    """Yield the rate, its ratio to the floor, statements and the longest transaction."""
     base = SHAPES["unique"]
     repositories = max(1, base.repositories * options.manifests // base.manifests)
     shape = dataclasses.replace(base, manifests=options.manifests, repositories=repositories)

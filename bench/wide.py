@@ -1,4 +1,4 @@
-"""A very wide registry, made by the server itself: a million repositories in minutes."""
+"""A registry of a million repositories, which the database server itself writes in minutes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DAY_S = 86_400
 WINDOWS_S = (0, DAY_S, 7 * DAY_S, 14 * DAY_S, 28 * DAY_S)
 TAGS = 10
 
-# Of the ten tags of a repository seven live, and three have ended inside their window (or, where there
-# is none, will end): what a walk along the ends of tags has to step over.
+# Of the ten tags of a repository seven are alive, and three have ended inside their window (or, without a
+# window, will end).  A scan along the ends of tags must skip them.
 _LOAD = (
     """
     INSERT INTO "user" (id, uuid, username, email, verified, organization, robot, invoice_email,
@@ -46,13 +46,13 @@ _LOAD = (
 
 @dataclass(frozen=True)
 class Wide:
-    """Repositories with ten tags each, none of them garbage yet, and five recovery windows."""
+    """Repositories with ten tags each, without garbage yet, and with five different recovery windows."""
 
     repositories: int
 
     @property
     def namespaces(self) -> int:
-        """Return how many own them: as many as a registry of that size has."""
+        """Return the number of namespaces that a registry of this size has."""
         return max(len(WINDOWS_S), int(self.repositories**0.7))
 
     def load(self) -> None:
@@ -71,7 +71,7 @@ class Wide:
                 execute(statement, params)
 
 
-# Ends the eighth tag of some repositories just beyond the longest window.
+# Ends the eighth tag of some repositories just outside the longest window.
 _EXPIRE = """
 UPDATE tag SET lifetime_end_ms = %(now_ms)s - 29 * 86400000::bigint - id %% 1000
 WHERE id IN (SELECT (r.id - 1) * %(tags)s + 8 FROM repository r
@@ -86,7 +86,7 @@ FROM (SELECT id FROM repository WHERE namespace_user_id = 1 ORDER BY id LIMIT 10
 CROSS JOIN generate_series(1, %(repositories)s / 10) k
 """
 
-# The statistics say that the tables are all but empty, as after a bulk load without ANALYZE.
+# The statistics show nearly empty tables, as after a bulk load without ANALYZE.
 _STALE = """
 SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', t, 'relpages', 1, 'reltuples', 10::real),
        pg_clear_attribute_stats('public', t, a.attname, false)
@@ -104,7 +104,7 @@ GARBAGE: dict[str, str] = {
 
 
 def make_garbage(kind: str, wide: Wide) -> None:
-    """Have tags expire as `kind` (a key of `GARBAGE`) says; statistics are not gathered again."""
+    """Let tags expire as `kind` (a key of `GARBAGE`) describes; does not gather statistics again."""
     params = {"now_ms": now_ms(), "tags": TAGS, "repositories": wide.repositories}
     execute(_EXPIRE.format(which=GARBAGE[kind]), params)
     if kind == "one namespace":
