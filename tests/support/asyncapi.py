@@ -1,4 +1,4 @@
-"""The AsyncAPI document of webhooks: made from the schemas of the events."""
+"""Build the AsyncAPI document of webhooks from the schemas of the events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADERS = {
 
 
 def asyncapi() -> dict[str, Any]:
-    """The document; payloads are the schemas beside it."""
+    """Return the document; its payloads are the schemas beside it."""
     messages = {path.stem: _message(path) for path in sorted(SCHEMAS.glob("*.json"))}
     names = [{"$ref": f"#/channels/webhook/messages/{name}"} for name in messages]
     return {

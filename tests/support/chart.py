@@ -12,7 +12,7 @@ _TO_YAML = re.compile(r"toYaml (\S+) \| nindent (\d+)")
 
 
 def render(template: str, scope: dict[str, Any]) -> str:
-    """Return the template with its actions replaced; raises `ValueError` for one that is not known here.
+    """Return the template with its actions replaced.  Raises `ValueError` for an unsupported action.
 
     `scope` has `Values`, `Release` and `Chart`.
     """

@@ -1,15 +1,15 @@
-"""A kill sweep: a real process is killed with SIGKILL at every step that it takes, one after the other.
+"""Crash points: kill a real process with SIGKILL at every step of its work, one step per run.
 
     for point in sweep(arena_of_files, work): ...
 
-The work runs in a forked child whose statements, commits and storage calls are counted; at the
-n-th the child kills itself, before or after the step.  Steps that are tried:
+The work runs in a forked child that counts its statements, commits and storage calls, and kills itself
+before or after the n-th.  The steps are:
 
     before and after each statement          before and after each COMMIT
     before and after each path of an erase   before, in the middle of and after each write
 
-"After COMMIT" is the case where the commit's outcome is unknown to the client: `cut` closes the
-connection's socket right after COMMIT was sent and lets the process live on, as a network would.
+"After COMMIT" is the case in which the client does not know the commit's outcome: `cut` closes the
+connection's socket right after COMMIT was sent, and the process continues, as after a network failure.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ DONE, FAILED = 0, 70
 
 
 class Counter:
-    """Counts the points of a process and ends it at one of them."""
+    """Counts the crash points of a process, and kills it at one of them."""
 
     def __init__(self, fatal: int, log: Path) -> None:
         self.fatal, self.count, self._log = fatal, 0, log
 
     def point(self, what: str) -> None:
-        """One more place to die."""
+        """Count one more crash point, and kill the process if it is the chosen one."""
         self.count += 1
         if self.count == self.fatal:
             self._log.write_text(what)
@@ -49,7 +49,7 @@ class Counter:
 
 
 class Files(MutableMapping[str, bytes]):
-    """The objects of a directory store as a mapping, beside the store."""
+    """The objects of a directory store as a mapping, accessed without the store."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -77,7 +77,7 @@ class Files(MutableMapping[str, bytes]):
 
 
 class MortalStore(LocalStore):
-    """A directory store in whose calls one can die."""
+    """A directory store with crash points in its calls."""
 
     counter: Counter | None = None
 
@@ -86,16 +86,16 @@ class MortalStore(LocalStore):
         self.objects = Files(root)
 
     def remember(self) -> None:
-        """Save what is there now, for `recall`."""
+        """Save all objects for `recall`."""
         self._saved = dict(self.objects)
 
     def recall(self) -> None:
-        """Every object as it was when it was saved."""
+        """Restore the saved objects."""
         self.objects.clear()
         self.objects.update(self._saved)
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
-        """Path by path, so that a bulk delete can be cut in its middle."""
+        """Erase path by path, with crash points between them, as in the middle of a bulk delete."""
         found = []
         for path in paths:
             self._point(f"before erasing {path}")
@@ -104,7 +104,7 @@ class MortalStore(LocalStore):
         return found
 
     def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
-        """Path by path."""
+        """Set aside path by path, with crash points between them."""
         found = []
         for path, trash in moves:
             self._point(f"before setting aside {path}")
@@ -113,14 +113,14 @@ class MortalStore(LocalStore):
         return found
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """Before and after."""
+        """Put back, with a crash point before and after."""
         self._point(f"before putting back {path}")
         found = super().put_back(path, trash, version)
         self._point(f"after putting back {path}")
         return found
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Before, between two chunks, and after."""
+        """Write, with crash points before, between two chunks, and after."""
         self._point(f"before writing {path}")
         written = super().write(path, self._mortal(path, chunks))
         self._point(f"after writing {path}")
@@ -137,7 +137,7 @@ class MortalStore(LocalStore):
 
 
 def install(counter: Counter) -> None:
-    """Count the statements and commits of this process's database."""
+    """Count the statements and commits of this process as crash points."""
     target = db.obj
     execute, commit = target.execute_sql, target.commit
 
@@ -159,7 +159,7 @@ def install(counter: Counter) -> None:
 
 @dataclass(frozen=True)
 class Killed:
-    """One killed run: the number of its last point, and what that was; `finished` where it got through."""
+    """One killed run: the number and text of its last point; `finished` if the work ended before that."""
 
     point: int
     what: str
@@ -167,9 +167,9 @@ class Killed:
 
 
 def run_and_kill(url: str, store: MortalStore, work: Callable[[], Any], *, fatal: int, log: Path) -> Killed:
-    """Run `work` in a child on its own connections and kill it at point `fatal`; waits until it is gone.
+    """Run `work` in a child on its own connections, and kill it at point `fatal`.
 
-    Also waits until the server has noticed: its transaction is over when this returns.
+    Waits until the child has ended, and until the server has rolled its transaction back.
     """
     log.unlink(missing_ok=True)
     pid = os.fork()
@@ -202,7 +202,7 @@ def _live_and_die(
 
 
 def wait_for_the_server(rows: Callable[[str], list[Any]]) -> None:
-    """Until no connection of a killed child is left, so that its transaction is rolled back."""
+    """Wait until no connection of a killed child is left, so that its transaction is rolled back."""
     end = time.monotonic() + PATIENCE_S
     while rows("SELECT 1 FROM pg_stat_activity WHERE application_name = 'mortal'"):
         assert time.monotonic() < end, "the server has not noticed that its client died"
@@ -210,14 +210,14 @@ def wait_for_the_server(rows: Callable[[str], list[Any]]) -> None:
 
 
 def let_fences_end(execute: Callable[[str], Any]) -> None:
-    """Let the time pass for which a dead process's requests are fenced."""
+    """End the fences of a dead process's requests, as if their time had passed."""
     execute("UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = NULL WHERE token IS NOT NULL")
 
 
 def cut_commits(which: int) -> Callable[[], None]:
-    """Cut the connection right after the `which`-th COMMIT has been sent; returns what restores.
+    """Cut the connection right after the `which`-th COMMIT was sent.  Returns a function that undoes this.
 
-    The server carries it out, the client never learns of it: the outcome is unknown.
+    The server commits, but the client does not receive the answer: for it the outcome is unknown.
     """
     target = db.obj
     commit = target.commit
@@ -230,7 +230,7 @@ def cut_commits(which: int) -> Callable[[], None]:
             return commit()
         connection = target.connection()
         _send_commit(connection)
-        # An answer that came before the socket was shut must not be read after all.
+        # An answer that arrived before the socket was shut down must not be read.
         connection.close()
         return commit()
 
@@ -239,11 +239,11 @@ def cut_commits(which: int) -> Callable[[], None]:
 
 
 def _send_commit(connection: Any) -> None:
-    """COMMIT as a message of the protocol, and the socket shut behind it."""
+    """Send COMMIT as a message of the protocol, then shut the socket down."""
     query = b"COMMIT\0"
     message = b"Q" + (len(query) + 4).to_bytes(4, "big") + query
     with socket.socket(fileno=os.dup(connection.fileno())) as wire:
         wire.setblocking(True)
         wire.sendall(message)
-        # The server reads what was sent before it learns that nobody listens.
+        # The server reads the message before it notices that the client is gone.
         wire.shutdown(socket.SHUT_RDWR)

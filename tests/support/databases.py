@@ -1,4 +1,4 @@
-"""Fresh databases in milliseconds: clones of one migrated template."""
+"""Create fresh databases in milliseconds, as clones of one migrated template."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ENOUGH = 2 * 1024**3
 
 
 def memory() -> Path | None:
-    """Where files are in memory, if there is plenty: a clone there takes 20 ms, else 120 ms."""
+    """Return a directory in memory if there is enough memory: a clone takes 20 ms there, else 120 ms."""
     plenty = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH
     return _MEMORY if plenty else None
 
 
 class Databases:
-    """Makes and drops databases: `fresh()` an empty registry, `empty()` no table at all."""
+    """Creates and drops databases: `fresh()` has an empty registry, `empty()` has no tables."""
 
     def __init__(self, url: str) -> None:
         self.server = url.rpartition("/")[0]
@@ -35,11 +35,11 @@ class Databases:
         self._template = ""
 
     def empty(self) -> str:
-        """A database without tables."""
+        """Create a database without tables."""
         return self._create("template1")
 
     def fresh(self) -> str:
-        """A database as `dredge init` leaves it."""
+        """Create a database with the tables of `dredge init`."""
         if not self._template:
             template = self.empty()
             with self.configured(template):
@@ -48,12 +48,12 @@ class Databases:
         return self._create(self._template)
 
     def drop(self, url: str) -> None:
-        """Drop it, whoever is still connected."""
+        """Drop the database, and end its connections."""
         self._execute(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2]}" WITH (FORCE)')
 
     @contextmanager
     def configured(self, url: str) -> Iterator[str]:
-        """Point `model.db.connection` at it for the block."""
+        """Configure `model.db.connection` with the database for the block."""
         database.configure(url)
         try:
             yield url
@@ -62,7 +62,7 @@ class Databases:
 
     @contextmanager
     def clone(self) -> Iterator[str]:
-        """A fresh database for the block, configured and dropped at its end: for hypothesis examples."""
+        """Create and configure a fresh database, and drop it after the block: for examples of hypothesis."""
         url = self.fresh()
         try:
             with self.configured(url):

@@ -29,13 +29,13 @@ class EraserFixture:
         world.tag("bystander", manifest=world.manifest(blobs=[world.blob(digest=self.bystander)]))
 
     def object(self, name: str) -> str:
-        """Write an object; its digest."""
+        """Write an object.  Returns its digest."""
         digest = digest_of(name)
         self.store.write(object_path(digest, True, ""), [CONTENT])
         return digest
 
     def tombstone(self, name: str, *, written: bool = True, location: str = LOCATION, due_ms: int = 1) -> Row:
-        """A tombstone, by default with its object."""
+        """Write a tombstone, by default with its object."""
         digest = self.object(name) if written else digest_of(name)
         path = object_path(digest, True, "")
         id = self.world.insert(
@@ -62,7 +62,7 @@ class EraserFixture:
         return dict(self.world.snapshot()["dredge_tombstone"][int(tombstone)])
 
     def erase(self, store: Any = None, budget_s: float = 60.0, **settings: Any) -> Cleared:
-        """Run the eraser, which never touches the registry's tables nor the bystander's object."""
+        """Run the eraser; fail if it changes the registry's tables or the bystander's object."""
         with self.world.unchanged():
             cleared = self.run(store, budget_s, **settings)
         assert self.store.size(object_path(self.bystander, True, "")) == len(CONTENT)
@@ -75,7 +75,7 @@ class EraserFixture:
 
 
 class Wrapped:
-    """The store, but for what `answer` says about a path."""
+    """The store, except for paths for which `answer` gives another result."""
 
     def __init__(
         self, store: LocalStore, answer: Callable[[str], Erased | None], *, late_delete_ms: int = 0

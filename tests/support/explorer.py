@@ -1,19 +1,19 @@
-"""A race explorer: every interleaving of a few real operations, on a real PostgreSQL.
+"""A race explorer: run every interleaving of a few real operations on a real PostgreSQL.
 
     harness = RaceHarness(world, context)                 # saves the world's rows and objects
     explorer = Explorer(harness, limit=200, preemptions=2, seed=1)
     report = explorer.explore(Race("case 5", {"collect": ..., "push": ...}, claims=...))
 
-A *schedule* is a list of actor numbers: who is let go at each step.  The first one lets every
-operation run to its end; further ones differ from one that was run at one place, where another
-actor goes first.  A place is worth it only if the step taken there conflicts with something the
-other actor does later (same table, one of the two changes or locks): the rest commutes.
-Schedules with fewer preemptions come first, since most races need one or two; ties are broken by
-the seed.  `limit` and `preemptions` bound the search; a `Report` says whether it was complete.
+A *schedule* is a list of actor numbers: the actor that runs at each step.  In the first schedule every
+operation runs to its end.  Each further one differs from an earlier one at one place, where another actor
+runs first.  Only places are tried whose step conflicts with a later step of the other actor (same table, and
+one of the two changes or locks it); other steps commute.  Schedules with fewer preemptions come first, since
+most races need one or two; the seed breaks ties.  `limit` and `preemptions` bound the search; a `Report`
+tells whether it was complete.
 
-After each schedule `harness.verify` looks at the database, at the store and at what the operations
-answered.  A failure prints the schedule and its steps; `explorer.replay(race, schedule)` runs
-that one again.  `REPLAY=0,0,1,…` in the environment does the same for a whole test.
+After each schedule `harness.verify` checks the database, the store and the results of the operations.  A
+failure prints the schedule and its steps; `explorer.replay(race, schedule)` runs it again.  `REPLAY=0,0,1,…`
+in the environment does the same for a whole test.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Schedule = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Race:
-    """Operations that run at once.  `check` gets their outcomes by name and raises where they lie.
+    """Operations that run at once.  `check` gets their outcomes by name, and raises if one is wrong.
 
-    `telling`, if given, is the schedule to begin with, in words: (actor, until it is about to do something
-    whose text holds this), one after the other; an empty text means to its end.
+    `telling`, if given, is the first schedule, as pairs (actor, text): the actor runs until its next step
+    contains the text, or to its end if the text is empty.
     """
 
     name: str
@@ -48,32 +48,32 @@ class Race:
 
 
 class RaceState(Protocol):
-    """Where races are run: `tests.support.race_harness.RaceHarness`."""
+    """The state on which races run: `tests.support.race_harness.RaceHarness`."""
 
     url: str
 
     def reset(self) -> None:
-        """Everything as it was before the first run."""
+        """Restore the state from before the first run."""
 
     def verify(self, race: Race, outcomes: Mapping[str, Outcome]) -> None:
-        """Raise where an invariant is broken or an answer was a lie."""
+        """Raise if an invariant is broken or an operation's result was wrong."""
 
 
 @dataclass
 class Trace:
-    """What happened at each place: who could go, who went, and what he did."""
+    """What happened at each place: the actors that could run, the one that ran, and its step."""
 
     ready: list[tuple[int, ...]] = field(default_factory=list)
     chosen: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
     def preemptions(self, upto: int) -> int:
-        """How often, before place `upto`, one went although the one before could have gone on."""
+        """Return the number of preemptions before place `upto`: changes from an actor that could go on."""
         pairs = zip(self.chosen[:upto], self.chosen[1:upto], self.ready[1:upto], strict=False)
         return sum(before != now and before in ready for before, now, ready in pairs)
 
     def show(self, names: Sequence[str]) -> str:
-        """The steps in their order, for people."""
+        """Return the steps in order, as text."""
         width = max(map(len, names))
         lines = [f"  {names[n]:<{width}}  {step}" for n, step in zip(self.chosen, self.steps, strict=True)]
         return "\n".join(lines)
@@ -81,7 +81,7 @@ class Trace:
 
 @dataclass
 class Report:
-    """How far an exploration came."""
+    """The extent of an exploration."""
 
     race: str
     schedules: int = 0
@@ -103,11 +103,11 @@ class Explorer:
         self._monitor.autocommit = True
 
     def close(self) -> None:
-        """Close the connection that looks at locks."""
+        """Close the connection that reads locks."""
         self._monitor.close()
 
     def explore(self, race: Race) -> Report:
-        """Run schedules until none is left or the limit is reached; raises at the first that fails."""
+        """Run schedules until none is left or the limit is reached.  Raises at the first that fails."""
         report = Report(race.name)
         if replay := os.environ.get("REPLAY"):
             self._run(race, tuple(map(int, replay.split(","))), report)
@@ -134,7 +134,7 @@ class Explorer:
         self._run(race, schedule, Report(race.name))
 
     def _alternatives(self, trace: Trace, start: int) -> list[tuple[int, Schedule]]:
-        """Schedules that let another actor go first at one place of the trace."""
+        """Yield schedules in which another actor runs first at one place of the trace."""
         found = []
         for place in range(start, len(trace.chosen)):
             for other in trace.ready[place]:
@@ -207,7 +207,7 @@ class Explorer:
 
 
 def _told(scheduler: Scheduler, telling: deque[tuple[str, str]], last: int) -> int:
-    """Who is to go now in a schedule in words; the same as before where it is at its end."""
+    """Return the next actor of a schedule in words; at its end, the same actor as before."""
     names = [actor.name for actor in scheduler.actors]
     while telling:
         number, until = names.index(telling[0][0]), telling[0][1]

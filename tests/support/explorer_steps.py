@@ -1,10 +1,10 @@
 """Steps: real operations in threads that stop before each statement, each commit and each storage call.
 
-An actor runs an operation in a thread of its own, on a connection of its own.  Before everything
-that others can see it stops at a *point* and says what it would do next; `Scheduler.advance` lets
-exactly one actor do it.  An actor whose statement waits for a lock that another one holds is
-*blocked* (PostgreSQL itself is asked); it goes on by itself when the lock is free, and the scheduler
-waits until it has come to its next point, so a run is determined by who is let go when.
+An actor runs an operation in its own thread, on its own connection.  Before each step that others can see, it
+stops at a *point* and reports the step; `Scheduler.advance` lets exactly one actor continue.  An actor whose
+statement waits for another actor's lock is *blocked* (the scheduler asks PostgreSQL).  It continues by itself
+when the lock is free, and the scheduler waits until it reaches its next point, so the order of the actors
+determines a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model.db.connection import connection, db
 from model.db.tables import OWN_TABLES, REGISTRY_TABLES
 from tests.support.patience import PATIENCE_S
 
-# Nothing that another actor could see, or be stopped by.
+# Statements that no other actor can see or wait for.
 INVISIBLE = re.compile(
     r"^\s*(PREPARE|DEALLOCATE|SET |SAVEPOINT|RELEASE|ROLLBACK|SELECT 1\b|SELECT \(extract)", re.I
 )
@@ -33,7 +33,7 @@ CHANGES = re.compile(
 )
 NAMES = {model._meta.table_name for model in (*REGISTRY_TABLES, *OWN_TABLES)}
 TABLE = re.compile(r'"user"|\b(?:' + "|".join(sorted(NAMES - {"user"}, key=len, reverse=True)) + r")\b")
-# A row that refers to another locks it: whoever writes the first meets whoever writes the second.
+# A write of a row locks the row that it references, so it conflicts with writes of that row.
 REFERS = {
     model._meta.table_name: {f.rel_model._meta.table_name for f in model._meta.refs}
     for model in REGISTRY_TABLES
@@ -42,14 +42,14 @@ REFERS = {
 
 @dataclass(frozen=True)
 class Step:
-    """What an actor is about to do: `tables` it touches, and whether it changes or locks something."""
+    """The next step of an actor: the `tables` that it uses, and whether it changes or locks rows."""
 
     what: str
     tables: frozenset[str]
     changes: bool
 
     def conflicts(self, other: Step) -> bool:
-        """May it matter which of the two comes first?"""
+        """Return whether the order of the two steps may matter."""
         return (self.changes or other.changes) and bool(self.tables & other.tables)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Step:
 
 
 def statement_step(sql: str) -> Step:
-    """The step of one statement, judged by its text."""
+    """Return the step of a statement, derived from its text."""
     tables = {name.strip('"') for name in TABLE.findall(sql)}
     changes = bool(CHANGES.search(sql)) or not READS.match(sql)
     if changes:
@@ -69,14 +69,14 @@ def statement_step(sql: str) -> Step:
 
 @dataclass
 class Outcome:
-    """How an actor ended: with a value, or with an error."""
+    """The result of an actor: a value or an error."""
 
     value: Any = None
     error: BaseException | None = None
 
     @property
     def ok(self) -> bool:
-        """True where the operation did not raise."""
+        """Return whether the operation did not raise."""
         return self.error is None
 
 
@@ -94,7 +94,7 @@ class Actor:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin; it runs to its first point."""
+        """Start the actor; it runs to its first point."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -103,7 +103,7 @@ class Actor:
         try:
             with connection():
                 self.pid = db.obj.connection().get_backend_pid()
-                # What it reads first, a clock for example, it reads when it is let go.
+                # Stops before the operation begins, so that its first reads, such as of a clock, come later.
                 self.stop_before(Step("begin", frozenset(), False))
                 outcome.value = self.work()
         except BaseException as error:  # noqa: BLE001  the check judges it
@@ -114,7 +114,7 @@ class Actor:
         self._arrived.release()
 
     def stop_before(self, step: Step) -> None:
-        """Called in the actor's thread: say what comes next and wait to be let go."""
+        """Report the next step and wait until the scheduler lets the actor continue; called in its thread."""
         if step.what == "COMMIT":
             step = Step("COMMIT", frozenset(self._touched), bool(self._touched))
             self._touched = set()
@@ -130,11 +130,11 @@ class Actor:
         self._go.release()
 
     def arrived(self, timeout_s: float) -> bool:
-        """Has it come to its next point, or to its end?"""
+        """Return whether the actor has reached its next point, or its end."""
         return self._arrived.acquire(timeout=timeout_s)
 
     def join(self) -> None:
-        """Wait for the thread's very end."""
+        """Wait until the thread has ended."""
         self._thread.join(PATIENCE_S)
 
 
@@ -143,7 +143,7 @@ _prepared: dict[str, str] = {}
 
 
 def stop_before(step: Step) -> None:
-    """A point of the actor that runs in this thread; nothing elsewhere."""
+    """Stop the actor of this thread before the step; do nothing in other threads."""
     actor: Actor | None = getattr(_here, "actor", None)
     if actor is not None:
         actor.stop_before(step)
@@ -153,8 +153,8 @@ def stop_before(step: Step) -> None:
 def hooked(rewrite: Callable[[str], str]) -> Iterator[None]:
     """Stop actors before each statement and each commit that goes through `model.db.connection`.
 
-    `rewrite` says what is sent instead of a statement's text.
-    For the life of a state, not of a run: what is prepared on a connection is prepared once.
+    `rewrite` returns the text that is sent instead of a statement.  Use it once for all runs of a state, so
+    that each connection prepares a statement only once.
     """
     database = db.obj
     execute, commit = database.execute_sql, database.commit
@@ -181,24 +181,24 @@ def hooked(rewrite: Callable[[str], str]) -> Iterator[None]:
 
 @dataclass
 class Scheduler:
-    """The actors of one run, and the look at PostgreSQL that tells who waits for whom."""
+    """The actors of one run, and a connection that asks PostgreSQL which actor waits for which."""
 
     actors: Sequence[Actor]
     monitor: psycopg2.extensions.connection
     ended: set[int] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Bring every actor to its first point."""
+        """Start every actor, and wait until each is at its first point."""
         for actor in self.actors:
             actor.start()
             self._await(actor)
 
     def ready(self) -> list[int]:
-        """Numbers of the actors that stand at a point."""
+        """Return the numbers of the actors that are at a point."""
         return [n for n, actor in enumerate(self.actors) if actor.pending is not None and not actor.blocked]
 
     def advance(self, number: int) -> None:
-        """Let one actor do its step; then see whom that has set free."""
+        """Let one actor do its step, then wait for the actors that it unblocked."""
         self.actors[number].release_pushes()
         self._await(self.actors[number])
         for actor in self.actors:
@@ -206,7 +206,7 @@ class Scheduler:
                 self._await(actor, at_once=True)
 
     def wait_for_the_server(self) -> None:
-        """Everybody is blocked: the server breaks the deadlock."""
+        """Wait until the server breaks a deadlock: all actors are blocked."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             for actor in [each for each in self.actors if each.blocked]:
@@ -217,7 +217,7 @@ class Scheduler:
         raise AssertionError("all actors are blocked, and the server does not end it")
 
     def abandon(self) -> None:
-        """Let every actor run to its end, whatever happens."""
+        """Let every actor run to its end, also after errors."""
         for actor in self.actors:
             while actor.outcome is None:
                 if actor.pending is not None:
@@ -228,7 +228,7 @@ class Scheduler:
             actor.join()
 
     def _await(self, actor: Actor, *, at_once: bool = False) -> None:
-        """Until the actor has arrived or is blocked by a lock."""
+        """Wait until the actor is at its next point or is blocked by a lock."""
         end = time.monotonic() + PATIENCE_S
         patience_s = 0.0 if at_once else 0.004
         while True:

@@ -1,4 +1,4 @@
-"""The page of what `dredge fsck` finds, made of its checks."""
+"""Generate the page about the findings of `dredge fsck` from its checks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ that names one of another repository.
 
 
 def findings_page() -> str:
-    """The whole page: a table for each kind, in the order of the checks."""
+    """Return the whole page: a table for each kind, in the order of the checks."""
     return "\n".join([_HEAD, *_table("Violations", "violation"), *_table("Pending work", "pending")])
 
 

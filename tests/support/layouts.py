@@ -1,4 +1,4 @@
-"""OCI image layouts for tests: as the tools write them, and broken in every way."""
+"""OCI image layouts for tests: valid ones as tools write them, and functions that break them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.transfer.layout_import import Imported, import_layout
 
 
 def rich_layout(root: Path) -> Path:
-    """Two tags sharing a layer: a multi-architecture index and a single image, both signed."""
+    """Write two tags that share a layer: a multi-architecture index and a single image, both signed."""
     builder = LayoutBuilder(root)
     base = builder.layer([("etc/os-release", b"NAME=demo\n"), ("bin/true", b"\x7fELF" * 50)])
     images = []
@@ -39,14 +39,14 @@ def rich_layout(root: Path) -> Path:
 
 
 def plain_layout(root: Path, tag: str | None = "v1", **more: Any) -> Path:
-    """One image with one layer."""
+    """Write one image with one layer."""
     builder = LayoutBuilder(root)
     builder.add(builder.image([builder.layer([("a", b"a file")])], **more), tag)
     return builder.finish()
 
 
 def index_of(root: Path) -> dict[str, Any]:
-    """What `index.json` says."""
+    """Return the content of `index.json`."""
     found: dict[str, Any] = json.loads((root / "index.json").read_text())
     return found
 
@@ -69,12 +69,12 @@ def name_entry(root: Path, name: str, position: int = 0) -> None:
 
 
 def blob(root: Path, digest: str) -> Path:
-    """The file of a blob."""
+    """Return the file of a blob."""
     return root / "blobs" / "sha256" / digest.partition(":")[2]
 
 
 def manifest_of(root: Path, position: int = 0) -> dict[str, Any]:
-    """The manifest that an entry of `index.json` names."""
+    """Return the manifest that an entry of `index.json` names."""
     found: dict[str, Any] = json.loads(
         blob(root, index_of(root)["manifests"][position]["digest"]).read_bytes()
     )
@@ -82,7 +82,7 @@ def manifest_of(root: Path, position: int = 0) -> dict[str, Any]:
 
 
 def replace_manifest(root: Path, content: bytes | dict[str, Any], **entry: Any) -> None:
-    """Let the first entry name another manifest, whose digest and size are right."""
+    """Write another manifest and let the first entry name it, with the right digest and size."""
     builder = LayoutBuilder(root)
     if isinstance(content, dict):
         content = json.dumps(content).encode()

@@ -1,4 +1,4 @@
-"""An object store in memory whose calls are steps of the explorer, and that can be told to misbehave."""
+"""An object store in memory whose calls are steps of the explorer; tests can make it misbehave."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class MemoryStore:
         self.remember()
 
     def remember(self) -> None:
-        """Save what is there now, for `recall`."""
+        """Save all objects for `recall`."""
         self._saved = dict(self.objects), dict(self.trash), self.identity
 
     def recall(self) -> None:
-        """Everything as it was when it was saved."""
+        """Restore the saved objects."""
         objects, trash, self.identity = self._saved
         self.objects, self.trash = dict(objects), dict(trash)
 
     def erase(self, paths: Sequence[str], *, until_s: float = math.inf) -> list[Erased]:
-        """Delete one after the other; the clock is read before the step, as a real client does."""
+        """Delete the objects one by one; reads the clock before the step, as a real client does."""
         found = []
         for path in paths:
             if clock_s() >= until_s:
@@ -46,7 +46,7 @@ class MemoryStore:
         return found
 
     def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
-        """Move one after the other into `trash`."""
+        """Move the objects one by one to `trash`."""
         found = []
         for path, trash in moves:
             if clock_s() >= until_s:
@@ -60,14 +60,14 @@ class MemoryStore:
         return found
 
     def put_back(self, path: str, trash: str, version: str = "") -> bool:
-        """One step."""
+        """Put the object back in one step."""
         stop_before(Step(f"put back {path}", STORE, True))
         if path not in self.objects and trash in self.trash:
             self.objects[path] = self.trash.pop(trash)
         return path in self.objects
 
     def purge(self, trash: Sequence[Trash]) -> list[Erased]:
-        """Delete one after the other."""
+        """Delete the objects of the trash one by one."""
         found = []
         for each in trash:
             stop_before(Step(f"purge {each.trash}", STORE, True))
@@ -75,36 +75,36 @@ class MemoryStore:
         return found
 
     def read_identity(self) -> str | None:
-        """No step: it touches no object."""
+        """Return the identity; not a step, since no object is used."""
         return self.identity
 
     def write_identity(self, identity: str) -> str:
-        """The first one stands."""
+        """Keep the first identity."""
         self.identity = self.identity or identity
         return self.identity
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Appears at once, when all chunks have come."""
+        """Write the object in one step, after all chunks have arrived."""
         content = b"".join(chunks)
         stop_before(Step(f"write {path}", STORE, True))
         self.objects[path] = content
         return len(content)
 
     def read(self, path: str) -> Iterator[bytes]:
-        """The whole object as one chunk."""
+        """Return the whole object as one chunk."""
         stop_before(Step(f"read {path}", STORE, False))
         if path not in self.objects:
             raise NoSuchObject(path=path)
         return iter([self.objects[path]])
 
     def size(self, path: str) -> int | None:
-        """Its length."""
+        """Return the object's length."""
         stop_before(Step(f"size of {path}", STORE, False))
         found = self.objects.get(path)
         return None if found is None else len(found)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
-        """By ascending path."""
+        """List by ascending path."""
         stop_before(Step(f"list {prefix}", STORE, False))
         found = self.trash if prefix.startswith(TRASH_FOLDER) else self.objects
         for path in sorted(found):
@@ -112,5 +112,5 @@ class MemoryStore:
                 yield ObjectInfo(path, len(found[path]), 0)
 
     def check(self) -> Sequence[str]:
-        """Always there."""
+        """Report no problem."""
         return ()

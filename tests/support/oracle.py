@@ -1,9 +1,8 @@
-"""A brute-force oracle: what must be gone and what must stay, in plain Python over all rows.
+"""A brute-force oracle: compute in plain Python, over all rows, what must be removed and what must stay.
 
-Written from the definition of garbage and not from the collector: no SQL, no closure of
-candidates, no batches.  It looks at a whole snapshot (`World.snapshot()`), walks everything that
-is used down from the tags, and says for every table which rows are left once the collector has
-come to rest.
+It follows the definition of garbage, not the collector's code: no SQL, no closure of candidates, no batches.
+It reads a whole snapshot (`World.snapshot()`), walks from the tags to everything in use, and returns for
+every table the rows that are left when the collector has nothing more to do.
 
 What the collector cannot find without a sweep (a dead manifest that no tag, candidate or other
 dead manifest leads to) is not in the worlds that it judges: `untraced` tells which those would be.
@@ -26,7 +25,7 @@ MARKED = 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """Rows that go, by table, and objects that go, as (location, path)."""
+    """The rows that must be removed, by table, and the objects, as (location, path)."""
 
     gone: dict[str, set[Any]]
     objects: set[tuple[str, str]]
@@ -46,7 +45,7 @@ class Oracle:
     policy: Policy
 
     def judge(self) -> Verdict:
-        """Everything that must have happened when the collector has come to rest."""
+        """Return everything that must be removed when the collector has nothing more to do."""
         gone: defaultdict[str, set[Any]] = defaultdict(set)
         gone["tag"] = {id for id, tag in self.rows["tag"].items() if self._unrecoverable(tag)}
         names = {(self.rows["tag"][id]["repository_id"], self.rows["tag"][id]["name"]) for id in gone["tag"]}
@@ -74,10 +73,10 @@ class Oracle:
         )
 
     def untraced(self) -> set[int]:
-        """Dead manifests that no expired tag leads to, directly or by way of other dead manifests.
+        """Return dead manifests that no expired tag reaches, directly or through other dead manifests.
 
-        Each death has its children and its subject judged next (and its referrers, where they go with
-        it); a dead manifest beyond all those is found only where a candidate row names it.
+        After a dead manifest, the collector checks its children and its subject (and its referrers, if they
+        go with it); it finds any other dead manifest only if a candidate row names it.
         """
         expired = {id for id, tag in self.rows["tag"].items() if self._unrecoverable(tag)}
         dead = self._dead_manifests(expired)
@@ -147,7 +146,7 @@ class Oracle:
             used = more
 
     def _counts(self, tag: dict[str, Any], by_digest: dict[tuple[int, str], Any]) -> bool:
-        """Does this tag, of itself, keep its manifest?"""
+        """Return whether this tag alone keeps its manifest."""
         manifest = self.rows["manifest"].get(tag["manifest_id"])
         if manifest is None:
             return False
@@ -251,7 +250,7 @@ class Oracle:
             for id, row in self.rows["blobupload"].items()
             if id in gone["blobupload"]
         }
-        # A row without a placement is a download in progress, to a location that it does not tell.
+        # A row without a placement is a download in progress; its location is unknown.
         placed = {row["storage_id"] for row in placements.values()}
         kept |= {
             (where, object_path(row["content_checksum"], True, ""))
@@ -265,7 +264,7 @@ class Oracle:
     # -------------------------------------------------------------------------------- accounting
 
     def _references(self, gone: set[Any] | None = None) -> set[tuple[int, int]]:
-        """(repository, blob) of every `manifestblob` row that is not gone."""
+        """Return (repository, blob) of every `manifestblob` row that stays."""
         return {
             (row["repository_id"], row["blob_id"])
             for id, row in self.rows["manifestblob"].items()
@@ -273,7 +272,7 @@ class Oracle:
         }
 
     def _left(self, gone: defaultdict[str, set[Any]], *, with_pushes: bool) -> set[tuple[int, str]]:
-        """(repository, digest) that no manifest refers to any more, and one did (or a push)."""
+        """Return each (repository, digest) that no manifest references any more, but one, or a push, did."""
         before = self._references()
         if with_pushes:
             markers = (self.rows["uploadedblob"][id] for id in gone["uploadedblob"])
@@ -305,5 +304,5 @@ class Oracle:
 
 
 def _ms(timestamp: str) -> float:
-    """Milliseconds of one of Quay's timestamps, as JSON has it."""
+    """Return the milliseconds of one of Quay's timestamps in JSON."""
     return datetime.fromisoformat(timestamp).replace(tzinfo=UTC).timestamp() * 1000

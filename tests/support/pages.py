@@ -1,4 +1,4 @@
-"""Pages made of what the code says about itself: commands, settings, cases, the HTTP API, webhooks."""
+"""Generate pages from the code: commands, settings, cases, the HTTP API, webhooks."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ A repository is written `namespace/name`, a tag `namespace/name:tag`, a manifest
 
 
 def below(name: str) -> list[tuple[str, ...]]:
-    """The command, and the commands of its group."""
+    """Return the command, and the commands of its group."""
     found = dredge.get_command(None, name)  # type: ignore[arg-type]
     more = found.commands if isinstance(found, Group) else ()
     return [(name,), *((name, deeper) for deeper in more)]
 
 
 def help_of(command: tuple[str, ...]) -> str:
-    """What the command prints for `--help`."""
+    """Return the output of `--help`."""
     arguments = [*command, "--help"]
     result = CliRunner().invoke(dredge, arguments, terminal_width=88, prog_name="dredge")
     if result.exit_code:
@@ -58,7 +58,7 @@ def help_of(command: tuple[str, ...]) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page of commands."""
     return "\n".join([HEAD, *_sections()])
 
 
@@ -70,7 +70,7 @@ def _sections() -> Iterator[str]:
 
 
 def setting_row(field: Field[Any]) -> str:
-    """A setting's row in the table of `docs/reference/configuration.md`."""
+    """Return a setting's row in the table of `docs/reference/configuration.md`."""
     help = field.metadata["help"].replace("|", "\\|")
     secret = " (secret)" if field.metadata["secret"] else ""
     return f"| `{_variable(field)}` | {_default(field)} | {help}{secret} |"
@@ -91,7 +91,7 @@ def _default(field: Field[Any]) -> str:
 
 
 def refreshed_configuration(text: str) -> str:
-    """The page with a current row for each setting; a new one stands after its neighbour in the code."""
+    """Return the page with a current row per setting; a new one follows its neighbour in the code."""
     rows = {_variable(field): setting_row(field) for field in fields(Settings)}
     named = re.compile(r"\| `([^`]+)` \|")
     lines: list[str] = []
@@ -109,7 +109,7 @@ def refreshed_configuration(text: str) -> str:
 
 
 def case_tests() -> dict[int, list[str]]:
-    """A link to every test whose name says a case, by case; a test may name several."""
+    """Return links to the tests whose names contain a case, by case; a test may name several."""
     found: defaultdict[int, list[str]] = defaultdict(list)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for name in re.findall(r"^def (test_case_\w+)", path.read_text(), re.MULTILINE):
@@ -123,7 +123,7 @@ def case_tests() -> dict[int, list[str]]:
 
 
 def refreshed_cases(text: str) -> str:
-    """The page with the tests of each case."""
+    """Return the page with the tests of each case."""
     tests = case_tests()
     return CASE_ROW.sub(
         lambda row: f"| {row[1]} | {row[2]} | {row[3]} | {', '.join(tests.get(int(row[1]), []))} |", text
@@ -131,7 +131,7 @@ def refreshed_cases(text: str) -> str:
 
 
 def openapi() -> str:
-    """What `dredge web` says of its API."""
+    """Return the OpenAPI document of `dredge web`."""
     return as_yaml(build(in_process(Settings())).openapi())
 
 

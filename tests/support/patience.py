@@ -1,4 +1,4 @@
-"""Wait for what other processes do, for as long as a machine that is busy with other work may need."""
+"""Wait for other processes, long enough for a machine that is busy with other work."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-# A wait ends as soon as its condition holds: this limit is only for what will never happen.
+# A wait ends as soon as its condition holds; this limit only ends waits for something that never happens.
 PATIENCE_S = 180.0
 
 
 class Logged(Protocol):
-    """A process whose log is shown when a wait was in vain."""
+    """A process whose log is shown if a wait fails."""
 
     @property
     def log(self) -> str: ...

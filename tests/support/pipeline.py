@@ -28,7 +28,7 @@ ROUNDS = 60
 
 @dataclass
 class Recorded:
-    """A queue that remembers what was enqueued: repositories, and how often the other stages."""
+    """A queue that records the enqueued repositories, and how often each other stage was enqueued."""
 
     repositories: list[int] = field(default_factory=list)
     reviews: int = 0
@@ -69,9 +69,9 @@ def make_toolbox(
     settings: Settings | None = None,
     automatic_quarantine: bool = False,
 ) -> JobContext:
-    """A context of real parts, but for the queue, which records, and the cache, which holds nothing.
+    """Return a context of real parts, except for a queue that records and a cache that stores nothing.
 
-    Its stores are known to be the right ones, and erase at once, unless `settings` say otherwise.
+    Its stores are already verified, and erase at once unless `settings` differ.
     """
     if isinstance(stores, Path):
         stores = {LOCATION: LocalStore(stores, fsync=False)}
@@ -92,9 +92,9 @@ def make_toolbox(
 
 
 def run_to_quiescence(context: JobContext) -> int:
-    """Scan, collect, review and erase until a whole round finds nothing; how many rounds it took.
+    """Scan, collect, review and erase until a whole round finds nothing.  Returns the number of rounds.
 
-    Fails where it does not come to rest: garbage that is found again and again and never goes.
+    Fails if rounds find garbage again and again that is never removed.
     """
     queue = context.queue
     assert isinstance(queue, Recorded)
@@ -113,7 +113,7 @@ def run_to_quiescence(context: JobContext) -> int:
 
 
 def _collect(context: JobContext, repository_id: int) -> Collected:
-    """A turn as a task has it: other due repositories go with it."""
+    """Run one turn as a task does, together with other due repositories."""
     mine = collect_with_others(context, repository_id, budget_s=BUDGET_S)[0]
     if mine.error is not None:
         raise mine.error

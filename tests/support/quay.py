@@ -1,7 +1,7 @@
-"""A Quay's own database: every table of a current Quay, made from the facts in `data/registry_schema.json`.
+"""Create every table of a current Quay from `data/registry_schema.json`.
 
-The file holds each table's columns as [name, type, nullable, default], its unique constraints, foreign
-keys and, for the tables that Dredge uses, plain indexes.
+The file has each table's columns as [name, type, nullable, default], its unique constraints, its foreign
+keys and, for the tables that Dredge uses, its plain indexes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _constraints(table: str, facts: dict[str, Any]) -> list[str]:
         names = ", ".join(columns)
         made.append(f'CREATE UNIQUE INDEX "{table}_unique_{number}" ON "{table}" ({names})')
     for number, columns in enumerate(facts["indexes"]):
-        # Quay's index on the description is one of trigrams, from an extension.
+        # Quay's index on the description needs an extension, for trigrams.
         if columns != ["description"]:
             made.append(f'CREATE INDEX "{table}_index_{number}" ON "{table}" ({", ".join(columns)})')
     for column, target in facts["references"]:

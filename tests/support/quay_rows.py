@@ -1,4 +1,4 @@
-"""A row in every table of a full Quay database that belongs to a repository or a namespace."""
+"""Write a row in every table of a full Quay database that belongs to a repository or a namespace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 
 
 def fill(world: World, table: str, **known: int) -> int:
-    """Insert a row with these references; what it must refer to beside them is made for it."""
+    """Insert a row with these references, and create the other rows that it must reference."""
     row: dict[str, Any] = dict(known)
     references = dict(map(tuple, FACTS[table]["references"]))
     for column in FACTS[table]["columns"]:
@@ -27,7 +27,7 @@ def fill(world: World, table: str, **known: int) -> int:
 
 
 def fill_all(world: World, root: str, root_id: int, *, but: set[str]) -> dict[str, list[int]]:
-    """One row in every table that refers to `root`, by each of its columns; {table: ids}."""
+    """Insert a row for each column of any table that references `root`.  Returns {table: IDs}."""
     made: dict[str, list[int]] = {}
     for table, facts in FACTS.items():
         for column, target in facts["references"]:
@@ -37,7 +37,7 @@ def fill_all(world: World, root: str, root_id: int, *, but: set[str]) -> dict[st
 
 
 def _first(world: World, table: str, known: dict[str, int]) -> int:
-    """Any row of a lookup table; a new row of everything else, in the same repository."""
+    """Return any row of a lookup table, or a new row of another table, in the same repository."""
     if table == "repository":
         return known.get("repository_id") or int(world.repository())
     if table == "user":

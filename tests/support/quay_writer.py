@@ -1,4 +1,4 @@
-"""Rows as an unmodified Quay writes them in a push: no row locked, no tombstone known, no quota kept."""
+"""Write the rows of a push as an unmodified Quay does: without row locks, tombstones and quota."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FROM made m, tagkind k WHERE k.name = 'tag'
 
 
 def link_blob(repository: int, digest: str, size: int, marked_s: float = 86_400) -> int:
-    """Find or make the blob's row, place it, and mark it as uploaded for a while: one transaction."""
+    """Find or insert the blob's row, its placement, and its upload marker for `marked_s`: one transaction."""
     with transaction():
         found = fetch_one("SELECT id FROM imagestorage WHERE content_checksum = %s ORDER BY id", (digest,))
         facts = {"uuid": str(uuid.uuid4()), "size": size, "digest": digest}
@@ -49,7 +49,7 @@ def link_blob(repository: int, digest: str, size: int, marked_s: float = 86_400)
 
 
 def tag_manifest(repository: int, blobs: Sequence[int], digest: str, text: str, tag: str) -> int:
-    """Write a new manifest, its links and its tag: one transaction; how many tags."""
+    """Write a new manifest, its links and its tag in one transaction.  Returns the number of tags."""
     with transaction():
         return execute(
             _MANIFEST,

@@ -1,4 +1,4 @@
-"""Real bytes and real manifests for races, and actors that promise what they were told."""
+"""Real bytes and manifests for races, and actors that return what their operations promised."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class RaceActors:
     # ------------------------------------------------------------------------------------ content
 
     def layer(self, text: str, *, stored: bool = True, **options: Any) -> Row:
-        """A blob with its object, named by its text."""
+        """Make a blob with its object, named by its text."""
         made = self.world.blob(len(text), digest=digest_of(text), **options)
         if stored:
             self.harness.put(made, text.encode())
         return made
 
     def image(self, *blobs: Row, subject: str | None = None, note: str = "") -> Image:
-        """An image of these blobs; the first one is its config."""
+        """Make an image of these blobs; the first one is its config."""
         made: dict[str, Any] = {"schemaVersion": 2, "mediaType": IMAGE}
         made["config"] = _descriptor(blobs[0].digest, blobs[0].size, CONFIG)
         made["layers"] = [_descriptor(blob.digest, blob.size, LAYER) for blob in blobs[1:]]
@@ -66,11 +66,11 @@ class RaceActors:
         return Image(json.dumps(made).encode(), blobs, subject=subject)
 
     def image_of(self, digest: str, size: int, *, note: str = "") -> Image:
-        """An image of a blob that has no row yet."""
+        """Make an image of a blob that has no row yet."""
         return self.image(Row(0, digest=digest, size=size), note=note)
 
     def index(self, *children: Row, note: str = "") -> Image:
-        """An index of these manifests."""
+        """Make an index of these manifests."""
         made = {
             "schemaVersion": 2,
             "mediaType": INDEX,
@@ -80,7 +80,7 @@ class RaceActors:
         return Image(json.dumps(made).encode(), children=children)
 
     def have(self, image: Image, repository: int | None = None) -> Row:
-        """The image's manifest as rows."""
+        """Write the rows of the image's manifest."""
         return self.world.manifest(
             repository,
             blobs=sorted(set(image.blobs)),
@@ -90,7 +90,7 @@ class RaceActors:
         )
 
     def tombstone(self, text: str) -> Row:
-        """A dead object: it is stored, no row refers to it, and its tombstone is due."""
+        """Store a dead object, which no row references, and write its tombstone, which is due."""
         digest = digest_of(text)
         path = object_path(digest, True, "")
         self.harness.store.objects[path] = text.encode()
@@ -100,7 +100,7 @@ class RaceActors:
     # ------------------------------------------------------------------------------------- actors
 
     def collect(self, repository: int | None = None, *, limit: int = LIMIT) -> Callable[[], None]:
-        """One batch of a repository's collection."""
+        """Run one batch of a repository's collection."""
         where = self.world.repository_id if repository is None else int(repository)
 
         def work() -> None:
@@ -109,7 +109,7 @@ class RaceActors:
         return work
 
     def collect_together(self, *repositories: int, limit: int = LIMIT) -> Callable[[], None]:
-        """One batch of several repositories in one transaction."""
+        """Run one batch of several repositories in one transaction."""
         wanted = [int(repository) for repository in repositories]
 
         def work() -> None:
@@ -118,11 +118,11 @@ class RaceActors:
         return work
 
     def review(self) -> None:
-        """One batch of the review."""
+        """Run one batch of the review."""
         review_batch(policy=self.policy, limit=LIMIT)
 
     def erase(self) -> None:
-        """The eraser, until it has nothing to do."""
+        """Run the eraser until it has nothing to do."""
         erase(self.harness.context, budget_s=BUDGET_S)
 
     def push_blob(
@@ -149,7 +149,7 @@ class RaceActors:
     def push_image(
         self, image: Image, repository: int | None = None, *, tag: str | None = None, sparse: bool = False
     ) -> Callable[[], TagClaim | ManifestClaim]:
-        """Create a manifest whose blobs are there, and tag it in a second operation if asked to."""
+        """Create a manifest whose blobs exist, and optionally tag it in a second operation."""
         where = self.world.repository_id if repository is None else int(repository)
 
         def work() -> TagClaim | ManifestClaim:
@@ -166,7 +166,7 @@ class RaceActors:
     def push_all(
         self, texts: Sequence[str], image: Image, tag: str, repository: int | None = None
     ) -> Callable[[], Any]:
-        """A client's whole push: every blob, then the manifest, then the tag."""
+        """Run a client's whole push: every blob, then the manifest, then the tag."""
 
         def work() -> Any:
             for text in texts:
@@ -185,7 +185,7 @@ class RaceActors:
         return work
 
     def unpromised(self, actor: Callable[[], Any]) -> Callable[[], Any]:
-        """The same actor; its promise ends at once where a referrer goes with a subject that is dead."""
+        """Return the actor without its promise if a referrer is removed with its dead subject."""
         return lambda: actor() if self.policy.referrers == "pin" else bool(actor())
 
     def tag(self, name: str, digest: str, repository: int | None = None) -> Callable[[], TagClaim]:
@@ -199,7 +199,7 @@ class RaceActors:
         return work
 
     def restore(self, name: str, digest: str) -> Callable[[], TagClaim]:
-        """Use the time machine."""
+        """Restore a tag that ended inside its recovery window."""
         where = self.world.repository_id
 
         def work() -> TagClaim:
@@ -226,7 +226,7 @@ def _descriptor(digest: str, size: int | None, media_type: str) -> dict[str, Any
 
 
 def gone_tag(world: World, manifest: Row, name: str = "gone") -> Row:
-    """A tag that nobody can restore any more."""
+    """Make a tag that cannot be restored any more."""
     return world.tag(name, manifest=manifest, ended_ms=LONG_AGO_MS)
 
 

@@ -1,4 +1,4 @@
-"""The clock of a race: the database's and the processes' clocks run ahead together when an actor says so."""
+"""The clock of a race: an actor moves the clocks of the database and of the processes ahead together."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from tests.support.explorer_steps import NAMES, Step, stop_before
 from tests.support.world import World
 from worker.storage import base
 
-# What the passing of time may matter to: everything.
+# The passing of time may matter to every table.
 EVERYTHING = frozenset({*NAMES, "object store", "redis", "advisory lock"})
 _CLOCK = "clock_timestamp()"
 _AHEAD = f"({_CLOCK} + (SELECT ahead FROM saved.clock))"
 
 
 def ahead(sql: str) -> str:
-    """The statement with the race's clock instead of the server's."""
+    """Return the statement with the race's clock instead of the server's."""
     return sql.replace(_CLOCK, _AHEAD)
 
 
 class RaceClock:
-    """How far the clocks are ahead of real time; the schema `saved` holds it for the database."""
+    """How far the clocks are ahead of real time; the database reads it from the schema `saved`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -29,7 +29,7 @@ class RaceClock:
         world.execute("CREATE TABLE IF NOT EXISTS saved.clock AS SELECT interval '0' AS ahead")
 
     def reset(self) -> None:
-        """Real time again."""
+        """Return to real time."""
         if self.ahead_s:
             self.advance(-self.ahead_s)
 
@@ -39,11 +39,11 @@ class RaceClock:
         self._world.execute("UPDATE saved.clock SET ahead = make_interval(secs => %s)", (self.ahead_s,))
 
     def clock_s(self) -> float:
-        """What a process reads for `worker.storage.base.clock_s`."""
+        """Return the time that replaces `worker.storage.base.clock_s`."""
         return base.clock_s() + self.ahead_s
 
     def passes(self, *seconds: float) -> Callable[[], None]:
-        """An actor: time passes, at one moment of the race for each number of seconds."""
+        """Make an actor that moves the clocks ahead by each of these numbers of seconds, one per step."""
 
         def work() -> None:
             for each in seconds:

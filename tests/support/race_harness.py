@@ -1,8 +1,8 @@
-"""The state that races and kills are run on: a saved world, and what must hold afterwards.
+"""The state on which races and crashes run: a saved world, and the checks after a run.
 
-`RaceHarness` saves all rows and objects once; `reset` brings them back in a few milliseconds.  `verify`
-looks for broken invariants right after a run, brings the collector to rest, looks again, and asks
-after every promise that an operation made: whoever was told yes has everything.
+`RaceHarness` saves all rows and objects once; `reset` restores them in a few milliseconds.  `verify` checks
+the invariants right after a run, runs the collector until it has nothing more to do, checks again, and
+verifies every promise: what an operation reported to its client must exist.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from worker.jobs import erase
 from worker.jobs.context import JobContext
 from worker.settings import Settings
 
-# By then every fence and lease of a run has ended, and no push's hold.
+# Long enough that every fence and lease of a run has ended, but no push's hold.
 EVERY_FENCE_S = 300
-# Work that is not the collector's, and may be left when it has come to rest.
+# Work of others than the collector, which may be left at the end.
 NOT_OURS = {"event-unpublished", "report-debt", "blob-downloading", "manifest-candidate-later"}
 
 
 @dataclass(frozen=True)
 class TagClaim:
-    """An operation said: this name points at this manifest, and it can be pulled."""
+    """A promise of an operation: this tag points at this manifest, which can be pulled."""
 
     repository_id: int
     name: str
@@ -48,7 +48,7 @@ class TagClaim:
 
 @dataclass(frozen=True)
 class ManifestClaim:
-    """An operation said: this manifest is there, with all its blobs."""
+    """A promise of an operation: this manifest exists, with all its blobs."""
 
     repository_id: int
     digest: str
@@ -56,7 +56,7 @@ class ManifestClaim:
 
 @dataclass(frozen=True)
 class BlobClaim:
-    """An operation said: this blob is there."""
+    """A promise of an operation: this blob exists."""
 
     digest: str
 
@@ -97,14 +97,14 @@ class RaceHarness:
         self._stack.close()
 
     def put(self, blob: Any, content: bytes = b"") -> None:
-        """Store the object of a blob's row, of its row's size."""
+        """Store the object of a blob's row, with the row's size."""
         size = blob.size or 0
         self.store.objects[object_path(blob.digest, blob.cas_path, blob.uuid)] = content or b"x" * size
 
     # --------------------------------------------------------------------------- save and restore
 
     def save(self) -> None:
-        """Remember all rows and objects as they are now."""
+        """Save all rows and objects."""
         self._rows.save()
         self.store.remember()
         self.world.execute("DEALLOCATE ALL")
@@ -112,7 +112,7 @@ class RaceHarness:
         self.world.execute("PREPARE pending AS " + ahead(_query(self.policy, "pending")))
 
     def reset(self) -> None:
-        """Everything as it was when it was saved."""
+        """Restore the saved rows and objects."""
         self._rows.put_back()
         self.clock.reset()
         self.store.recall()
@@ -120,11 +120,11 @@ class RaceHarness:
     # ------------------------------------------------------------------------------------- verify
 
     def verify(self, race: Race, outcomes: Mapping[str, Outcome]) -> None:
-        """Raise `Broken` unless every invariant holds, before and after the collector comes to rest."""
+        """Raise `Broken` unless every invariant holds, before and after the collector does its work."""
         race.check(outcomes)
         claims = [claim for outcome in outcomes.values() if outcome.ok for claim in claims_of(outcome.value)]
         if not self.context.settings.quarantine_s:
-            # With a quarantine, what a late request moved comes back with the next look at the trash.
+            # With a quarantine, the next turn of the trash puts back what a late request moved.
             self.check("right after")
             self.keep(claims, "right after")
         self.clock.advance(EVERY_FENCE_S)
@@ -134,14 +134,14 @@ class RaceHarness:
         self.keep(claims, "at rest")
 
     def check(self, when: str) -> None:
-        """No invariant of rows, objects and quota is broken."""
+        """Raise if an invariant of rows, objects or quota is broken."""
         broken = dict(self.world.rows("EXECUTE violations"))
         broken |= {f"object {path}": what for path, what in self._objects_against_rows()}
         if broken:
             raise Broken(f"{when}: {broken}")
 
     def check_rest(self) -> None:
-        """Nothing is left to do."""
+        """Raise if the collector has work left."""
         left = {name: count for name, count in self.world.rows("EXECUTE pending") if name not in NOT_OURS}
         if left:
             raise Broken(f"left at rest: {left}")
@@ -168,7 +168,7 @@ class RaceHarness:
             yield path, "is known to no row"
 
     def keep(self, claims: list[Claim], when: str) -> None:
-        """Every promise holds."""
+        """Raise if a promise does not hold."""
         for claim in claims:
             if isinstance(claim, BlobClaim):
                 self._keep_blob(claim.digest, claim, when)
@@ -211,13 +211,13 @@ class RaceHarness:
 
 
 def claims_of(value: Any) -> list[Claim]:
-    """An actor returns a claim, several, or something else that promises nothing."""
+    """Return the claims in an actor's result, which may be one, several, or none."""
     if isinstance(value, (TagClaim, ManifestClaim, BlobClaim)):
         return [value]
     return [claim for part in value for claim in claims_of(part)] if isinstance(value, (list, tuple)) else []
 
 
-# Also what a running push has announced: its object may be there already.
+# Includes objects that a running push has announced, which may exist already.
 _PLACED_OR_ANNOUNCED = """
 SELECT b.content_checksum, b.cas_path, b.uuid, b.image_size,
        p.id IS NOT NULL AND (EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
@@ -229,7 +229,7 @@ WHERE p.id IS NOT NULL OR EXISTS (SELECT FROM dredge_push a WHERE a.blob_id = b.
 
 
 def _query(policy: Policy, kind: str) -> str:
-    """All checks of fsck in one statement: (name, count) of those that are not zero."""
+    """Return one statement with all checks of fsck, which yields (name, count) of those that are not zero."""
     values: dict[str, Any] = {
         "now_ms": NOW_MS_SQL,
         "immutable_stays": policy.protects_immutable,

@@ -1,4 +1,4 @@
-"""Stores of races: requests that are late, moves in two steps, another store for a while."""
+"""Stores for races: with late requests, with moves in two steps, and unmounted for a while."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MINUTE_MS = 60_000
 
 
 class LateStore(MemoryStore):
-    """The first request to delete or to move gets no answer; it lands within `late_delete_ms`, or never.
+    """The first delete or move gets no answer; it is carried out within `late_delete_ms`, or never.
 
-    A client that is slower than that between its look at the clock and its delete has timed out.  A move
-    comes from a process that may be frozen for any time.
+    A client that needs more time between its check of the clock and its delete has timed out.  A move may
+    come from a process that is frozen for any time.
     """
 
     late_delete_ms = MINUTE_MS
@@ -27,7 +27,7 @@ class LateStore(MemoryStore):
         self._sent_s = 0.0
 
     def recall(self) -> None:
-        """Nothing is under way."""
+        """Forget pending requests."""
         super().recall()
         self._under_way = None
 
@@ -64,7 +64,7 @@ class LateStore(MemoryStore):
             self.trash[trash] = content
 
     def land(self) -> None:
-        """An actor, the network: what was sent is carried out now, if its time is not over."""
+        """Make an actor that carries out the pending requests, unless their time is over."""
         stop_before(Step("the late request lands", STORE, True))
         late_s = clock_s() - self._sent_s
         for request in (self._under_way or ()) if late_s <= self.late_delete_ms / 1000 else ():
@@ -73,10 +73,10 @@ class LateStore(MemoryStore):
 
 
 class CopyingStore(MemoryStore):
-    """Objects are set aside as in a plain bucket: copied first, deleted in a second request."""
+    """A store that sets objects aside like a plain bucket: a copy, then a delete in a second request."""
 
     def set_aside(self, moves: Sequence[tuple[str, str]], *, until_s: float = math.inf) -> list[SetAside]:
-        """Two steps for each move, each after a look at the clock."""
+        """Move each object in two steps; check the clock before each."""
         found = []
         for path, trash in moves:
             if clock_s() >= until_s:
@@ -102,17 +102,17 @@ class SwappedStore(MemoryStore):
         self._right: tuple[dict[str, bytes], str | None] = ({}, None)
 
     def unmount(self) -> None:
-        """What was there is out of reach."""
+        """Unmount the store: its objects are hidden."""
         stop_before(Step("the store is unmounted", STORE, True))
         self._right = (self.objects, self.identity)
         self.objects, self.identity = {}, self.other_identity
 
     def mount(self) -> None:
-        """The right store again; what was written meanwhile is out of reach now."""
+        """Mount the right store again; objects that were written meanwhile are hidden."""
         stop_before(Step("the store is mounted", STORE, True))
         self.objects, self.identity = self._right
 
     def away_for_a_while(self) -> None:
-        """An actor: unmounted, then mounted again."""
+        """Make an actor that unmounts the store, then mounts it again."""
         self.unmount()
         self.mount()

@@ -1,4 +1,4 @@
-"""Actors that know nothing of our protocol: an unmodified Quay's push, and its Redis that forgets."""
+"""Actors that do not follow our protocol: an unmodified Quay's push, and a flush of its Redis."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.support.race_harness import TagClaim
 from worker.quay.quay_lock import COLLECTOR
 
 REDIS = frozenset({"redis"})
-# Quay waits three seconds for its lock; here it asks so often.
+# Quay waits three seconds for its lock; here it tries this many times.
 ASKED = 3
 
 
 class QuayRefused(Exception):
-    """Quay answered its client with an error, which tries again."""
+    """Quay answered with an error, and its client tries again."""
 
 
 class QuayActors:
-    """An unmodified Quay on the same tables and store; `redis_url` is where its locks are, if anywhere."""
+    """An unmodified Quay on the same tables and store; its locks are at `redis_url`, if that is given."""
 
     def __init__(self, actors: RaceActors, redis_url: str = "") -> None:
         self.actors, self.redis_url = actors, redis_url
@@ -36,8 +36,8 @@ class QuayActors:
     def push(self, text: str, tag: str) -> Callable[[], TagClaim]:
         """Push an image of one blob: the object first, then the rows.
 
-        It looks whether the object exists, and drops its own upload if so.  Only then comes the lock, and
-        the blob's row is committed under it.  Nobody locks a row or knows of tombstones.
+        Checks whether the object exists, and drops its own upload if so.  Then takes the lock, and commits
+        the blob's row while it holds the lock.  Locks no row and ignores tombstones.
         """
         digest, where = of(text.encode()), self.actors.world.repository_id
 
@@ -55,7 +55,7 @@ class QuayActors:
 
     @contextmanager
     def lock(self, digest: str) -> Iterator[None]:
-        """Its lock of the digest: after three seconds it goes on without it, unless a collector has it."""
+        """Take Quay's lock of the digest; after three seconds go on without it, unless a collector has it."""
         if not self.redis_url:
             yield
             return
@@ -74,14 +74,14 @@ class QuayActors:
                     lock.release()
 
     def forget(self) -> None:
-        """An actor: its Redis is flushed, or a standby is promoted that never heard of the locks."""
+        """Make an actor that flushes Quay's Redis, as a failover to a standby without the locks does."""
         with redis.Redis.from_url(self.redis_url) as client:
             client.flushall()
 
 
 @contextmanager
 def redis_steps() -> Iterator[None]:
-    """Each command to Redis is a step of the explorer."""
+    """Make each command to Redis a step of the explorer."""
     real: Any = redis.Redis.execute_command
 
     def stepped(self: redis.Redis, *arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Rows made directly, beside `model.db.connection` and its hooks."""
+"""Write rows directly, without `model.db.connection` and its hooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg2 import sql as pg
 
 
 class Row(int):
-    """A row's id, with its facts as attributes."""
+    """A row's ID, with its facts as attributes."""
 
     def __new__(cls, id: int, **facts: Any) -> Row:
         made = super().__new__(cls, id)
@@ -28,12 +28,12 @@ class Row(int):
 
 
 def timestamp(ms: int) -> datetime:
-    """Quay's timestamps are UTC without a zone."""
+    """Return a time as Quay stores it: in UTC without a zone."""
     return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
 
 
 class Rows:
-    """One connection (autocommit) and the helpers to write with."""
+    """A connection in autocommit mode, and functions that write rows."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -49,24 +49,24 @@ class Rows:
         self._connection.close()
 
     def rows(self, statement: str, params: Any = None) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
+        """Return all rows of a statement."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, params)
             return cursor.fetchall() if cursor.description else []
 
     def value(self, statement: str, params: Any = None) -> Any:
-        """The first column of the first row, or None."""
+        """Return the first column of the first row, or None."""
         found = self.rows(statement, params)
         return found[0][0] if found else None
 
     def execute(self, statement: str, params: Any = None) -> int:
-        """Run a statement; how many rows it changed."""
+        """Run a statement.  Returns the number of changed rows."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, params)
             return int(cursor.rowcount)
 
     def insert(self, table: str, **columns: Any) -> int:
-        """Insert a row; its id."""
+        """Insert a row.  Returns its ID."""
         statement = pg.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
             pg.Identifier(table),
             pg.SQL(", ").join(map(pg.Identifier, columns)),
@@ -75,7 +75,7 @@ class Rows:
         return int(self.value(statement.as_string(self._connection), list(columns.values())))
 
     def lookup(self, table: str, name: str) -> int:
-        """The id of a lookup row, made where it is missing."""
+        """Return the ID of a lookup row, which is inserted if it is missing."""
         key = (table, name)
         if key not in self._lookups:
             found = self.value(f"SELECT id FROM {table} WHERE name = %s", (name,))

@@ -1,4 +1,4 @@
-"""All rows of a database, saved once and put back in a few milliseconds."""
+"""Save all rows of a database once, and restore them in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tests.support.world import World
 
 
 class SavedRows:
-    """Copies of all tables in the schema `saved`, and a connection that puts them back.
+    """Copies of all tables in the schema `saved`, and a connection that restores them.
 
-    The connection has no foreign keys to check, and keeps its plans from one time to the next.
+    The connection does not check foreign keys, and keeps its plans from one restore to the next.
     """
 
     def __init__(self, world: World) -> None:
@@ -20,7 +20,7 @@ class SavedRows:
         self._run("SET session_replication_role = replica; CREATE SCHEMA IF NOT EXISTS saved")
 
     def save(self) -> None:
-        """Remember all rows and sequences as they are now."""
+        """Save all rows and sequences."""
         tables = [name for name in self._world.snapshot() if name != "dredge_migration"]
         for table in tables:
             self._run(f'DROP TABLE IF EXISTS saved."{table}"')
@@ -39,7 +39,7 @@ class SavedRows:
         self._run(f"CREATE OR REPLACE FUNCTION saved.put_back() RETURNS void LANGUAGE plpgsql AS $${body}$$")
 
     def put_back(self) -> None:
-        """Everything as it was when it was saved."""
+        """Restore the saved rows and sequences."""
         self._run("SELECT saved.put_back()")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What changed in the database: the end of every story."""
+"""Compare snapshots of the database: every test ends with the changes that it expects."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.support.rows import Rows
 Key = Any
 Table = dict[Key, dict[str, Any]]
 
-# Names of the model beside the names of the tables.
+# Names in the model for tables, which tests may use as well.
 ALIASES = {"blob": "imagestorage", "placement": "imagestorageplacement", "namespace": "user"}
 
-# Rows that mean nothing without the row they refer to: they go with it, and need not be named.
+# Rows that are removed with the row that they reference, and that a test need not name.
 FOLLOWERS = {
     "manifestblob": {"manifest_id": "manifest"},
     "manifestchild": {"manifest_id": "manifest"},
@@ -61,10 +61,10 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[An
 
 
 class Snapshots(Rows):
-    """Snapshots of all tables, and the diffs that tests end in."""
+    """Snapshots of all tables, and the checks of their differences."""
 
     def snapshot(self) -> dict[str, Table]:
-        """{table: {primary key: row}} of every table in the database, Dredge's own too."""
+        """Return {table: {primary key: row}} of every table in the database, including Dredge's own."""
         keys: dict[str, list[str]] = {}
         for name, column in self.rows(_PRIMARY_KEYS):
             keys.setdefault(name, []).append(column)
@@ -79,7 +79,7 @@ class Snapshots(Rows):
 
     @contextmanager
     def changes(self) -> Iterator[Changes]:
-        """What the block changes, own tables too: `with world.changes() as changes: …; changes.removed`."""
+        """Yield the block's changes in all tables: `with world.changes() as changes: …; changes.removed`."""
         found = Changes()
         before = self.snapshot()
         yield found
@@ -89,10 +89,10 @@ class Snapshots(Rows):
     def only_removes(
         self, *, may_change: Iterable[str] = (), **rows: int | Iterable[int]
     ) -> Iterator[Changes]:
-        """The block removes exactly these rows of the registry's tables, adds none and changes none.
+        """Check that the block removes exactly these rows of the registry's tables, and nothing else changes.
 
-        Rows that follow a removed one (`manifestblob` a manifest, a placement its blob, …) need not
-        be named.  Dredge's own tables and those in `may_change` are not looked at.
+        Rows that depend on a removed one (`manifestblob` on a manifest, a placement on its blob, …) need not
+        be named.  Dredge's own tables and those in `may_change` are not checked.
         """
         with self.changes() as found:
             yield found
@@ -113,7 +113,7 @@ class Snapshots(Rows):
             assert not other, f"rows were {what}: {other}"
 
     def unchanged(self) -> Any:
-        """The block changes nothing in the registry's tables."""
+        """Check that the block changes nothing in the registry's tables."""
         return self.only_removes()
 
 

@@ -1,4 +1,4 @@
-"""The tests' own tools tell the truth."""
+"""The tests' own tools report changes correctly."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A registry made to measure: factories with sensible defaults, and a diff of the whole database.
+"""A registry for a test: factories with sensible defaults, and a diff of the whole database.
 
-A `World` writes through a connection of its own (autocommit), so that hooks on `model.db.connection`
-do not see it.  Every factory returns a `Row`: an int, the row's id, with the facts as attributes.
+A `World` writes through its own connection (autocommit), so hooks on `model.db.connection` do not see it.
+Every factory returns a `Row`: an int, the row's ID, with the facts as attributes.
 
     gone = world.tag("old", ended_ms=40_000)
     world.tag("fresh", ended_ms=40_001)
@@ -30,19 +30,19 @@ WEEK_S = 7 * 24 * 3600
 
 
 def digest_of(content: bytes | str) -> str:
-    """The digest of some bytes."""
+    """Return the digest of some bytes."""
     return "sha256:" + hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 class World(Extras, Snapshots):
-    """Factories for everything a registry holds, on one database."""
+    """Factories for all rows of a registry, in one database."""
 
     # ---------------------------------------------------------------- owners
 
     def namespace(
         self, name: str | None = None, *, window_s: int = 2 * WEEK_S, enabled: bool = True, **more: Any
     ) -> Row:
-        """An organisation whose deleted tags can be restored for `window_s` seconds."""
+        """Make an organisation whose deleted tags can be restored for `window_s` seconds."""
         name = name or f"ns{next(self._numbers)}"
         facts: dict[str, Any] = {
             "username": name,
@@ -66,7 +66,7 @@ class World(Extras, Snapshots):
         state: int = 0,
         kind: str = "image",
     ) -> Row:
-        """A repository, by default of the world's default namespace."""
+        """Make a repository, by default in the world's default namespace."""
         owner = self.default_namespace if namespace is None else namespace
         name = name or f"repo{next(self._numbers)}"
         id = self.insert(
@@ -82,14 +82,14 @@ class World(Extras, Snapshots):
 
     @property
     def default_namespace(self) -> Row:
-        """The namespace `acme`, with a window of two weeks."""
+        """Return the namespace `acme`, with a recovery window of two weeks."""
         if "namespace" not in self._defaults:
             self._defaults["namespace"] = self.namespace("acme")
         return self._defaults["namespace"]
 
     @property
     def default_repository(self) -> Row:
-        """The repository `acme/app`."""
+        """Return the repository `acme/app`."""
         if "repository" not in self._defaults:
             self._defaults["repository"] = self.repository("app")
         return self._defaults["repository"]
@@ -112,14 +112,14 @@ class World(Extras, Snapshots):
         placement: str | None = "local_us",
         cas_path: bool = True,
     ) -> Row:
-        """A blob as a Quay writes it, with one placement; `placement=None` for none."""
+        """Make a blob as Quay writes it, with one placement, or none with `placement=None`."""
         digest = digest or digest_of(f"blob {next(self._numbers)} {uuid.uuid4()}")
         key = str(uuid.uuid4())
         id = self.insert(
             "imagestorage",
             uuid=key,
             image_size=size,
-            uploading=True,  # a Quay never clears it
+            uploading=True,  # Quay never clears it.
             cas_path=cas_path,
             content_checksum=digest,
         )
@@ -128,7 +128,7 @@ class World(Extras, Snapshots):
         return Row(id, digest=digest, size=size, uuid=key, cas_path=cas_path)
 
     def place(self, blob: int, location: str) -> Row:
-        """The blob's object also lies at this location."""
+        """Add a placement: the blob's object also exists at this location."""
         where = self.lookup("imagestoragelocation", location)
         return Row(self.insert("imagestorageplacement", storage_id=int(blob), location_id=where))
 
@@ -145,7 +145,7 @@ class World(Extras, Snapshots):
         artifact_type: str | None = None,
         content: str | None = None,
     ) -> Row:
-        """A manifest (an index if it has children) with its links, in one repository."""
+        """Make a manifest with its links in one repository; with children, it is an index."""
         where = self.default_repository if repository is None else repository
         media_type = media_type or (INDEX if children else IMAGE)
         if content is None:
@@ -174,12 +174,12 @@ class World(Extras, Snapshots):
         return made
 
     def child(self, index: Row, manifest: int) -> Row:
-        """The index lists the manifest."""
+        """Add the manifest to the index's children."""
         columns = {"manifest_id": int(index), "child_manifest_id": int(manifest)}
         return Row(self.insert("manifestchild", repository_id=int(index.repository), **columns))
 
     def label(self, manifest: Row, key: str = "maintainer", value: str = "someone") -> Row:
-        """The manifest carries a label of its own."""
+        """Add a label to the manifest."""
         source = self.value("SELECT id FROM labelsourcetype WHERE name = 'manifest'")
         media_type = self.lookup("mediatype", "text/plain")
         label = self.insert(
@@ -206,7 +206,7 @@ class World(Extras, Snapshots):
         immutable: bool = False,
         linked: int | None = None,
     ) -> Row:
-        """One lifetime of a name, on a new manifest unless one is given; alive unless `ended_ms`."""
+        """Make one lifetime of a tag, by default on a new manifest; alive unless `ended_ms` is given."""
         name = name or f"tag{next(self._numbers)}"
         if manifest is None:
             manifest = self.manifest(repository)
@@ -229,7 +229,7 @@ class World(Extras, Snapshots):
         return Row(id, name=name, manifest=manifest, repository=repository, ended_ms=ended_ms)
 
     def hold(self, manifest: Row | int, *, age_ms: int = 2000) -> Row:
-        """A push's temporary tag of that age, which keeps the manifest for another hour."""
+        """Make a push's temporary tag of this age, which keeps the manifest for another hour."""
         name, now_ms = f"$temp-{next(self._numbers)}", self.now_ms
         started_ms, ends_ms = now_ms - age_ms, now_ms + 3_600_000
         return self.tag(name, manifest=manifest, hidden=True, start_ms=started_ms, ended_ms=ends_ms)
@@ -242,7 +242,7 @@ def _content(
     subject: str | None,
     artifact_type: str | None,
 ) -> str:
-    """A manifest's text; unique, since real ones are."""
+    """Return a manifest's text; each is unique, as real ones are."""
     made: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_type}
     if children:
         made["manifests"] = [_descriptor(child, IMAGE) for child in children]

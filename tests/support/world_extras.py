@@ -1,4 +1,4 @@
-"""Factories for what hangs on repositories, blobs, manifests and tags."""
+"""Factories for rows that depend on repositories, blobs, manifests and tags."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Extras(Rows):
 
     @property
     def repository_id(self) -> int:
-        """The repository of whatever is not given another one; the world says which."""
+        """Return the repository of rows for which no other one is given; `World` defines it."""
         raise NotImplementedError
 
     def uploaded(self, blob: int, *, repository: int | None = None, expires_ms: int | None = None) -> Row:
-        """A push's hold on a blob, by default for another hour."""
+        """Add a push's hold on a blob, by default for another hour."""
         expires_ms = self.now_ms + HOUR_MS if expires_ms is None else expires_ms
         columns = {
             "uploaded_at": timestamp(max(0, expires_ms - HOUR_MS)),
@@ -37,7 +37,7 @@ class Extras(Rows):
         location: str = "local_us",
         chunks: Sequence[str] = (),
     ) -> Row:
-        """An upload in progress, as a Quay writes it; with `chunks` as on an object store."""
+        """Add an upload in progress, as Quay writes it; with `chunks`, as on an object store."""
         key = str(uuid.uuid4())
         named = {"chunks": [[path, 10 * n, 10] for n, path in enumerate(chunks)]} if chunks else {}
         id = self.insert(
@@ -53,7 +53,7 @@ class Extras(Rows):
         return Row(id, uuid=key)
 
     def quota(self, repository: int | None = None) -> Row:
-        """Quota rows of the repository and its namespace, exact for what is there now; again recounts."""
+        """Write exact quota rows of the repository and its namespace; a second call counts again."""
         where = self.repository_id if repository is None else int(repository)
         owner = self.value("SELECT namespace_user_id FROM repository WHERE id = %s", (where,))
         size = self._bytes("mb.repository_id = %s", where)
@@ -84,7 +84,7 @@ class Extras(Rows):
         )
 
     def security(self, manifest: Row, *, status: int = 2) -> Row:
-        """The security scanner has seen the manifest."""
+        """Add the security scanner's status of the manifest."""
         id = self.insert(
             "manifestsecuritystatus",
             manifest_id=int(manifest),
@@ -99,7 +99,7 @@ class Extras(Rows):
         return Row(id, manifest=manifest)
 
     def tag_pulls(self, name: str, *, repository: int | None = None, count: int = 1) -> Row:
-        """Pull statistics of a tag's name."""
+        """Add pull statistics of a tag's name."""
         id = self.insert(
             "tagpullstatistics",
             repository_id=self.repository_id if repository is None else int(repository),
@@ -110,7 +110,7 @@ class Extras(Rows):
         return Row(id, name=name)
 
     def manifest_pulls(self, manifest: Row, *, count: int = 1) -> Row:
-        """Pull statistics of a manifest's digest."""
+        """Add pull statistics of a manifest's digest."""
         id = self.insert(
             "manifestpullstatistics",
             repository_id=int(manifest.repository),
@@ -121,7 +121,7 @@ class Extras(Rows):
         return Row(id, manifest=manifest)
 
     def notification(self, *, repository: int | None = None, event: str = "repo_image_expiry") -> Row:
-        """A subscription of a repository, by web hook."""
+        """Add a repository's subscription by webhook."""
         id = self.insert(
             "repositorynotification",
             uuid=str(uuid.uuid4()),
@@ -135,26 +135,26 @@ class Extras(Rows):
         return Row(id)
 
     def notified(self, tag: int, *, notification: int | None = None) -> Row:
-        """A notification about the tag was sent."""
+        """Record that a notification about the tag was sent."""
         sent = self.notification() if notification is None else notification
         method = self.lookup("externalnotificationmethod", "webhook")
         columns = {"notification_id": int(sent), "tag_id": int(tag), "method_id": method}
         return Row(self.insert("tagnotificationsuccess", **columns))
 
     def signature(self, blob: int) -> Row:
-        """A legacy signature of a blob."""
+        """Add a legacy signature of a blob."""
         kind = self.lookup("imagestoragesignaturekind", "gpg2")
         columns = {"storage_id": int(blob), "kind_id": kind, "signature": "sig", "uploading": False}
         return Row(self.insert("imagestoragesignature", **columns))
 
     def permission(self, user: int, *, repository: int | None = None, role: str = "read") -> Row:
-        """A user's role in a repository."""
+        """Add a user's role in a repository."""
         where = self.repository_id if repository is None else int(repository)
         columns = {"user_id": int(user), "repository_id": where, "role_id": self.lookup("role", role)}
         return Row(self.insert("repositorypermission", **columns))
 
     def mark_deleted(self, repository: Row) -> Row:
-        """The repository is marked for deletion, as Quay does it."""
+        """Mark the repository for deletion, as Quay does."""
         self.execute(
             "UPDATE repository SET state = 3, name = %s WHERE id = %s", (str(uuid.uuid4()), int(repository))
         )

@@ -1,6 +1,6 @@
-"""What S3 servers have been seen to answer, as faults that a test puts in front of a real one.
+"""Faulty answers of known S3 servers, which a test puts in front of a real server.
 
-Each fault is about the `odd` paths of a request, or about the request as a whole.
+Each fault concerns the `odd` paths of a request, or the whole request.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _OBJECT = re.compile(rb"<Object>\s*<Key>([^<]*)</Key>.*?</Object>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Fault:
-    """`reason`: what the row of an odd key says while the fault stands; empty where its object goes anyway.
+    """A fault.  `reason` is the error in an odd key's row during the fault; empty if its object is deleted.
 
-    `all_wait`: the other keys wait as well, because the answer is about the store.
-    `timeout_s`: how long a request waits.
+    `all_wait` is True if the other keys wait, too, because the answer concerns the store.  `timeout_s` is
+    how long a request waits.
     """
 
     make: Make
@@ -31,17 +31,17 @@ class Fault:
 
 
 def is_bulk(method: str, path: str) -> bool:
-    """Whether a request deletes many objects."""
+    """Return whether a request deletes many objects."""
     return method == "POST" and "delete" in path
 
 
 def error_of(code: str) -> bytes:
-    """The body of a refusal."""
+    """Return the body of a refusal."""
     return f"<Error><Code>{code}</Code></Error>".encode() if code else b""
 
 
 def whole(status: int, code: str = "", *, single: tuple[int, str] | None = None) -> Make:
-    """Refuse each bulk delete; a single one only where `single` says how."""
+    """Refuse each bulk delete, and each single delete if `single` has an answer."""
 
     def make(_server: Unruly, _odd: Sequence[str]) -> Handler:
         def answer(method: str, path: str, _body: bytes) -> Answer:
@@ -57,12 +57,12 @@ def whole(status: int, code: str = "", *, single: tuple[int, str] | None = None)
 
 
 def body(content: bytes) -> Make:
-    """Answer each bulk delete with 200 and this, and delete nothing."""
+    """Answer each bulk delete with 200 and this body, and delete nothing."""
     return lambda _server, _odd: lambda method, path, _body: (200, content) if is_bulk(method, path) else None
 
 
 def silent(answer: Answer, *, single: bool) -> Make:
-    """Leave each bulk delete without an answer; single ones of odd keys, too, where `single`."""
+    """Leave each bulk delete without an answer; with `single`, also single deletes of odd keys."""
 
     def make(_server: Unruly, odd: Sequence[str]) -> Handler:
         def respond(method: str, path: str, _body: bytes) -> Answer:
@@ -77,9 +77,9 @@ def silent(answer: Answer, *, single: bool) -> Make:
 def per_key(
     entry: str, *, single: tuple[int, str] | None = None, delete_odd: bool = False, listed: bool = True
 ) -> Make:
-    """Delete the ordinary keys, and answer `entry` for each odd one; `{key}` and the like are filled in.
+    """Delete the ordinary keys, and answer `entry` for each odd one, with `{key}` and others filled in.
 
-    `single`: how a single delete of an odd key is refused.  `listed`: whether successes have an entry.
+    `single` is the refusal of a single delete of an odd key.  `listed` tells whether successes have an entry.
     """
 
     def make(server: Unruly, odd: Sequence[str]) -> Handler:
@@ -114,12 +114,12 @@ def _answer_bulk(
 
 
 def _names(key: str) -> Mapping[str, str]:
-    """The spellings of a key that servers have answered with."""
+    """Return the spellings of a key in known servers' answers."""
     return {"key": key, "bare": key.removeprefix("registry/blobs/"), "encoded": key.replace("/", "%2F")}
 
 
 def error(code: str, key: str = "{key}") -> str:
-    """An entry that refuses a key."""
+    """Return an entry that refuses a key."""
     return f"<Error><Key>{key}</Key><Code>{code}</Code><Message>no</Message></Error>"
 
 

@@ -1,4 +1,4 @@
-"""Object stores that others wrote for Node.js: `s3rver` speaks S3, `azurite` Azure's Blob Storage."""
+"""Object stores for Node.js: `s3rver` with the API of S3, and `azurite` with that of Azure Blob Storage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.local.servers.base import Server
 
 
 class NodeServer(Server):
-    """A server whose program a package of npm brings; its tests skip where the program is not on the path."""
+    """A server from a package of npm; its tests skip if the program is not on the path."""
 
     program: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGINT
@@ -35,7 +35,7 @@ class NodeServer(Server):
         return [str(self._found), *self.arguments()]
 
     def arguments(self) -> list[str]:
-        """What follows the program's name."""
+        """Return the arguments of the program."""
         raise NotImplementedError
 
     def privileges(self) -> dict[str, Any]:
@@ -47,12 +47,12 @@ class NodeServer(Server):
 
     @property
     def endpoint(self) -> str:
-        """Where it listens."""
+        """Return the URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
 
 class S3rver(NodeServer):
-    """S3 on a directory; the access key and the secret key are its name."""
+    """S3 on a directory; the access key and the secret key are the program's name."""
 
     name = program = "s3rver"
     key = "S3RVER"
@@ -62,7 +62,7 @@ class S3rver(NodeServer):
 
 
 class Azurite(NodeServer):
-    """Azure's Blob Storage, by Microsoft; the account and its key are those that it documents."""
+    """Azure Blob Storage by Microsoft, with its documented account and key."""
 
     name, program = "azurite", "azurite-blob"
     account = "devstoreaccount1"
@@ -75,7 +75,7 @@ class Azurite(NodeServer):
         ]
 
     def create_container(self, name: str) -> None:
-        """Make a container: a request that is signed as Azure asks, since no driver of ours makes one."""
+        """Create a container with a signed request, since our drivers do not create containers."""
         headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
         lines = [f"{header}:{value}" for header, value in headers.items()]
         resource = f"/{self.account}/{self.account}/{name}\nrestype:container"

@@ -25,7 +25,7 @@ default_pool_size = {size}
 
 
 class PgBouncer(Server):
-    """Gives each transaction one of `size` sessions of the server."""
+    """PgBouncer that gives each transaction one of `size` sessions of the server."""
 
     name = "PgBouncer"
 
@@ -47,5 +47,5 @@ class PgBouncer(Server):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def url(self, database_url: str) -> str:
-        """The same database behind the pooler."""
+        """Return the URL of the same database behind the pooler."""
         return f"postgresql://dredge@127.0.0.1:{self.port}/{database_url.rpartition('/')[2]}"

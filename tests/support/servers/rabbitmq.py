@@ -1,4 +1,4 @@
-"""RabbitMQ: a node of its own, with its own cookie, data and port, and no plugin."""
+"""A RabbitMQ node with its own cookie, data and port, and without plugins."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PLACES = "/usr/lib/rabbitmq/bin:/usr/local/sbin:/usr/sbin:/opt/homebrew/sbin"
 
 
 class RabbitMQ(Server):
-    """Answers on `port`; over TLS on `tls_port` where there are certificates."""
+    """RabbitMQ on `port`, and with certificates over TLS on `tls_port`."""
 
     name = "RabbitMQ"
-    # Ten seconds on an idle machine.
+    # The start takes ten seconds on an idle machine.
     start_s = 300
 
     def __init__(self, directory: Path, certificates: Certificates | None = None, **options: Any) -> None:
-        # Not Debian's wrapper in /usr/sbin, which keeps data and log of its own.
+        # Not Debian's wrapper in /usr/sbin, which uses its own directories for data and log.
         self._program = shutil.which("rabbitmq-server", path=_PLACES)
         if not self._program:
             pytest.skip("rabbitmq-server is not installed")
@@ -48,7 +48,7 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": self.directory / "log",
             "RABBITMQ_ENABLED_PLUGINS_FILE": self.directory / "plugins",
             "RABBITMQ_PID_FILE": self.directory / "pid",
-            # One scheduler: a node otherwise takes a thread for each core, and spins.
+            # One scheduler: by default a node uses a busy thread for each core.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
         }
         return {"env": {**os.environ, **{name: str(value) for name, value in names.items()}}}
@@ -69,7 +69,7 @@ class RabbitMQ(Server):
         try:
             with Connection(self.url, connect_timeout=2) as link:
                 link.connect()
-        except Exception:  # noqa: BLE001  whatever it says while it starts, it does not answer yet
+        except Exception:  # noqa: BLE001  any error during the start means that it does not answer yet
             return False
         return True
 

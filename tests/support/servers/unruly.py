@@ -1,4 +1,4 @@
-"""An S3 server that says what a test tells it to, between the library and the real one of the tests."""
+"""A proxy in front of the tests' S3 server, which answers some requests as a test tells it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CUT = (-1, b"")
 
 @dataclass
 class Unruly:
-    """`answer(method, path, body)` gives a status and body, `HANG`, `CUT`, or None to pass the request on."""
+    """`answer(method, path, body)` returns status and body, `HANG`, `CUT`, or None to pass the request on."""
 
     upstream: str
     url: str = ""
@@ -50,7 +50,7 @@ class Unruly:
 
 @contextmanager
 def unruly_server(upstream: str) -> Iterator[Unruly]:
-    """Serve until the block ends."""
+    """Run the proxy until the block ends."""
     unruly = Unruly(upstream)
 
     class Handler(BaseHTTPRequestHandler):
