@@ -1,6 +1,7 @@
 """An executable model of the protocol, and schedules of it: `python -m bench model`.
 
-Read `operations`, `database`, `world`, `protocol`, `collecting`, `run`, `stories`, `explorer`, in this order.
+Read the modules in this order: `operations`, `database`, `world`, `rules`, `push`, `erase`, `collecting`,
+`run`, `stories`, `explorer`.
 """
 
 from bench.model.figures import run

@@ -1,4 +1,4 @@
-"""A program with its connection, and what it would do next."""
+"""A program with its connection and its next operation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Session:
         return self._running is not None
 
     def rollback(self) -> None:
-        """Whatever ends a program early ends its transaction."""
+        """End the transaction of a program that ends early."""
         if self._running is not None:
             self._running.close()
             self._running = None
@@ -59,7 +59,7 @@ class AnySession(Protocol):
 
 
 class Actor:
-    """A program, its connection, and what it would do next."""
+    """A program, its connection, and its next operation."""
 
     __slots__ = ("blocked", "ended", "error", "name", "pending", "program", "results", "session")
 
@@ -72,7 +72,7 @@ class Actor:
         self.take(None)
 
     def take(self, result: Any) -> None:
-        """Hand over the result; run to the next operation."""
+        """Pass the result to the program, and run it to its next operation."""
         try:
             self.pending = self.program.send(result)
         except StopIteration:
@@ -81,7 +81,7 @@ class Actor:
             self._end(error)
 
     def fail(self, error: Exception) -> None:
-        """The statement raised: programs handle no errors, so it ends."""
+        """End the program after an error of its statement, since programs handle no errors."""
         self.program.close()
         self._end(error)
 

@@ -1,4 +1,4 @@
-"""Planted bugs: each takes one rule of the protocol away, and a story must break."""
+"""Planted bugs.  Each removes one rule of the protocol, and a story must fail without it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bench.model.story import Story
 
 @dataclass(frozen=True)
 class Bug:
-    """A rule that is missing, and the story that shows it."""
+    """A missing rule, and the story that detects it."""
 
     name: str
     rule: str
     story: str
 
     def planted(self) -> Story:
-        """The story without the rule."""
+        """Return the story without the rule."""
         story = NAMED[self.story]
         return replace(story, rules=replace(story.rules, **{self.rule: False}))
 

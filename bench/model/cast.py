@@ -1,4 +1,4 @@
-"""What stories begin with, and who plays in them."""
+"""The initial rows of stories, and their actors."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def erase_twice(rules: Rules) -> Program:
 
 
 def failing_tag(rules: Rules) -> Program:
-    """A tag whose client gives up after it has locked the manifest."""
+    """Create a tag, but roll back after the manifest is locked."""
     yield Lock("manifest", {"id": 1}, KEY_SHARE)
     yield ROLLBACK
 
@@ -100,7 +100,7 @@ def other_collect(rules: Rules) -> Program:
 
 
 def owner(rules: Rules) -> Program:
-    """A longer window is a promise: what is there when it is made stays."""
+    """Lengthen the window, which promises that all data that exists then stays."""
     yield from c.lengthen(500)
     there = yield Select("tag", {"name": "old"})
     yield COMMIT

@@ -1,4 +1,4 @@
-"""How tags keep manifests, and how the collector, the review and the sweep find what is dead."""
+"""Programs of tags, and of the collector, the review and the sweep that find dead manifests and blobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tag(name: str, manifest: int) -> Program:
 
 
 def restore(name: str) -> Program:
-    """The time machine: a new row for a tag that ended inside its window."""
+    """Restore a tag that ended inside its window, as a new row."""
     rows = yield Lock("tag", {"name": name}, UPDATE)
     window = (yield Select("namespace"))[0]["window"]
     since = (yield w.now()) - window
@@ -42,7 +42,7 @@ def restore(name: str) -> Program:
 
 
 def mount(digest: str, name: str) -> Program:
-    """Use a blob that is there without bringing its bytes: a manifest that names it."""
+    """Push a manifest that names an existing blob, without writing its bytes."""
     found = yield Lock("blob", {"digest": digest}, KEY_SHARE)
     if not found:
         raise Refused("NoSuchBlob")
@@ -55,12 +55,12 @@ def mount(digest: str, name: str) -> Program:
 
 
 def lengthen(window: int) -> Program:
-    """The owner asks for a longer window."""
+    """Set a longer window for the owner."""
     yield Update("namespace", {"id": 1}, {"window": window})
 
 
 def collect(rules: Rules, *, repository: str = "app") -> Program:
-    """One batch: tags that left their window, then what nothing uses any more."""
+    """Collect one batch: tags whose window has closed, then manifests and blobs that nothing uses."""
     if not (yield Advisory(repository, skip=True)):
         return
     window = (yield Select("namespace"))[0]["window"]
@@ -77,7 +77,7 @@ def collect(rules: Rules, *, repository: str = "app") -> Program:
     locked = {row["id"] for row in (yield Lock("manifest", where, UPDATE, True))}
     for manifest in sorted(seeds - locked) if rules.record_skipped else ():
         yield Insert("candidate_manifest", {"id": (yield w.new_id()), "manifest": manifest})
-    # A new statement: it shows what was committed before the locks were granted.
+    # A new statement, which sees rows that were committed before the locks were granted.
     used = {row["manifest"] for row in (early if early is not None else (yield Select("tag")))}
     for manifest in sorted(locked - used):
         yield from _purge(manifest, rules)
@@ -97,7 +97,7 @@ def _purge(manifest: int, rules: Rules) -> Program:
 
 
 def review(rules: Rules) -> Program:
-    """Judge blob candidates: a dead one loses its row and gets a tombstone, in one transaction."""
+    """Review blob candidates: delete a dead one's row and write its tombstone, in one transaction."""
     taken = yield Lock("candidate", {}, UPDATE, True)
     blobs = tuple(sorted({row["blob"] for row in taken}))
     early = None if rules.judge_after_lock else (yield from _used(blobs))
@@ -141,7 +141,7 @@ def _used(blobs: tuple[int, ...]) -> Program:
 
 
 def sweep(location: str, rules: Rules) -> Program:
-    """Objects that no row and no tombstone knows get a tombstone, under the digest's lock."""
+    """Write a tombstone, under the digest's lock, for each object without a row and a tombstone."""
     for digest in (yield w.stored()):
         if "/" in digest or digest == "identity":
             continue

@@ -1,8 +1,8 @@
 """The model against PostgreSQL: one schedule on both, step by step.
 
 Half of the schedules are of the stories; the other half are of random programs, small transactions of every
-statement that the model knows.  A *divergence* is a step with another result, another one who waits,
-another error, or other rows at the end.
+statement that the model has.  A *divergence* is a step with another result, another waiting actor, another
+error, or different rows at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ REPEATS = 6
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where the two differ: the schedule is drawn again from `seed`."""
+    """A difference between the two; `seed` gives the same schedule again."""
 
     story: str
     seed: int
@@ -68,7 +68,7 @@ def random_story(seed: int) -> Story:
 
 
 def _scripted(script: list[Operation], rules: Rules) -> Program:
-    # `yield from` would hand the results to the script.
+    # `yield from` would pass the results to the script.
     for statement in (*script, COMMIT):  # noqa: UP028
         yield statement
 
@@ -97,9 +97,10 @@ def _statement(dice: random.Random, number: int, updates: bool) -> Operation:
 
 
 def repeated(story: Story, server: Server, seed: int) -> Divergence | None:
-    """A divergence that the server shows each time.
+    """Return a divergence only if every run on the server shows it.
 
-    It wakes two who wait for one updated row in either order: the model must be one of what it does.
+    The server may wake two actors that wait for one updated row in either order; the model must match one of
+    them.
     """
     found = None
     for _ in range(REPEATS):
@@ -110,7 +111,7 @@ def repeated(story: Story, server: Server, seed: int) -> Divergence | None:
 
 
 def compare(story: Story, server: Server, seed: int, given: tuple[int, ...] = ()) -> Divergence | None:
-    """Draw a schedule in the model, after the steps that are given, and run it on the server."""
+    """Draw a schedule in the model, beginning with the steps `given`, and run it on the server."""
     model, database = story.run(story.rules)
     model.log = []
     _play(model, given, by_chance(random.Random(seed)))
@@ -122,7 +123,7 @@ def compare(story: Story, server: Server, seed: int, given: tuple[int, ...] = ()
     server.reuse()
     circles = [any(entry[2] == "Deadlock" for entry in run.log or ()) for run in (model, real)]
     if any(circles):
-        # Whose timer rings first is not the model's to say; that somebody must go is.
+        # The model does not determine whose timer ends first, only that one must.
         return None if all(circles) else Divergence(story.name, seed, f"deadlock: {circles}")
     for name in [actor.name for actor in model.actors]:
         expected, found = ([entry for entry in run.log or () if entry[0] == name] for run in (model, real))
@@ -159,7 +160,7 @@ def _play(run: Any, choices: tuple[int, ...], pick: Any) -> None:
 
 
 def cross_check(server: Server, *, schedules: int, seed: int) -> list[Divergence]:
-    """Compare so many schedules, half of random programs, half of the stories."""
+    """Compare this number of schedules, half of random programs and half of the stories."""
     found = []
     for number in range(schedules):
         drawn = seed * 1_000_000 + number

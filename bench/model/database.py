@@ -2,9 +2,9 @@
 
 Each statement sees what was committed before it began, and what its own transaction wrote.  A
 statement that locks rows finds them in that snapshot, but locks, judges and returns the newest
-version of each: a row that changed while the statement waited is looked at again, one that is gone
-is left out, one that came later is not seen.  Locks are kept to the end of the transaction.  Those
-who wait are served in the order in which they came.
+version of each: a row that changed while the statement waited is checked again, a deleted one is left out,
+and a later one is not seen.  Locks are held to the end of the transaction.  Waiting transactions are served
+in the order in which they began to wait.
 
 Left out: tables' locks, unique indexes, savepoints, isolation levels above READ COMMITTED, rows that
 change their key, and that SKIP LOCKED waits after all for a row that one transaction has first updated
@@ -51,7 +51,7 @@ _ANYTHING: Where = {}
 
 
 class Transaction:
-    """What one transaction has written and locked."""
+    """The rows that one transaction has written and locked."""
 
     __slots__ = ("locked", "written")
 
@@ -61,7 +61,7 @@ class Transaction:
 
 
 class Cell:
-    """A row with its committed and its uncommitted version, and who holds it."""
+    """A row with its committed and its uncommitted version, and the transactions that lock it."""
 
     __slots__ = ("holders", "owner", "pending", "row")
 
@@ -72,11 +72,11 @@ class Cell:
         self.holders: dict[Transaction, int] = {}
 
     def seen_by(self, transaction: Transaction) -> Row | None:
-        """The version that a statement of that transaction sees."""
+        """Return the version that a statement of this transaction sees."""
         return self.pending if self.owner is transaction else self.row
 
     def in_the_way(self, transaction: Transaction, mode: int) -> list[Transaction]:
-        """Others whose locks conflict."""
+        """Return other transactions whose locks conflict."""
         if not self.holders:
             return []
         conflicting = CONFLICTS[mode]
@@ -92,7 +92,7 @@ class Cell:
             self.holders[transaction] = mode
 
 
-# A statement under way: it yields the holders in its way, and waits for the first; its result comes last.
+# A running statement: yields the holders that block it, and waits for the first; returns its result.
 Running = Generator[list[Transaction], None, Any]
 
 
@@ -120,7 +120,7 @@ class Database:
         }
 
     def rows(self, table: str, **where: Any) -> list[Row]:
-        """Committed rows, for whoever looks from outside."""
+        """Return the committed rows."""
         found = (cell.row for cell in self.tables[table].values())
         return [row for row in found if row is not None and fits(row, where)]
 
@@ -130,7 +130,7 @@ class Database:
         return running
 
     def end(self, transaction: Transaction, end: End) -> None:
-        """Publish or forget what was written, and let go of every lock."""
+        """Commit or roll back the written rows, and release every lock."""
         for table, number, cell in transaction.written:
             if end.commit:
                 cell.row = cell.pending
@@ -155,7 +155,7 @@ class Database:
 
     def _select(self, transaction: Transaction, statement: Select) -> Running:
         cells = self._snapshot(transaction, statement.table, statement.where, statement.upto)
-        yield from ()  # a plain SELECT waits for nobody
+        yield from ()  # A plain SELECT never waits.
         return [dict(row) for cell in cells if (row := cell.seen_by(transaction)) is not None]
 
     def _lock(self, transaction: Transaction, statement: Lock) -> Running:

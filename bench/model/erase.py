@@ -1,4 +1,4 @@
-"""How an object is erased or set aside, put back where it is referred to again, and purged."""
+"""Programs that erase an object or set it aside, put it back if it is referenced again, and purge it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bench.model.rules import Rules
 
 
 def trash_of(tombstone: Row) -> str:
-    """The name that no live path has."""
+    """Return the object's name in the trash, which no live path has."""
     return f"trash/{tombstone['id']}/{tombstone['digest']}"
 
 
 def erase(me: str, rules: Rules) -> Program:
-    """One turn: claim by a lease, then fence, send and settle each object; last, look after the trash."""
+    """Run one turn: claim by a lease, then fence, send and settle each object; at the end tend the trash."""
     moment = yield w.now()
     upto = {"due": moment, "leased": moment}
     taken = yield Lock("tombstone", {"state": "dead"}, UPDATE, True, upto)
@@ -109,12 +109,12 @@ def _request(row: Row, me: str, rules: Rules, moment: int) -> Program:
 
 
 def _really_missing(row: Row) -> Program:
-    """Missing is not erased: the store shows its identity, and *after that* it still has no such object."""
+    """Verify that an object is missing: the store shows its identity, and *after that* lacks it again."""
     return (yield w.exists("identity")) and not (yield w.exists(row["digest"]))
 
 
 def _look(world: w.World, number: int, last: int, rules: Rules) -> bool:
-    """The last look at the clock.  A process that is never frozen sends at once after it."""
+    """Check the clock for the last time.  A process that is not frozen sends right after it."""
     if rules.look_before_send and world.now > last:
         return False
     if not rules.freezes and rules.look_before_send:
@@ -123,7 +123,7 @@ def _look(world: w.World, number: int, last: int, rules: Rules) -> bool:
 
 
 def _settle(row: Row, me: str, rules: Rules, fence: int, existed: bool | None, *, sent: bool) -> Program:
-    """A definite answer ends the fence of its own request, and nobody else's."""
+    """Record a definite answer, which ends the fence of its own request only."""
     mine = yield Lock("tombstone", {"id": row["id"]}, UPDATE)
     moment = yield w.now()
     ours = [each for each in mine if each["token"] == me and each["state"] == "dead"]
@@ -148,7 +148,7 @@ def _settle(row: Row, me: str, rules: Rules, fence: int, existed: bool | None, *
 
 
 def tend(me: str, rules: Rules) -> Program:
-    """Put back what is referred to again; purge what has been set aside for long enough."""
+    """Put back objects that are referenced again, and purge objects whose quarantine is over."""
     moment = yield w.now()
     where = {"state": ("aside", "kept")}
     for row in (yield Lock("tombstone", where, UPDATE, True, {"leased": moment})):

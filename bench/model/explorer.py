@@ -1,9 +1,9 @@
-"""Schedules: first all with few preemptions, then random ones with random priorities.
+"""Explore schedules: first all with few preemptions, then random ones with random priorities.
 
-The first schedule lets every actor run to its end; each further one lets another go first at one
-place of one that was run.  When `limit` is not reached by these, or half of it is used up, the rest
-is drawn, by chance or by priorities: each actor gets one, the highest goes on, and at a few random
-places the highest drops to the lowest.  Everything follows from the seed.
+In the first schedule every actor runs to its end; in each further one another actor runs first at one place
+of an earlier schedule.  When none of these is left, or half of `limit` is used up, the rest is drawn at
+random or by priorities: the actor with the highest priority runs, and at a few random places it gets the
+lowest.  The seed determines everything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEPT = 20_000
 
 
 class Failed(AssertionError):
-    """A schedule that breaks an invariant."""
+    """A schedule broke an invariant."""
 
     def __init__(self, why: str, schedule: tuple[int, ...]) -> None:
         super().__init__(f"{why}; SCHEDULE={','.join(map(str, schedule))}")
@@ -33,7 +33,7 @@ class Failed(AssertionError):
 
 @dataclass(frozen=True)
 class Explored:
-    """How many schedules of a story were run, and the first that failed."""
+    """The number of schedules of a story that were run, and the first that failed."""
 
     story: str
     schedules: int
@@ -43,12 +43,12 @@ class Explored:
 
 
 def go_on(ready: list[int], last: int) -> int:
-    """Whoever went last goes on while that is possible."""
+    """Choose the last actor again while it can go on."""
     return last if last in ready else ready[0]
 
 
 def by_priority(dice: random.Random) -> Pick:
-    """The actor with the highest priority; at `CHANGES` random steps it gets the lowest."""
+    """Choose the actor with the highest priority; at `CHANGES` random steps it gets the lowest."""
     priorities: dict[int, float] = {}
     changes = {dice.randrange(LENGTH) for _ in range(CHANGES)}
     step = 0
@@ -69,7 +69,7 @@ def by_priority(dice: random.Random) -> Pick:
 
 
 def by_chance(dice: random.Random) -> Pick:
-    """Whoever went last goes on, three times of four; else anybody."""
+    """Choose the last actor again in three of four steps, otherwise any actor."""
 
     def pick(ready: list[int], last: int) -> int:
         return last if last in ready and dice.random() < 0.75 else dice.choice(ready)
@@ -89,7 +89,7 @@ def play(story: Story, choices: Sequence[int], pick: Pick) -> Run:
 
 
 def explore(story: Story, *, limit: int, seed: int) -> Explored:
-    """Run at most `limit` schedules; stops at the first that breaks an invariant."""
+    """Run at most `limit` schedules; stop at the first that breaks an invariant."""
     schedules = steps = 0
     frontier: deque[tuple[int, tuple[int, ...]]] = deque([(0, ())])
     dice = random.Random(seed)
@@ -120,5 +120,5 @@ def _branch(
 
 
 def replay(story: Story, schedule: Sequence[int]) -> None:
-    """Run one schedule again; raises what it raised."""
+    """Run one schedule again.  Raises the error of the run."""
     play(story, schedule, go_on)

@@ -1,4 +1,4 @@
-"""What a program of the model can do: one operation is one step of a schedule.
+"""The operations of the model's programs; each operation is one step of a schedule.
 
 A program is a generator that yields operations and receives their results.  The operations of the
 database are single statements of READ COMMITTED; `bench.model.database` and `bench.model.postgres`
@@ -92,7 +92,7 @@ class Do:
 
 @dataclass(slots=True)
 class Sleep:
-    """Wait until the clock says `until`; it gets there by itself when nobody else can go on."""
+    """Wait until the clock reaches `until`, which happens at the latest when no other actor can go on."""
 
     until: int
 
@@ -105,12 +105,12 @@ Program = Generator[Operation, Any, Any]
 
 
 class Refused(Exception):
-    """A program ends without success, as the protocol allows: nothing was promised."""
+    """A program ended without success and without a promise, as the protocol allows."""
 
 
 class Deadlock(Exception):
-    """The server ended the transaction because everybody waited for somebody."""
+    """The server ended the transaction to break a deadlock."""
 
 
 class ForeignKey(Exception):
-    """The server ended the transaction because a parent is missing or a child is left."""
+    """The server ended the transaction because a parent is missing or a child still exists."""

@@ -1,4 +1,4 @@
-"""The same statements on a real PostgreSQL: what the model says is what the server does.
+"""Run the model's statements on a real PostgreSQL, to compare the model with the server.
 
 Each session is a connection of its own that never blocks this process; a statement that does not answer
 is waiting for a lock when `pg_blocking_pids` says so.
@@ -79,7 +79,7 @@ class Server:
             return cursor.fetchall() if cursor.description else None
 
     def load(self, tables: Mapping[str, Sequence[Row]]) -> None:
-        """Exactly these rows."""
+        """Replace all rows by these."""
         self._do("TRUNCATE " + ", ".join(map(_name, COLUMNS)))
         for table in COLUMNS:
             for row in tables.get(table, ()):
@@ -97,13 +97,13 @@ class Server:
         return bool(self._do("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,))[0][0])
 
     def session(self) -> PostgresSession:
-        """A connection for one program."""
+        """Return a connection for one program."""
         made = PostgresSession(self, self._free.pop() if self._free else self._connect())
         self._used.append(made)
         return made
 
     def _connect(self) -> extensions.connection:
-        # The last to wait closes the circle and is the victim, as in the model.
+        # The last waiting transaction completes the deadlock and is the victim, as in the model.
         options = "-c deadlock_timeout=1ms"
         opened = psycopg2.connect(self.url, async_=True, options=options)
         _finish(opened)
@@ -143,7 +143,7 @@ class PostgresSession:
         self._statement: Statement | None = None
 
     def execute(self, statement: Statement) -> tuple[bool, Any]:
-        """Send it; (False, None) where it waits for a lock."""
+        """Send the statement.  Returns (False, None) if it waits for a lock."""
         if isinstance(statement, End):
             self._run("COMMIT" if statement.commit else "ROLLBACK")
             self.open = False
@@ -158,7 +158,7 @@ class PostgresSession:
         return self._await(0.002)
 
     def go_on(self) -> tuple[bool, Any]:
-        """Look whether the answer has come."""
+        """Check whether the answer has arrived."""
         return self._await(0.0)
 
     def _await(self, patience_s: float) -> tuple[bool, Any]:
@@ -196,7 +196,7 @@ class PostgresSession:
         _finish(self.connection)
 
     def rollback(self) -> None:
-        """End the transaction, also of a statement that waits."""
+        """End the transaction, even if its statement waits."""
         if self._busy:
             self.connection.cancel()
             with suppress(psycopg2.Error):
@@ -208,7 +208,7 @@ class PostgresSession:
 
 
 def translate(statement: Statement) -> tuple[str, list[Any]]:
-    """The statement in SQL."""
+    """Translate the statement to SQL."""
     if isinstance(statement, Advisory):
         call = "pg_try_advisory_xact_lock" if statement.skip else "pg_advisory_xact_lock"
         return f"SELECT {call}(hashtext(%s))", [statement.key]

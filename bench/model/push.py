@@ -1,4 +1,4 @@
-"""How a blob is pushed: by Dredge, which refers first, and by an unmodified Quay, which refers last."""
+"""Programs that push a blob: Dredge writes the reference first, an unmodified Quay writes it last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.model.rules import Rules
 
 
 def push(digest: str, tag: str, rules: Rules, *, name: str = "a") -> Program:
-    """A client's push by Dredge: refer first, move bytes after, then the manifest and its tag."""
+    """Push by Dredge: write the reference, then the bytes, then the manifest and its tag."""
     while True:
         if rules.digest_lock:
             yield Advisory(digest)
@@ -63,10 +63,10 @@ def _tagged(blob: int, tag: str) -> Program:
 
 
 def cancel(digest: str, rules: Rules) -> Program:
-    """Take the order to erase back.
+    """Cancel a tombstone.
 
-    Where a request was sent under the tombstone's name, the row stays to the end of the quarantine.
-    A process that is frozen before its request, or a request that is late, may use the name again.
+    If a request was sent with the tombstone's name, its row stays until the quarantine ends, because a frozen
+    process or a late request may use the name again.
     """
     for row in (yield Lock("tombstone", {"digest": digest, "state": "dead"}, UPDATE)):
         if rules.quarantine and rules.kept_after_cancel and row["sent"]:
@@ -76,7 +76,7 @@ def cancel(digest: str, rules: Rules) -> Program:
 
 
 def quay_push(digest: str, tag: str, rules: Rules) -> Program:
-    """An unmodified Quay: the object is looked for first, the row comes under Quay's lock, later."""
+    """Push by an unmodified Quay: check for the object first, and later write the row under Quay's lock."""
     yield Do(lambda world: world.holds.__setitem__("quay", world.now + w.QUAY_PUSH))
     if not (yield w.exists(digest)):
         yield w.write(digest)
@@ -86,7 +86,7 @@ def quay_push(digest: str, tag: str, rules: Rules) -> Program:
         blob = rows[0]["id"]
     else:
         blob = yield w.new_id()
-        # Quay never says that an upload of its has ended.
+        # Quay never marks its uploads as ended.
         yield Insert("blob", {"id": blob, "digest": digest, "location": "a", "ready": False})
     yield Insert("marker", {"id": (yield w.new_id()), "blob": blob})
     yield COMMIT

@@ -1,4 +1,4 @@
-"""The rules of the protocol, by name.  All of them hold in it; a planted bug takes one away."""
+"""The rules of the protocol, by name.  The protocol follows all of them; a planted bug removes one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rules:
-    """What the protocol does; `atomic` and `lossy` say what the store and the network are like."""
+    """The rules; `atomic` and `lossy` describe the store and the network."""
 
     quarantine: bool = True
     atomic: bool = True

@@ -1,7 +1,7 @@
-"""One schedule: programs that go on one at a time, each when it is let go.
+"""Run one schedule: programs take turns, one operation at a time.
 
-What a program would do next is its pending operation.  `Run.advance` carries it out.  A statement that waits
-for a lock blocks its program; it goes on by itself when the lock is free.
+The next operation of a program is its pending operation; `Run.advance` carries it out.  A statement that
+waits for a lock blocks its program, which continues by itself when the lock is free.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Run:
         self.log: list[tuple[str, str, Any]] | None = None
 
     def start(self, name: str, program: Program) -> None:
-        """One more actor, at its first operation."""
+        """Add an actor, at its first operation."""
         self.actors.append(Actor(name, program, self.sessions()))
 
     def ready(self) -> list[int]:
-        """Numbers of the actors that can go on now."""
+        """Return the numbers of the actors that can go on now."""
         world, found = self.world, []
         for number, actor in enumerate(self.actors):
             operation = actor.pending
@@ -55,7 +55,7 @@ class Run:
         return found
 
     def advance(self, number: int) -> None:
-        """Let one actor do its pending operation, then everybody whom that has set free."""
+        """Carry out the pending operation of one actor, then those of the actors that it unblocked."""
         actor = self.actors[number]
         operation = actor.pending
         assert operation is not None
@@ -144,12 +144,12 @@ class Run:
                     if actor in self.waiting:
                         self.waiting.remove(actor)
                     self._wake()
-            # What was not sent by now never will be.
+            # A request that was not sent by now is never sent.
             for key in [key for key in world.holds if isinstance(key, tuple)]:
                 del world.holds[key]
 
     def stuck(self) -> None:
-        """Nobody can go on: time passes for who sleeps; then who is frozen wakes up."""
+        """Let time pass for sleeping actors, then wake frozen ones, when no actor can go on."""
         world = self.world
         if self._server_answers():
             return
@@ -166,7 +166,7 @@ class Run:
             raise Broken(f"nobody can go on: {[(a.name, a.pending) for a in self.actors if not a.ended]}")
 
     def _server_answers(self) -> bool:
-        """A real server may need a moment to find a deadlock."""
+        """Wait until a real server finds a deadlock."""
         waiting = [actor for actor in self.waiting if not isinstance(actor.session, Session)]
         for _ in range(SERVER_LOOKS if waiting else 0):
             self._wake()

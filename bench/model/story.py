@@ -1,4 +1,4 @@
-"""A race: what is there at first, and who works on it at once."""
+"""A story: the initial rows and objects of a race, and its actors."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Story:
     rules: Rules = PROTOCOL
 
     def world(self) -> World:
-        """The world before anything happens."""
+        """Return the initial world."""
         return World(("identity", *self.objects))
 
     def tables(self) -> dict[str, tuple[Row, ...]]:
-        """The rows before anything happens."""
+        """Return the initial rows."""
         return {**dict.fromkeys(TABLES, ()), "namespace": ({"id": 1, "window": 50},), **self.rows}
 
     def begin(self, rules: Rules, sessions: Any, world: World) -> Run:
         """Every actor at its first step."""
         run = Run(world, sessions)
-        # Who keeps a transaction open while it waits for storage has to lift the server's limit.
+        # A program that keeps a transaction open while it waits for storage must lift the server's limit.
         run.idle_limit = rules.leases
         for name, program in self.cast.items():
             run.start(name, program(rules))

@@ -1,4 +1,4 @@
-"""What must hold right after a schedule, and when the collector has come to rest."""
+"""The checks right after a schedule, and after the collector has done all its work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLES = (
 
 
 def verify(run: Run, database: Database, rules: Rules) -> None:
-    """Raise `Broken` unless every invariant holds, right after the race and when all has come to rest."""
+    """Raise `Broken` unless every invariant holds, right after the race and after all work is done."""
     if failed := [actor.name for actor in run.actors if isinstance(actor.error, ForeignKey)]:
         raise Broken(f"{failed} ended with a foreign-key error")
     _check(run.world, database, "right after", resting=False)
@@ -36,7 +36,7 @@ def _check(world: World, database: Database, when: str, *, resting: bool) -> Non
     for digest in {blobs[row["blob"]] for row in database.rows("manifestblob")}:
         if digest in world.objects:
             continue
-        # For a moment a late request may have set it aside: a row knows where it is.
+        # A late request may have set it aside for a moment; a row records where it is.
         if resting or not any(name.endswith("/" + digest) and name in aside for name in world.objects):
             raise Broken(f"{when}: {digest} is referred to and has no object")
     if len(set(blobs.values())) < len(blobs):
@@ -60,7 +60,7 @@ def _check(world: World, database: Database, when: str, *, resting: bool) -> Non
 
 
 def _come_to_rest(world: World, database: Database, rules: Rules) -> None:
-    """Return everything mounted, nobody else about: the collector until nothing is left to do."""
+    """Run the collector alone, on the mounted store, until nothing is left to do."""
     world.mounted, world.redis = True, {}
     calm = Rules(quarantine=rules.quarantine, look_by_store=rules.look_by_store)
     for turn in range(4):

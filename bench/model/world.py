@@ -1,4 +1,4 @@
-"""What the programs share beside the database: the clock, the object store, Quay's Redis."""
+"""The shared state of the programs outside the database: the clock, the object store, Quay's Redis."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from bench.model.operations import Do, Operation, Program, Row
 
-# How long each thing takes at most, in the model's milliseconds.
+# The maximum duration of each step, in the model's milliseconds.
 LATE, FENCE, LEASE, QUARANTINE, GRACE, QUAY_PUSH = 20, 60, 100, 1_000, 10, 200
 
 
 @dataclass
 class Request:
-    """A request to the store, from its sender to where it is carried out."""
+    """A request to the store, from its sending until it is carried out."""
 
     kind: str
     path: str
@@ -23,7 +23,7 @@ class Request:
 
 
 class World:
-    """Objects by path, the clock, and who may not be overtaken by it."""
+    """Objects by path, the clock, and the actions that must end before a certain time."""
 
     __slots__ = (
         "claims",
@@ -51,36 +51,36 @@ class World:
         self.last_id = 100
 
     def new_id(self) -> int:
-        """An id that no row has."""
+        """Return an ID that no row has."""
         self.last_id += 1
         return self.last_id
 
     def may_pass(self, moment: int) -> bool:
-        """Return whether nothing is under way that must have ended before that moment."""
+        """Return whether everything that must end before this moment has ended."""
         return all(moment <= limit for limit in self.holds.values())
 
     def pass_to(self, moment: int) -> None:
-        """Time goes by."""
+        """Let time pass."""
         self.now = max(self.now, moment)
 
 
 def now() -> Operation:
-    """The database's clock."""
+    """Read the database's clock."""
     return Do(lambda world: world.now)
 
 
 def new_id() -> Operation:
-    """An id for a row to insert."""
+    """Return an ID for a row to insert."""
     return Do(World.new_id)
 
 
 def tick(moment: int) -> Operation:
-    """Let time pass; not before everything has happened that is bounded in time."""
+    """Let time pass, after everything has happened that must happen before then."""
     return Do(World.pass_to, (moment,), World.may_pass)
 
 
 def promise(kind: str, name: str) -> Operation:
-    """The client is told yes."""
+    """Report success to the client, which is a promise."""
     return Do(lambda world: world.claims.append((kind, name)))
 
 
@@ -92,17 +92,17 @@ def _seen(world: World, path: str) -> bool:
 
 
 def exists(path: str) -> Operation:
-    """HEAD."""
+    """Check for the object with a HEAD request."""
     return Do(_seen, (path,))
 
 
 def write(path: str) -> Operation:
-    """PUT, which is atomic."""
+    """Write the object with an atomic PUT request."""
     return Do(lambda world: world.objects.add(path))
 
 
 def send(request: Request, *, atomic: bool) -> Operation:
-    """Send it: from here on it is carried out some time, at the latest `LATE` from now.
+    """Send the request; the store carries it out at some time, at most `LATE` from now.
 
     `atomic` stores rename; the others copy, then delete.
     """
@@ -115,7 +115,7 @@ def send(request: Request, *, atomic: bool) -> Operation:
 
 
 def answer(request: Request, *, lossy: bool) -> Operation:
-    """Return whether the object was there, or None where the answer is not waited for any longer."""
+    """Return whether the object existed, or None if the sender stopped waiting for the answer."""
 
     def told(world: World) -> bool | None:
         return (request.existed if world.mounted else False) if request.landed else None
@@ -147,7 +147,7 @@ def _land(world: World, request: Request, atomic: bool) -> None:
 
 
 def put_back(path: str, trash: str) -> Operation:
-    """Copy from the trash where the live path has nothing.  The trash stays."""
+    """Copy from the trash if the live path is free; the copy in the trash stays."""
 
     def copy(world: World) -> bool:
         if world.mounted and trash in world.objects:
@@ -171,12 +171,12 @@ def stored() -> Operation:
 
 
 def acquire(key: str, owner: str) -> Operation:
-    """Quay's lock, in its Redis."""
+    """Take Quay's lock in its Redis."""
     return Do(lambda world: world.redis.__setitem__(key, owner), (), lambda world: key not in world.redis)
 
 
 def release(key: str, owner: str) -> Operation:
-    """Let go of Quay's lock, if it is still ours."""
+    """Release Quay's lock if this owner still has it."""
     return Do(lambda world: world.redis.get(key) == owner and world.redis.pop(key))
 
 
@@ -186,13 +186,13 @@ def disturb(what: Callable[[World], None]) -> Program:
 
 
 def passing(moments: Sequence[int]) -> Program:
-    """Time goes by in these steps."""
+    """Let time pass in these steps."""
     for moment in moments:
         yield tick(moment)
 
 
 def mounted(yes: bool) -> Callable[[World], None]:
-    """The store's directory goes away, or comes back."""
+    """Unmount or mount the store's directory."""
 
     def change(world: World) -> None:
         world.mounted = yes

@@ -29,8 +29,8 @@ def command() -> None:
 def add(name: str, url: str, types: tuple[str, ...], as_json: bool) -> None:
     """Add the webhook NAME, or change it, and print the secret that its requests are signed with.
 
-    Without --type it gets what was collected, erased and purged, open breakers, suspended locations, and
-    tags that will end.
+    Without --type it receives events of collected, erased and purged data, open breakers, suspended
+    locations, and tags that will end.
     """
     settings = output.settings()
     output.require(settings, "webhook_key")
@@ -61,7 +61,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @_json
 def remove(name: str, as_json: bool) -> None:
-    """Remove the webhook NAME, and what is owed to it."""
+    """Remove the webhook NAME, and its waiting deliveries."""
     with output.connected(output.settings()):
         if not remove_webhook(name):
             output.fail(f"there is no webhook {name}; see dredge webhook list")
@@ -75,7 +75,7 @@ def remove(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 @_json
 def retry(name: str | None, as_json: bool) -> None:
-    """Try again what was given up, of all webhooks or of NAME."""
+    """Retry the deliveries that were given up, of all webhooks or of NAME."""
     with output.connected(output.settings()):
         count = retry_dead(name)
     if as_json:

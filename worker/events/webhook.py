@@ -1,6 +1,7 @@
-"""One signed request to a webhook, as the Standard Webhooks specification writes it.
+"""Send one signed request to a webhook, according to the Standard Webhooks specification.
 
-The address is looked up here and connected to as it was judged, so that no name leads to another one.
+The host's address is resolved and checked here, and the connection uses that address, so that a second DNS
+answer cannot lead to another one.
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
@@ -30,7 +31,7 @@ TIMEOUT_S = 10.0
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Addresses of IPv4 in other clothes, which lead wherever the one inside leads.
+# IPv6 forms that contain an IPv4 address, and lead where that address leads.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -41,7 +42,7 @@ class NotDelivered(RegistryError):
 
 
 def secret_of(key: str, webhook: str) -> str:
-    """Return the secret of one webhook: no receiver learns another's, and none is stored."""
+    """Return the secret of one webhook, derived from the key: secrets differ, and none is stored."""
     return "whsec_" + base64.b64encode(_derived(key, webhook)).decode()
 
 
@@ -50,7 +51,7 @@ def _derived(key: str, webhook: str) -> bytes:
 
 
 def body_of(delivery: Delivery) -> tuple[str, bytes]:
-    """Content type and body: one CloudEvent, or a batch of those that one row stands for."""
+    """Return content type and body: one CloudEvent, or the batch of CloudEvents of one row."""
     row = OutboxRow(
         delivery.id, delivery.event_id, delivery.type, delivery.subject, delivery.data, delivery.created_ms
     )
@@ -61,7 +62,7 @@ def body_of(delivery: Delivery) -> tuple[str, bytes]:
 
 
 def headers_of(delivery: Delivery, content_type: str, body: bytes, *, key: str) -> dict[str, str]:
-    """The headers; the id stays the same whenever the delivery is tried again."""
+    """Return the headers; every retry of a delivery has the same ID."""
     at_s = str(delivery.now_ms // 1000)
     signed = b".".join((delivery.event_id.encode(), at_s.encode(), body))
     digest = hmac.digest(_derived(key, delivery.webhook), signed, hashlib.sha256)
@@ -75,10 +76,10 @@ def headers_of(delivery: Delivery, content_type: str, body: bytes, *, key: str) 
 
 
 def send(delivery: Delivery, *, key: str, networks: Sequence[Network], timeout_s: float = TIMEOUT_S) -> None:
-    """Send a delivery; returns where the endpoint answered with 2xx, and raises `NotDelivered` otherwise.
+    """Send a delivery.  Raises `NotDelivered` unless the endpoint answers with 2xx.
 
-    Follows no redirect, uses no proxy, reads no body, and goes to public addresses and `networks` only.
-    The certificate is checked for the name, by the authorities of the system (or `SSL_CERT_FILE`).
+    Follows no redirect, uses no proxy, reads no body, and connects only to public addresses and `networks`.
+    Verifies the certificate for the name, with the CAs of the system (or of `SSL_CERT_FILE`).
     """
     content_type, body = body_of(delivery)
     try:
@@ -96,14 +97,14 @@ def send(delivery: Delivery, *, key: str, networks: Sequence[Network], timeout_s
         ):
             status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-        # Neither its text nor the address: a URL may hold what is secret to its owner.
+        # Without the error's text and the address, because a URL may contain a secret.
         raise NotDelivered(f"The endpoint did not answer: {type(error).__name__}") from error
     if not 200 <= status < 300:
         raise NotDelivered(f"The endpoint answered with status {status}")
 
 
 def find_address(host: str, port: int, networks: Sequence[Network]) -> Address:
-    """The first address of a host that may be connected to; raises `NotDelivered` where none may."""
+    """Return the first allowed address of a host.  Raises `NotDelivered` if there is none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -116,7 +117,7 @@ def find_address(host: str, port: int, networks: Sequence[Network]) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address leads to the public internet, and not into this network or host."""
+    """Return whether an address is of the public internet, not of this network or host."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:

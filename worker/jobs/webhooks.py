@@ -1,4 +1,4 @@
-"""Send events to webhooks: debts are claimed first, sent without a transaction, and settled one by one."""
+"""Send events to webhooks: claim deliveries, send them outside a transaction, and settle them one by one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.webhooks")
 
-# Of each webhook at once.
+# Maximum deliveries of each webhook in a batch.
 BATCH = 10
-# A request that takes all its timeouts, for each of a batch, ends before the lease does.
+# Longer than a batch whose requests all use their timeouts.
 LEASE_MS = int(BATCH * 4 * TIMEOUT_S * 1000)
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What one turn did."""
+    """The numbers of deliveries of one turn."""
 
     sent: int = 0
     failed: int = 0
@@ -35,10 +35,11 @@ class Delivered:
 
 
 def deliver_webhooks(context: JobContext, *, budget_s: float) -> Delivered:
-    """Send what is due until nothing is, or the budget is used up; then `has_more`.
+    """Send due deliveries until none is left or the budget is used up (then `has_more` is True).
 
-    Only where a key is configured.  After a webhook's first failure the rest of its batch waits: an endpoint
-    that is down costs one timeout a turn.  A crash leaves claims whose lease ends; they are sent again.
+    Does nothing without a configured key.  After a webhook's first failure the rest of its batch waits, so
+    an endpoint that is down costs one timeout per turn.  After a crash, claimed deliveries are sent again
+    when their lease ends.
     """
     if not context.settings.webhook_key:
         return Delivered()
@@ -63,7 +64,7 @@ def deliver_webhooks(context: JobContext, *, budget_s: float) -> Delivered:
 
 
 def _deliver(context: JobContext, delivery: Delivery) -> bool:
-    """Send one and write down what became of it."""
+    """Send one delivery and record the result."""
     settings = context.settings
     try:
         send(delivery, key=settings.webhook_key, networks=settings.webhook_networks)
