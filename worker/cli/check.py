@@ -15,6 +15,7 @@ from model.db import dsn, schema
 from model.db import lookup_rows as lookups
 from model.errors import RegistryError
 from model.events import trigger as triggers
+from model.gc.cursor import read_age_ms
 from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
@@ -25,10 +26,14 @@ from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import Finding, unset
 from worker.human import human_ms
 from worker.jobs.quarantine import choose_quarantine_s
+from worker.jobs.scan import CURSOR
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
 from worker.settings import Settings
 from worker.storage.base import open_store, open_stores
+
+# A scan may wait for a while behind longer tasks: this many intervals, and at least so long.
+_LATE_SCANS, _LATE_MS = 10, 300_000
 
 
 @click.command("check")
@@ -96,6 +101,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
                 yield Finding("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
+                yield from _scan(settings)
                 yield from _poison()
                 yield from _throttle(settings)
     finally:
@@ -138,6 +144,17 @@ def _throttle(settings: Settings) -> Iterator[Finding]:
     what = f"a standby is {health.lag_ms / 1000:.1f} s behind, {health.active_sessions} sessions are active"
     problem = "The role cannot see standbys and sessions: GRANT pg_read_all_stats to it, or do not throttle"
     yield Finding("throttle", what, "" if health.sees_all else problem)
+
+
+def _scan(settings: Settings) -> Iterator[Finding]:
+    """Every beat sends scans, and each scan stores its position: an old one means that none runs."""
+    age_ms = read_age_ms(CURSOR)
+    if age_ms is None:
+        return
+    what = f"the last scan was {human_ms(age_ms)} ago"
+    problem = f"T{what[1:]}, one is due every {settings.scan_interval_s:g} s: start a beat and a worker"
+    is_late = age_ms > max(_LATE_MS, 1000 * _LATE_SCANS * settings.scan_interval_s)
+    yield Finding("stages", what, problem if is_late else "")
 
 
 def _poison() -> Iterator[Finding]:

@@ -16,9 +16,13 @@ from click.testing import CliRunner, Result
 from model.db import connection as database
 from model.db import introspection as catalog
 from model.events import trigger as triggers
+from model.policy import HOUR_MS
 from tests.support.quay import create_quay_tables
 from tests.support.world import World
 from worker.cli import dredge
+from worker.jobs.scan import CURSOR, scan
+from worker.settings import Settings
+from worker.wiring import in_process
 
 DREDGE = str(Path(sys.executable).parent / "dredge")
 
@@ -99,6 +103,24 @@ def test_check_names_locations_that_nobody_configured(environment: dict[str, str
     world.close()
     result = _run(environment, "check")
     assert "far_away, which DREDGE_STORAGE does not name" in result.stdout
+
+
+def test_check_says_when_no_beat_sends_scans(environment: dict[str, str]) -> None:
+    _run(environment, "init")
+    assert "last scan" not in _run(environment, "check").stdout
+    world = World(environment["DREDGE_DATABASE_URL"])
+    values = (CURSOR, world.now_ms - 2 * HOUR_MS)
+    world.execute("INSERT INTO dredge_cursor (name, position, moved_ms) VALUES (%s, 7, %s)", values)
+    late = _run(environment, "check")
+    assert late.exit_code == 1 and "PROBLEM  stages    The last scan was 2h " in late.stdout, late.stdout
+    assert "one is due every 30 s: start a beat and a worker" in late.stdout
+    seldom = environment | {"DREDGE_SCAN_INTERVAL_S": "3600"}
+    assert _run(seldom, "check").exit_code == 0
+    scan(in_process(Settings.from_env(environment)))
+    again = _run(environment, "check")
+    assert again.exit_code == 0 and "ok       stages    the last scan was " in again.stdout, again.stdout
+    assert world.value("SELECT count(*) FROM dredge_cursor WHERE name = %s", (CURSOR,)) == 1
+    world.close()
 
 
 def test_without_urls_a_command_says_what_to_set() -> None:
