@@ -1,4 +1,4 @@
-"""The data-model cache: read-through with leases, so that what was forgotten stays forgotten."""
+"""The data-model cache: read-through with leases, so that an invalidated value never comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a place for entries can do, and how the entries are kept there."""
+"""The operations of a cache backend, and the configuration of entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.cache.keys import DEFAULT_TTL_S, CacheKey
 
 
 class CacheUnavailable(Exception):
-    """The cache cannot be used now; `asked` when it was tried. Never leaves this package."""
+    """The cache cannot be used now; `asked` if it was tried. Never raised outside this package."""
 
     def __init__(self, asked: bool = True) -> None:
         super().__init__("the cache did not answer" if asked else "the cache is resting after a failure")
@@ -21,23 +21,23 @@ class Backend(Protocol):
     """Five atomic operations on named entries; each but `forget` may raise `CacheUnavailable`."""
 
     def get(self, name: str, fresh: bool = False) -> bytes | None:
-        """The entry; `fresh` never asks a replica."""
+        """Return the entry, or None; `fresh` never reads a replica."""
         ...
 
     def get_both(self, name: str, other: str) -> tuple[bytes | None, bytes | None]:
-        """Two entries in one round trip."""
+        """Return two entries in one round trip."""
         ...
 
     def swap(self, name: str, seen: bytes | None, value: bytes, ttl_ms: int) -> bytes | None:
-        """Put `value` where still `seen` or nothing is; None when done, else what is there now."""
+        """Store `value` if the entry is still `seen` or empty. Returns None if stored, else the entry now."""
         ...
 
     def settle(self, name: str, mine: bytes, value: bytes, ttl_ms: int) -> bool:
-        """Replace `mine` by `value`, or by nothing for a `ttl_ms` of 0; False where `mine` is gone."""
+        """Replace `mine` by `value`, or delete it if `ttl_ms` is 0. False if `mine` is no longer there."""
         ...
 
     def forget(self, names: Sequence[str]) -> bool:
-        """Delete the entries; False when that could not be done now. Never raises."""
+        """Delete the entries. False if that is not possible now. Never raises."""
         ...
 
     def close(self) -> None:
@@ -56,15 +56,15 @@ class CacheConfig:
     wait_s: float = 0.25
 
     def ttl_ms(self, kind: str) -> int:
-        """Return how long a value of `kind` lives; 0: it is not stored."""
+        """Return the TTL of a value of `kind` in milliseconds; 0 means that it is not stored."""
         return int(self.ttls.get(kind, DEFAULT_TTL_S.get(kind, 0)) * 1000)
 
 
 class ForeignCache(Protocol):
-    """Another system's cache that must forget the same entries under its own names."""
+    """The cache of another system, which must delete the same entries under its own names."""
 
     def forget_keys(self, keys: Sequence[CacheKey]) -> bool:
-        """As `Backend.forget`."""
+        """Delete the entries of these keys, as `Backend.forget` does."""
         ...
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
 """Read-through with leases, written once for every backend.
 
-An entry's place holds one of: a value (its key's header, its generation, the payload); a *lease*
-(`~generation:token`), left by the one loader that may store there; a note that the value is not
-worth waiting for (`!generation:`); or nothing. An invalidation deletes whatever is there, and a
-value is stored only in exchange for the storer's own lease. So a loader that read before the
-deletion finds its lease gone, and what was forgotten stays forgotten.
+An entry is one of: a value (the header of its key, its generation, the payload); a *lease*
+(`~generation:token`) of the one loader that may store there; a note that nobody should wait for the
+value (`!generation:`); or empty. An invalidation deletes the entry in each case. A loader stores a
+value only in place of its own lease. So a loader that read before the invalidation finds no lease,
+and the old value never comes back.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.025
 
 
 def is_not_none(value: object) -> bool:
-    """Cache what exists; ask again for what does not."""
+    """Cache a value that exists, but not None."""
     return value is not None
 
 
 def always(value: object) -> bool:
-    """Cache negative answers too."""
+    """Cache every value, also None."""
     return True
 
 
 class DataModelCache:
-    """What a registry's read path asks before the database; it never fails, it only misses."""
+    """The cache that a registry reads before the database. An error of the cache is a miss."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class DataModelCache:
         should_cache: Callable[[Any], bool] = is_not_none,
         lifetime: Callable[[Any], float] | None = None,
     ) -> Any:
-        """The entry's value, or what `loader` returns, which is stored where `should_cache` agrees.
+        """Return the entry's value; after a miss call `loader`, and store its value if `should_cache` agrees.
 
-        At most one loader of a key holds its lease; others wait for at most `wait_s` and then load
-        for themselves. `lifetime` gives the seconds that a loaded value may be kept, at most the
-        kind's TTL. The loader's exceptions pass; those of the cache do not.
+        One loader of a key at a time holds its lease. Others wait at most `wait_s`, and then load
+        without storing. `lifetime` gives the seconds for which a loaded value may be kept, at most the
+        kind's TTL. Raises the exceptions of the loader, and none of the cache.
         """
         started = self._clock()
         try:
@@ -96,10 +96,10 @@ class DataModelCache:
         return self._miss(place, raw, loader, should_cache, lifetime, started)
 
     def invalidate(self, *keys: CacheKey) -> bool:
-        """Forget the entries and revoke their loaders' leases, all in one pipeline. Never raises.
+        """Delete the entries and the leases of their loaders in one pipeline. Never raises. Idempotent.
 
-        False when the server could not be reached: the names are then kept, and are deleted before
-        this cache serves anything again; the relay should deliver its events again too.
+        False if the server is unavailable. Then this process keeps the names, and deletes the entries
+        before it serves anything again; the consumer should keep its event, too.
         """
         started = self._clock()
         names = list(dict.fromkeys([name for key in keys for name in key.forgets]))
@@ -164,12 +164,12 @@ class DataModelCache:
         return ttl_ms if lifetime is None else min(ttl_ms, int(lifetime(value) * 1000))
 
     def _acquire(self, place: Place, raw: bytes | None, lease: bytes, mine: bytes) -> bytes | None:
-        """`mine` when the lease is ours, a value when another stored one, None after waiting in vain."""
+        """Return `mine` if the lease is ours, a value if another stored one, None after the longest wait."""
         deadline = self._clock() + self._config.wait_s
         pause = _FIRST_PAUSE_S
         lease_ms = max(1, int(self._config.lease_s * 1000))
         if raw is None or not raw.startswith((lease, b"!" + place.generation + b":")):
-            # What we saw is nothing, another's value, or a leftover of an older generation.
+            # The entry is empty, has the value of another key, or is of an older generation.
             raw = self._backend.swap(place.name, raw, mine, lease_ms)
             if raw is None:
                 return mine

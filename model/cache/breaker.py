@@ -1,4 +1,4 @@
-"""A circuit breaker: after a failure nobody asks again until a probe may, one caller at a time."""
+"""A circuit breaker: after a failure only one caller at a time tries the server again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST_FACTOR = 8
 
 
 class Breaker:
-    """`open` is what the hot path reads; everything else happens only after a failure.
+    """Callers read `open` first; the other methods run only after a failure.
 
     The pause before the next probe doubles with each failed probe, up to eight times `pause_s`.
     """
@@ -27,7 +27,7 @@ class Breaker:
         self._lock = threading.Lock()
 
     def may_probe(self) -> bool:
-        """True for one caller, when the pause is over; that caller must end with `close` or `fail`."""
+        """Return True to one caller after the pause. That caller must then call `close` or `fail`."""
         with self._lock:
             if not self.open:
                 return True
@@ -37,13 +37,13 @@ class Breaker:
             return True
 
     def close(self) -> None:
-        """The probe was answered."""
+        """Close the breaker: the server has answered the probe."""
         with self._lock:
             self.open = self._probing = False
             self._pause = self._pause_s
 
     def fail(self) -> None:
-        """Something was not answered: open, or stay open for longer if it was the probe."""
+        """Open the breaker after a failure; after a failed probe, make the pause longer."""
         with self._lock:
             if self.open and not self._probing:
                 return

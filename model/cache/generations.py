@@ -1,4 +1,4 @@
-"""Families of entries that cannot be enumerated: a random value in each, and one entry that names it."""
+"""Generations: each family of entries whose names cannot be listed has one entry with a random value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_KNOWN = 10_000
 
 
 class Place(NamedTuple):
-    """A key whose generation is known; `header` is what a value there must begin with."""
+    """A key with its generation. A valid value begins with `header`."""
 
     kind: str
     name: str
@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 
 class Generations:
-    """Finds the place of a key in its family; remembers generations only to save a round trip."""
+    """Finds the place of a key in its family. Keeps generations in memory only to save a round trip."""
 
     def __init__(self, backend: Backend, config: CacheConfig) -> None:
         self._backend = backend
@@ -30,7 +30,7 @@ class Generations:
         self._known: dict[str, bytes] = {}
 
     def look(self, key: CacheKey, group: str) -> tuple[str, bytes, bytes, bytes | None]:
-        """Name, header and generation of `key`, and what is there; one round trip once warm."""
+        """Return name, header and generation of `key`, and its entry. Needs one round trip if it is known."""
         name = key.name
         if not key.group_in_name:
             raw, generation = self._backend.get_both(name, group)
@@ -47,7 +47,7 @@ class Generations:
         if known is None:
             raw, generation = None, self._backend.get(group)
         else:
-            # Right unless somebody has invalidated since, and then its answer is not used.
+            # If the family was invalidated since, the answer of this guess is not used.
             raw, generation = self._backend.get_both(key.name + known.decode(), group)
         if generation is None or not generation.isalnum():
             generation = self._begin(key, group, generation)
@@ -59,13 +59,13 @@ class Generations:
         return raw, generation
 
     def drop(self, names: Iterable[str]) -> None:
-        """These entries were deleted."""
+        """Forget the generations of deleted entries."""
         if self._known:
             for name in names:
                 self._known.pop(name, None)
 
     def _begin(self, key: CacheKey, group: str, found: bytes | None) -> bytes:
-        """A new generation, random so that none ever returns; it outlives what is stored under it."""
+        """Store a new random generation. It lives longer than the entries of its family."""
         fresh = secrets.token_hex(8).encode()
         now = self._backend.swap(group, found, fresh, 2 * max(self._config.ttl_ms(key.kind), 1000))
         if now is None:

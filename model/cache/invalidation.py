@@ -1,8 +1,8 @@
-"""Which entries each change makes wrong: the same lists right after a commit and for its event.
+"""The entries that each change makes wrong. A commit and its event use the same lists.
 
-Every function only builds keys; `cache.invalidate(*keys)` deletes them in one pipeline. Deleting
-too much costs a load, deleting twice costs nothing. A name or digest that cannot be part of a key
-was never cached: it is left out, and is no reason for a collection to stop.
+The functions only build keys; `cache.invalidate(*keys)` deletes the entries in one pipeline. A deletion
+that was not needed costs one load. A name or digest that cannot be part of a key was never cached, so it
+is left out.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""One builder for each kind of entry: the fixed name, the identity, and what forgets it.
+"""One builder for each kind of entry: its fixed name, its identity, and the names that invalidate it.
 
-The names are shared with the system beside us and cannot change, though some are ambiguous
-(`a_b`/`c` and `a`/`b_c` meet in one). So each key also carries `header`, the beginning of the
-stored JSON: schema version, kind and every part, unambiguously. A value that does not begin
-with the header of its key belongs to somebody else, or to another version: a miss.
+Quay uses the same names, so they cannot change, although some are ambiguous (`a_b`/`c` and `a`/`b_c`
+have the same). So each key also has a `header`, the beginning of the stored JSON, with schema version,
+kind and every part. If a value does not begin with the header of its key, it belongs to another key or
+version, and is a miss.
 
-Where the names of a family cannot be enumerated, the family has a *generation*: an entry with a
-random value that each member repeats behind its header. Forgetting it forgets them all.
+If the names of a family cannot be listed, the family has a *generation*: an entry with a random value
+that each member repeats after its header. Deleting it invalidates all members.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SECURITY_REPORT = "security_report"
 MANIFEST_REFERRERS = "manifest_referrers"
 UPSTREAM_TOKEN = "upstream_token"
 
-# Seconds; for a token of an upstream registry only a bound, for it has a lifetime of its own.
+# Seconds.  For a token of an upstream registry only an upper bound, because it has its own lifetime.
 DEFAULT_TTL_S: dict[str, float] = {
     REPOSITORY_LOOKUP: 120.0,
     REPOSITORY_MANIFEST: 300.0,
@@ -48,13 +48,13 @@ KINDS = tuple(DEFAULT_TTL_S)
 BLOB_VERSIONS = (1, 2)
 REPOSITORY_KINDS = ("image", "application")
 
-# Control characters would forge names in logs; braces would move a key to another cluster slot.
+# Control characters could forge names in logs; braces could move a key to another cluster slot.
 _SAFE = re.compile(r"[^\x00-\x1f\x7f{}]{1,1024}").fullmatch
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,128}").fullmatch
 
 
 class CacheKey(NamedTuple):
-    """Where an entry is kept, for whom, and to which family it belongs."""
+    """The name of an entry, its identity, and its family."""
 
     kind: str
     name: str
@@ -64,9 +64,9 @@ class CacheKey(NamedTuple):
 
     @property
     def forgets(self) -> tuple[str, ...]:
-        """The names to delete so that this entry is never served again."""
+        """Return the names to delete so that this entry is never served again."""
         if self.kind == REPOSITORY_BLOB and self.header:
-            # Only as this repository sees it: its generation is shared by all repositories.
+            # Only the entry of this repository, because all repositories share the generation.
             stem = self.name[:-1]
             return tuple([f"{stem}{version}" for version in BLOB_VERSIONS])
         return (self.group or self.name,)

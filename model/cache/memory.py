@@ -1,4 +1,4 @@
-"""The cache in this process's memory, bounded; for development and for a single process."""
+"""A bounded cache in the memory of this process, for development and for a single process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 
 class MemoryBackend:
-    """The least recently used entries go first; nothing is shared with other processes."""
+    """Deletes the least recently used entries first; shares nothing with other processes."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class MemoryBackend:
         return True
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete all entries."""
         with self._lock:
             self._entries.clear()
             self._bytes = 0

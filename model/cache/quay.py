@@ -1,8 +1,8 @@
-"""A live Quay's own entries in its own Redis: forgotten with ours, under its names.
+"""The entries of a live Quay in its own Redis: deleted together with Dredge's, under Quay's names.
 
-Quay keeps the same names without a prefix and without an identity, so what can be enumerated is
-deleted. What cannot (catalogue pages, lookups by references that nobody named, referrers of one
-artifact type) ends with its TTL, at most two minutes later, as it does without us.
+Quay uses the same names without a prefix and without a header, so the entries whose names can be listed
+are deleted. The others (catalogue pages, lookups by unknown references, referrers of one artifact type)
+expire with their TTL, at most two minutes later.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ GENERATION_MS = 2 * int(keys.DEFAULT_TTL_S[keys.ACTIVE_TAGS] * 1000)
 
 
 class QuayCache:
-    """Deletes only; reads and writes nothing else of Quay's."""
+    """Deletes entries of Quay; neither reads nor writes others."""
 
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
 
     def forget_keys(self, wanted: Sequence[CacheKey]) -> bool:
-        """One pipeline; False when Quay's Redis did not answer, and then it is owed."""
+        """Delete in one pipeline. False if Quay's Redis did not answer; then the names are kept for later."""
         names: dict[str, None] = {}
         generations: dict[str, int] = {}
         for key in wanted:
             if key.kind == keys.ACTIVE_TAGS and key.group:
-                # A counter goes on: were it deleted, it would come back to numbers whose pages live.
+                # Increments a counter: after a deletion it would return to numbers that live pages have.
                 generations[key.group] = GENERATION_MS
             else:
                 names.update(dict.fromkeys(quay_names(key)))
@@ -42,7 +42,7 @@ class QuayCache:
 
 
 def quay_names(key: CacheKey) -> Iterator[str]:
-    """The names under which Quay keeps what `key` stands for."""
+    """Yield Quay's names of the entry of `key`."""
     if not key.header:
         return
     if key.kind == keys.REPOSITORY_BLOB:

@@ -1,1 +1,1 @@
-"""Events: rows written with a change, the outbox that publishes them, and the trigger."""
+"""Events: rows written with a change, the outbox that the relay publishes, webhooks, and the trigger."""

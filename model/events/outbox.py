@@ -1,4 +1,4 @@
-"""The outbox from the relay's side: what is to be published, in which order, and for how long it stays."""
+"""The outbox for the relay: which events to publish, in which order, and how long their rows stay."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class OutboxRow(NamedTuple):
 
 
 def try_relay_lock() -> bool:
-    """Take the relay's lock until the transaction ends; False while another relay holds it.
+    """Take the relay's lock until the transaction ends; False while another relay has it.
 
-    Never waits, and is gone with its holder: no dead relay keeps the others out.
+    Does not wait.  PostgreSQL releases the lock of a dead relay.
     """
     return bool(
         fetch_one("SELECT pg_try_advisory_xact_lock(hashtextextended('dredge.relay', 0)) AS held").held
     )
 
 
-# What cannot be published waits for its next try, and nothing waits for it.
+# Leaves out rows that are set aside until their next try.
 _UNPUBLISHED = f"""
 SELECT id, event_id, type, subject, data, created_ms FROM (
     SELECT *, sum(length(data)) OVER (ORDER BY id) - length(data) AS bytes_before FROM (
@@ -50,10 +50,10 @@ WHERE bytes_before < %s ORDER BY id
 
 
 def find_unpublished(*, limit: int, max_bytes: int) -> list[OutboxRow]:
-    """The oldest unpublished rows in id order: at most `limit`, and about `max_bytes` of data.
+    """Return the oldest unpublished rows in id order: at most `limit`, and about `max_bytes` of data.
 
-    The order of ids is the order of commits within a repository, because its changes serialise on
-    a lock that is held until the commit.  Rows that are set aside are left out until their next try.
+    Within a repository the order of ids is the order of commits, because each change holds a lock of the
+    repository until its commit.  Leaves out rows that are set aside until their next try.  Only reads.
     """
     return [OutboxRow(*row) for row in fetch(_UNPUBLISHED, (limit, max_bytes))]
 
@@ -85,7 +85,7 @@ def unpublish_all() -> int:
 def prune_published(*, before_ms: int, limit: int) -> int:
     """Delete at most `limit` rows published before `before_ms`, oldest first.  Returns how many were deleted.
 
-    An unpublished row is never touched: it is a debt.
+    Never deletes an unpublished row.  Idempotent.
     """
     return execute(
         "DELETE FROM dredge_event WHERE id IN ("
@@ -101,24 +101,24 @@ def count_unpublished() -> int:
 
 
 class Listener:
-    """Hears that an event was committed (LISTEN), on a connection of its own.
+    """Waits for notifications of committed events (LISTEN), on a connection of its own.
 
-    The one place that goes past peewee: waiting on a socket is not a statement.  It only makes the
-    relay prompt; behind a pooler no notification arrives, and the relay's polling remains.
+    Does not use peewee, because waiting on a socket is not a statement.  It only makes the relay faster:
+    behind a pooler no notification arrives, and the relay polls.
     """
 
     def __init__(self) -> None:
         self._connection: Any = None
 
     def wait(self, timeout_s: float) -> bool:
-        """True as soon as something was committed, False after `timeout_s`.
+        """Return True as soon as an event was committed, False after `timeout_s`.
 
-        Connects when it is not connected, and then returns True: what came before is unknown.
+        Connects if it is not connected, and then returns True, because events may have come before.
         Raises `DatabaseUnavailable`; the next call connects again.
         """
         try:
             if db.pooled:
-                # LISTEN would stay on a session of the server that is somebody else's a moment later.
+                # LISTEN would stay on a session of the server that another client uses a moment later.
                 time.sleep(timeout_s)
                 return False
             if self._connection is None:
@@ -134,7 +134,7 @@ class Listener:
         return notified
 
     def close(self) -> None:
-        """Disconnect; again does nothing."""
+        """Disconnect.  Idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -1,4 +1,4 @@
-"""The outbox: an event is a row, written in the transaction that makes the change."""
+"""Record events: an event is a row of the outbox, written by the transaction that makes the change."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ LOCATION_SUSPENDED = "registry.location.suspended"
 class NewEvent:
     """An event to record.
 
-    `data["items"]`, if present, is a list of objects: the publisher makes one CloudEvent of each,
-    with ids derived from the row's, so that publishing again repeats the same ids.
+    `data["items"]`, if present, is a list of objects.  The publisher makes one CloudEvent of each, with an id
+    derived from the row's id, so that a repeated event has the same id.
     """
 
     type: str
@@ -47,7 +47,7 @@ class NewEvent:
     repository_id: int | None = None
 
 
-# For `WITH`, with the parameters that `parameters` gives; then select `WAKE` from it.
+# A part of a `WITH` clause, with the parameters of `parameters`; select `WAKE` from it.
 MADE = """
 made AS (
     INSERT INTO dredge_event (event_id, type, repository_id, subject, data, created_ms)
@@ -61,7 +61,7 @@ WAKE = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM made)"
 
 
 def parameters(events: Sequence[NewEvent], *, now_ms: int) -> dict[str, Any]:
-    """The parameters of `MADE`: rows for the outbox, in this order."""
+    """Return the parameters of `MADE`: rows for the outbox, in this order."""
     return {
         "ids": [str(uuid.uuid4()) for _ in events],
         "types": [event.type for event in events],
@@ -75,7 +75,7 @@ def parameters(events: Sequence[NewEvent], *, now_ms: int) -> dict[str, Any]:
 def record_all(events: Sequence[NewEvent], *, now_ms: int) -> None:
     """Add rows to the outbox, in this order, and wake the relay when the caller's transaction commits.
 
-    Call it inside the transaction that makes the change: a rollback takes the events with it.
+    Call it in the transaction that makes the change, so that a rollback also removes the events.
     """
     run(f"WITH {MADE} SELECT {WAKE}", parameters(events, now_ms=now_ms))
 
@@ -83,5 +83,5 @@ def record_all(events: Sequence[NewEvent], *, now_ms: int) -> None:
 def record(
     type: str, *, subject: str, data: Mapping[str, Any], now_ms: int, repository_id: int | None = None
 ) -> None:
-    """`record_all` for one event."""
+    """Do `record_all` for one event."""
     record_all([NewEvent(type, subject, data, repository_id)], now_ms=now_ms)

@@ -1,7 +1,7 @@
 """An optional trigger that records an event for every ended tag, also those that Quay or psql ended.
 
-It fires at the commit, when the whole change can be seen, and does nothing in transactions that
-said `mark_own_changes`: those write their own events.
+It fires at the commit, when it can see the whole change.  It does nothing in transactions that have called
+`mark_own_changes`, because these write their own events.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from model.tag.lock import OWN_CHANGES
 
 FUNCTION = "dredge_tag_ended"
 TRIGGER = "dredge_tag_ended"
-# Set on the function itself, so that no session can change it there.
+# Set on the function itself, so that a session cannot change it.
 NOTIFY = "dredge.notify"
 
-# SECURITY DEFINER: whoever changes a tag need not have rights on our table.  It runs with our rights, so
-# its search_path is fixed, and tables of the session (pg_temp) come last.
-# Sums end at the largest number that a column holds.
-# A failure is a warning and not an error: events are hints, and nobody's push may fail for a hint.
+# SECURITY DEFINER: a role that changes a tag needs no rights on our table.  The function runs with our
+# rights, so its search_path is fixed, and tables of the session (pg_temp) come last.
+# Sums stop at the largest number of the column.
+# A failure is a warning and not an error: events are hints, and a push must not fail because of one.
 _OWN_SCHEMA = "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)"
 _FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger
@@ -102,11 +102,11 @@ _NOTIFY = {
 
 
 def install_triggers(*, notify: bool = True) -> bool:
-    """Put the trigger on the table of tags; True if it was not there before.
+    """Create the trigger on the table of tags.  Returns True if it did not exist.
 
-    Repeating it brings the function up to date.  Waits at most five seconds for the table's
-    lock, and raises `Contended` then: pushes must not queue behind us.  Without `notify` the relay
-    finds the events when it polls, a second later, and commits that end tags need not wait for each other.
+    Idempotent; a second call updates the function.  Waits at most five seconds for the table's lock, then
+    raises `Contended`, because pushes would queue behind it.  Without `notify` the relay finds the events
+    when it polls, a second later, and commits that end tags do not wait for each other.
     """
     with transaction():
         execute("SET LOCAL lock_timeout = '5s'")
@@ -121,7 +121,7 @@ def install_triggers(*, notify: bool = True) -> bool:
 
 
 def remove_triggers() -> bool:
-    """Take the trigger and its function away; False if it was not there."""
+    """Drop the trigger and its function.  Returns False if it did not exist.  Idempotent."""
     with transaction():
         execute("SET LOCAL lock_timeout = '5s'")
         found = triggers_installed()
@@ -132,7 +132,7 @@ def remove_triggers() -> bool:
 
 
 def triggers_installed() -> bool:
-    """Return whether the trigger is on the table of tags."""
+    """Return whether the table of tags has the trigger; only reads."""
     row = fetch_one(
         "SELECT count(*) AS n FROM pg_trigger WHERE tgname = %s AND tgrelid = to_regclass('tag')"
         " AND NOT tgisinternal",
