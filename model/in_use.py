@@ -1,4 +1,4 @@
-"""Digests that run somewhere.  The list is replaced whole, and one that is too old stops all expiry."""
+"""The list of digests in use.  It is replaced as a whole; while it is too old, no tag is ended."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class EmptyInUseList(RegistryError):
 
 
 def replace_in_use(digests: Collection[str]) -> int:
-    """Make these the digests in use, in one transaction; returns how many.
+    """Replace the list of digests in use, in one transaction.  Returns how many.  Idempotent.
 
-    Raises `EmptyInUseList` for an empty list: a source that answers nothing is taken for a broken one.
+    Raises `EmptyInUseList` for an empty list, because its source is probably broken.
     """
     if not digests:
         raise EmptyInUseList()
     params = {"digests": sorted(set(digests))}
     with transaction():
-        # Added before what is gone is removed, in one transaction: no reader sees a list without either.
+        # One transaction inserts new digests and deletes old ones: no reader sees a part of the list.
         execute(_ADD, params)
         execute(_REMOVE, params)
         execute(_STAMP, {"count": len(params["digests"])})
@@ -54,12 +54,12 @@ def replace_in_use(digests: Collection[str]) -> int:
 
 
 def is_in_use(digest: str) -> bool:
-    """Is the digest in the list?  Only reads."""
+    """Return whether the list has the digest.  Only reads."""
     return fetch_one("SELECT FROM dredge_in_use WHERE digest = %s", (digest,)) is not None
 
 
 def read_age_ms() -> int | None:
-    """Return how old the list is; None where none was ever loaded.  Only reads."""
+    """Return the age of the list in milliseconds; None if none was ever loaded.  Only reads."""
     row = fetch_one(_AGE)
     return None if row is None else int(row.age_ms)
 
@@ -71,9 +71,9 @@ def count_in_use() -> int:
 
 
 def require_fresh(max_age_ms: int | None) -> None:
-    """Raise `StaleInUseList` unless the list is at most so old; None: no list is configured.
+    """Raise `StaleInUseList` if the list is older than `max_age_ms`; None means that no list is configured.
 
-    Ask it in the transaction that ends tags.
+    Call it in the transaction that ends tags.
     """
     if max_age_ms is None:
         return

@@ -1,4 +1,4 @@
-"""Deliveries to webhooks: debts, claimed with a lease, so that no transaction waits for an endpoint."""
+"""Deliveries to webhooks: rows, claimed with a lease, so that no transaction waits for an endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.db.connection import BigIntArray, IntArray, execute, fetch
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 6 * 3_600_000
 
-# Of each webhook the longest due: one that is slow does not keep the others waiting.
+# The longest due of each webhook, so that a slow webhook does not delay the others.
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT d.id, w.url FROM dredge_webhook w CROSS JOIN LATERAL (
@@ -32,7 +32,7 @@ UPDATE dredge_delivery SET last_error = %(error)s,
 WHERE id = %(id)s AND tries = %(tries)s
 """
 
-# They were not sent: the try is given back.
+# They were not sent, so the try does not count.
 _RELEASE = f"""
 UPDATE dredge_delivery d SET tries = d.tries - 1, due_ms = {NOW_MS_SQL} + %(after_ms)s
 FROM unnest(%(ids)s, %(tries)s) AS c (id, tries) WHERE d.id = c.id AND d.tries = c.tries
@@ -69,23 +69,23 @@ class Delivery:
 def claim_deliveries(*, limit: int, lease_ms: int) -> list[Delivery]:
     """Claim at most `limit` due deliveries of each webhook, in the order of their events.
 
-    Each is counted as tried before anything is sent, and is due again when the lease ends: whoever dies
-    in between has it sent twice, never lost.
+    Counts the try before anything is sent; a delivery is due again when the lease ends.  So after a crash
+    it may be sent twice, and is never lost.
     """
     rows = fetch(_CLAIM, {"limit": limit, "lease_ms": lease_ms})
     return sorted((Delivery(*row) for row in rows), key=lambda each: each.id)
 
 
 def settle_delivery(delivery: Delivery) -> bool:
-    """Forget a delivery that the endpoint has accepted; False where the claim was no longer ours."""
-    # Safe: the endpoint has the event, and nobody else has claimed the row since.
+    """Delete a delivery that the endpoint has accepted; False if another claim has it now."""
+    # Safe: the endpoint has the event, and no other claim has the row.
     return bool(
         execute("DELETE FROM dredge_delivery WHERE id = %s AND tries = %s", (delivery.id, delivery.tries))
     )
 
 
 def fail_delivery(delivery: Delivery, error: str, *, most_tries: int) -> None:
-    """Try again later: 30 seconds, doubled by each failure, to six hours; after `most_tries` give up."""
+    """Note the error; try again after 30 s, doubled by each failure, up to 6 h; give up at `most_tries`."""
     execute(
         _FAIL,
         {
@@ -100,16 +100,16 @@ def fail_delivery(delivery: Delivery, error: str, *, most_tries: int) -> None:
 
 
 def release_deliveries(deliveries: Sequence[Delivery], *, after_ms: int) -> None:
-    """Give back claims that were not sent; they are due again `after_ms` from now."""
+    """Release claims that were not sent; they are due again `after_ms` from now."""
     ids, tries = (each.id for each in deliveries), (each.tries for each in deliveries)
     execute(_RELEASE, {"ids": BigIntArray(ids), "tries": IntArray(tries), "after_ms": after_ms})
 
 
 def retry_dead(webhook: str | None = None) -> int:
-    """Try what was given up (of one webhook) from the beginning.  Returns how many."""
+    """Make given-up deliveries due again, of one webhook or all, with no tries.  Returns how many."""
     return execute(_RETRY, {"webhook": webhook})
 
 
 def prune_dead(*, before_ms: int, limit: int) -> int:
-    """Delete at most `limit` deliveries that were given up before `before_ms`.  Returns how many."""
+    """Delete at most `limit` deliveries given up before `before_ms`.  Returns how many.  Idempotent."""
     return execute(_PRUNE, {"before_ms": before_ms, "limit": limit})

@@ -1,4 +1,4 @@
-"""Webhooks: which endpoints there are, and which events each wants."""
+"""Webhooks: the endpoints, and which events each of them receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.events import record as events
 ALL = "*"
 PREFIX = "registry."
 
-# What operators want to hear of; every change of a tag is only sent to those who ask for it.
+# The default types, for operators.  Changes of tags are sent only to webhooks that name these types.
 USUAL = (
     events.REPOSITORY_COLLECTED,
     events.BLOB_ERASED,
@@ -44,7 +44,7 @@ FROM dredge_webhook w ORDER BY w.name
 
 @dataclass(frozen=True)
 class Webhook:
-    """An endpoint, the types that it wants (`*`: all), and its deliveries that wait or were given up."""
+    """An endpoint, the types that it receives (`*`: all), and its deliveries that wait or were given up."""
 
     name: str
     url: str
@@ -54,10 +54,10 @@ class Webhook:
 
 
 def add_webhook(name: str, url: str, patterns: Sequence[str] = ()) -> tuple[str, ...]:
-    """Send events of these types there from now on; replaces the webhook of that name.  Returns the types.
+    """Send events of these types to `url` from now on; replaces a webhook of that name.  Returns the types.
 
-    A pattern is a type without `registry.`, and may have `*`; without any, it gets the usual ones.  Raises
-    `BadInput`.
+    A pattern is a type without `registry.`, and may have `*`; without patterns it receives the default types.
+    Raises `BadInput`.
     """
     if not _NAME.fullmatch(name):
         raise BadInput("A webhook's name has 1 to 64 letters, digits, dots, hyphens and underscores")
@@ -68,7 +68,7 @@ def add_webhook(name: str, url: str, patterns: Sequence[str] = ()) -> tuple[str,
 
 
 def checked_url(url: str) -> str:
-    """Return an address that events may be sent to as far as it is written.  Raises `BadInput` without it."""
+    """Return the URL if its form allows sending events to it.  Raises `BadInput` if not."""
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
@@ -95,7 +95,7 @@ def _matching(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def remove_webhook(name: str) -> bool:
-    """Forget a webhook and what is owed to it; False where there is none."""
+    """Delete a webhook and its deliveries; False if there is none."""
     with transaction():
         # Safe: deliveries are copies of events; the events themselves and other webhooks' copies stay.
         execute("DELETE FROM dredge_delivery WHERE webhook = %s", (name,))
@@ -103,5 +103,5 @@ def remove_webhook(name: str) -> bool:
 
 
 def list_webhooks() -> list[Webhook]:
-    """Every webhook by name; only reads."""
+    """Return every webhook, by name; only reads."""
     return [Webhook(r.name, r.url, tuple(r.types.split()), r.waiting, r.dead) for r in fetch(_LIST)]

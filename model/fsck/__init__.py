@@ -1,1 +1,1 @@
-"""Every invariant of the registry as a query: reads only, repairs nothing."""
+"""The invariants of the registry as queries.  Only reads; repairs nothing."""

@@ -1,4 +1,4 @@
-"""What a check is, and how one is asked."""
+"""Checks and findings, and how to run a check."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One invariant.  `sql` selects what breaks it, one text per offender; `{now_ms}` … are parameters.
+    """One invariant.  `sql` selects what violates it, one text an offender; `{now_ms}` … are parameters.
 
-    A `violation` is something that must never be seen; `pending` is work that a stage will find by itself.
+    A `violation` must never exist; `pending` is work that a stage will find without help.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """How many offenders a check met, and a few of them."""
+    """How many offenders a check found, and a few of them."""
 
     name: str
     kind: Kind
@@ -39,13 +39,13 @@ class Finding:
     examples: tuple[str, ...]
 
     def __or__(self, other: Finding) -> Finding:
-        """The same check over two parts of the registry."""
+        """Add the findings of the same check on two parts of the registry."""
         examples = (self.examples + other.examples)[:EXAMPLES]
         return Finding(self.name, self.kind, self.what, self.advice, self.count + other.count, examples)
 
 
 def ask(check: Check, parameters: Mapping[str, Any]) -> Finding:
-    """Count the offenders of one check; the server counts and sorts, five examples come over."""
+    """Run one check.  The server counts and sorts the offenders, and returns five examples."""
     rows = fetch(
         "SELECT offenders.offender, count(*) OVER () AS offenders_in_all"
         f" FROM ({check.sql}) AS offenders(offender) ORDER BY 1 LIMIT {EXAMPLES}",
@@ -55,5 +55,5 @@ def ask(check: Check, parameters: Mapping[str, Any]) -> Finding:
 
 
 def found(check: Check, count: int, examples: tuple[str, ...]) -> Finding:
-    """A finding of `check` that was counted elsewhere."""
+    """Return a finding of `check` that was counted elsewhere."""
     return Finding(check.name, check.kind, check.what, check.advice, count, examples[:EXAMPLES])

@@ -1,7 +1,7 @@
-"""Invariants of manifests: who is used, said a second time and independently of the collector.
+"""Invariants of manifests: which are used, computed a second time and independently of the collector.
 
-The collector judges a few candidates by asking upwards; this walks down from all tags of a slice of
-repositories, so that a mistake in one is not repeated in the other.
+The collector judges a few candidates by their holders.  This module walks from all tags of a slice of
+repositories down to their manifests, so that a mistake in one is not repeated in the other.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ CHECKS = (
     ),
 )
 
-# What the manifest's own bytes say against its rows: reads every manifest, only when asked for.
+# Compares the bytes of each manifest with its rows.  Reads every manifest, so it runs only on request.
 DEEP = (
     Check(
         "manifest-bytes-differ",
@@ -147,7 +147,7 @@ DEEP = (
 
 
 def find_slices() -> Iterator[tuple[int, int]]:
-    """Ranges of repository ids, `(above, upto]`, that together hold every repository."""
+    """Yield ranges of repository ids, `(above, upto]`, that together have every repository."""
     above = 0
     while True:
         upto = fetch(

@@ -1,4 +1,4 @@
-"""What the database says about the objects of one location: streamed by path."""
+"""The objects of one location that the database's rows refer to, streamed by path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.storage_paths import MALFORMED_SQL, PATH_SQL
 
 PAGE = 5_000
 
-# Needed: a pull may ask for it, or a push holds it.
+# Needed: a pull may read it, or a push protects it.
 NEEDED_SQL = """
 (EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = b.id)
  OR EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id
@@ -36,7 +36,7 @@ FROM (
 
 @dataclass(frozen=True)
 class Expected:
-    """A path that a row refers to.  `needed`: a manifest or a push relies on it."""
+    """A path that a row refers to.  `needed`: a manifest or a push needs it."""
 
     path: str
     blob_id: int | None
@@ -45,10 +45,10 @@ class Expected:
 
 
 def stream_expected(location: str) -> Iterator[Expected]:
-    """Every path of the location that a blob row or a tombstone names, by ascending bytes of the path.
+    """Yield every path of the location that a blob row or a tombstone refers to, by ascending bytes.
 
-    One snapshot, kept in a temporary file: no transaction is open while the object store is slow, and
-    no session has to stay the same.
+    Copies one snapshot into a temporary file.  So no transaction is open while the object store is slow, and
+    the session may change.
     """
     with tempfile.TemporaryFile("w+") as spool:
         with whole_tables():

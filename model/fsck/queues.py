@@ -1,4 +1,4 @@
-"""Invariants of the other rows that wait for somebody."""
+"""Invariants of the other rows that wait for a stage."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The quota tables against a recomputation: the bytes of the distinct blobs of each scope.
+"""Compare the quota tables with a new sum: the bytes of the distinct blobs of each scope.
 
-Each check is one statement, so one snapshot: a push or a collection cannot come between the two sums.
-Only rows whose backfill is complete are exact; the others are not kept by anybody yet.
+Each check is one statement and so one snapshot: no push or collection can come between the two sums.
+Only rows whose backfill is complete are checked; the others are not counted yet.
 """
 
 from __future__ import annotations

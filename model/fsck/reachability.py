@@ -1,6 +1,6 @@
-"""Everything that is in use at an instant, found by plain walking: a second opinion on the collector.
+"""Everything that is in use at one time, found in plain Python: it tests the collector's result.
 
-Reads whole tables into memory, so it is for registries that fit: the demonstration's.
+Reads whole tables into memory, so it is only for small registries, such as the demonstration's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Reachability:
 
 
 def read_reachability(*, policy: Policy, at_ms: int) -> tuple[Reachability, Reachability]:
-    """(everything there is, what of it is in use at `at_ms`); only reads."""
+    """Return (everything that exists, the part of it in use at `at_ms`); only reads."""
     live = _live_manifests(policy, at_ms)
     held = {
         row.blob_id
@@ -54,7 +54,7 @@ class LivingTag:
 
 
 def find_living_tags(*, at_ms: int) -> list[LivingTag]:
-    """Every visible tag of the registry that is alive, by repository and name; only reads."""
+    """Return every visible, alive tag of the registry, by repository and name; only reads."""
     rows = fetch(
         "SELECT t.repository_id, t.name, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id"
         " WHERE NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s)"
@@ -65,7 +65,7 @@ def find_living_tags(*, at_ms: int) -> list[LivingTag]:
 
 
 def _live_manifests(policy: Policy, at_ms: int) -> set[int]:
-    """Tagged manifests and all that they keep, to the fixed point."""
+    """Return the tagged manifests and all that they hold, directly or not."""
     cascade = policy.referrers == "cascade"
     manifests = {row.id: row for row in fetch("SELECT id, repository_id, digest, subject FROM manifest")}
     by_digest = {(m.repository_id, m.digest): m.id for m in manifests.values()}

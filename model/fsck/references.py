@@ -1,7 +1,7 @@
 """Dangling references: every foreign key of the schema, checked without trusting the catalogue.
 
-The catalogue promises most of these; a restored backup or a bulk load with triggers off can
-break the promise, and the columns that say the same thing twice (`repository_id`) have none.
+PostgreSQL guarantees most of these, but not after a restored backup or a bulk load without triggers.  The
+duplicate columns (`repository_id`) have no foreign keys at all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAME_REPOSITORY = (
 
 
 def find_reference_checks() -> list[Check]:
-    """A check per foreign key of the tables that this database has, and per doubled `repository_id`."""
+    """Return a check for each foreign key of this database, and for each duplicate `repository_id`."""
     present = {row.relname for row in fetch(_PRESENT)}
     dangling = [
         _dangling(meta.table_name, field.column_name, field.rel_model._meta.table_name)

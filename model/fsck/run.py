@@ -1,4 +1,4 @@
-"""All checks of rows, one after the other, over one snapshot."""
+"""Run all checks of rows, one after the other, in one snapshot."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_rows(*, policy: Policy, now_ms: int, deep: bool = False) -> Iterator[Finding]:
-    """Ask every check, yielding its finding when it is known; reads only.
+    """Run every check, and yield each finding as soon as it is known; only reads.
 
-    One REPEATABLE READ snapshot for all, so that findings agree with each other beside a running
-    system; the server does the counting, in memory bounded by its work_mem and one slice of repositories.
+    All checks use one REPEATABLE READ snapshot, so that findings match each other beside a running system.
+    The server counts, in memory bounded by its work_mem and one slice of repositories.
     """
     parameters: dict[str, Any] = {
         "now_ms": now_ms,

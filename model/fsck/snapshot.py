@@ -1,4 +1,4 @@
-"""One consistent look at all tables."""
+"""One consistent snapshot of all tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from model.db.connection import connection, db, execute, whole_tables
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """A read-only REPEATABLE READ transaction: every statement in it sees the same instant.
+    """Run the block in a read-only REPEATABLE READ transaction: all its statements see the same snapshot.
 
-    Not nested: it must be the outermost transaction.  It blocks nobody and waits for nobody.
+    It must be the outermost transaction.  It neither blocks nor waits for other transactions.
     """
     with connection(), db.atomic(isolation_level="REPEATABLE READ"):
         execute("SET TRANSACTION READ ONLY")

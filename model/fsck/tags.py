@@ -1,4 +1,4 @@
-"""Invariants of tags and of what hangs on them by name."""
+"""Invariants of tags, and of rows that belong to a tag's name."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from model.policy import HOUR_MS
 
 DAY_MS = 24 * HOUR_MS
 
-# A day without a collection has a row as well: a plot shows it as nothing.
+# A day without a collection also has a row, so that a plot shows zero.
 _DAILY = f"""
 SELECT d.day_ms, coalesce(sum(c.manifests), 0)::bigint AS manifests,
        coalesce(sum(c.objects), 0)::bigint AS objects,
@@ -22,7 +22,7 @@ GROUP BY 1 ORDER BY 1
 
 @dataclass(frozen=True)
 class Day:
-    """What was freed from `day_ms` on, for a day of UTC; `bytes` of the objects that were erased."""
+    """What was freed on the UTC day that begins at `day_ms`; `bytes` are those of erased objects."""
 
     day_ms: int
     manifests: int
@@ -31,6 +31,6 @@ class Day:
 
 
 def read_daily(*, days: int, now_ms: int) -> list[Day]:
-    """The last `days`, today among them, oldest first."""
+    """Return the last `days`, with today, oldest first."""
     first_ms = now_ms // DAY_MS * DAY_MS - (days - 1) * DAY_MS
     return [Day(*row) for row in fetch(_DAILY, {"first_ms": first_ms, "now_ms": now_ms})]

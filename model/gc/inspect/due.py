@@ -1,4 +1,4 @@
-"""How due repositories stand: what is attempted, what comes due soon, and each one's row.  Only reads."""
+"""The state of due repositories: which are attempted, which are due soon, and their rows.  Only reads."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from model.gc.find import Due
 from model.policy import Policy
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
-# Of each recovery window in use no more tags than this are looked at.
+# Reads at most this many tags for each recovery window in use.
 TAGS = 50_000
 
-# A scan leaves them out until their next try.
+# A scan leaves these out until their next try.
 _ATTEMPTED = """
 SELECT d.repository_id, d.namespace_id, d.due_ms FROM dredge_due d
 WHERE d.attempts > 0 AND d.next_try_ms > %(now_ms)s ORDER BY d.next_try_ms, d.repository_id LIMIT %(limit)s
 """
 
-# By the index on lifetime_end_ms: as many rows as tags ended in that time, for each window in use.
+# Uses the index on lifetime_end_ms: reads the tags that ended in that time, for each window in use.
 _SOON = f"""
 WITH windows AS MATERIALIZED (
     SELECT DISTINCT u.removed_tag_expiration_s * 1000 AS window_ms FROM "user" u WHERE u.enabled
@@ -53,7 +53,7 @@ ORDER BY w.place
 
 @dataclass(frozen=True)
 class Standing:
-    """What is noted of a repository: attempts, the next try, its message in the queue; times in ms."""
+    """The noted state of a repository: attempts, the next try, its message in the queue; times in ms."""
 
     repository_id: int
     namespace_id: int
@@ -66,12 +66,12 @@ class Standing:
 
 
 def find_attempted(*, now_ms: int, limit: int) -> list[Due]:
-    """Repositories that are being collected, or fail and wait for their next try."""
+    """Return repositories that are being collected, or that fail and wait for their next try."""
     return [Due(*row) for row in fetch(_ATTEMPTED, {"now_ms": now_ms, "limit": limit})]
 
 
 def find_soon(*, policy: Policy, now_ms: int, within_ms: int, limit: int) -> list[Due]:
-    """Repositories that are to be collected within that time, earliest first, as their tags are now."""
+    """Return repositories that are due within `within_ms`, earliest first, by their tags now."""
     params = {
         "now_ms": now_ms,
         "within_ms": within_ms,
@@ -83,5 +83,5 @@ def find_soon(*, policy: Policy, now_ms: int, within_ms: int, limit: int) -> lis
 
 
 def read_standings(repository_ids: Sequence[int]) -> list[Standing]:
-    """What is noted of each of these repositories, in this order; one that is gone is left out."""
+    """Return the noted state of these repositories, in this order.  Leaves out those that no longer exist."""
     return [Standing(*row) for row in fetch(_STANDINGS, {"ids": IntArray(repository_ids)})]

@@ -1,4 +1,4 @@
-"""Why a manifest is still there, or when it will go.  Only reads."""
+"""Why a manifest still exists, or when it is deleted.  Only reads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WHERE m.digest = %(digest)s ORDER BY 2 LIMIT 20
 
 
 def explain(repository_id: int, digest: str, *, policy: Policy) -> Explanation | None:
-    """Why the manifest or blob of that digest is there; None where nothing has the digest.
+    """Explain why the manifest or blob of that digest exists; None if nothing has the digest.
 
     A manifest is looked up in the repository, a blob in the whole registry.
     """
@@ -96,7 +96,7 @@ def _tag_reason(tag: Any, scope: Scope) -> str:
 
 
 def explain_digest(digest: str, *, policy: Policy) -> list[Explanation]:
-    """The same of every manifest with that digest, in at most 20 repositories, and of the blob."""
+    """Explain every manifest with that digest, in at most 20 repositories, and the blob."""
     found = []
     for row in fetch(_EVERYWHERE, {"digest": digest}):
         explained = explain(row.repository_id, digest, policy=policy)

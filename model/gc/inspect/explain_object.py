@@ -1,4 +1,4 @@
-"""Why a blob or an object in storage is still there, or when it will go.  Only reads."""
+"""Why a blob or an object in storage still exists, or when it is deleted.  Only reads."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ WHERE u.uuid = %(uuid)s
 
 
 def explain_blob(digest: str) -> Explanation | None:
-    """Why the blob of that digest, or the object it left, is there; None where nothing has the digest."""
+    """Explain why the blob of that digest, or its object, exists; None if nothing has the digest."""
     rows = fetch(_BLOB, {"digest": digest, "uuid": None})
     params = {"digest": digest, "path": None, "id": None}
     return _needed(_blob(digest, rows), params) if rows else _doomed(digest, params)
 
 
 def explain_object(path: str) -> Explanation:
-    """Why the object at that path of a store is there, as the rows say; the store is not asked."""
+    """Explain why the object at that path of a store exists, from the rows only; the store is not read."""
     if path in (EMPTY_LAYER_PATH, IDENTITY_PATH):
         why = "the empty layer's" if path == EMPTY_LAYER_PATH else "the store's identity"
         return Explanation("object", path, True, (f"it is {why} object, which is never erased",))
@@ -98,7 +98,7 @@ def _blob(subject: str, rows: list[Any]) -> Explanation:
 
 
 def _doomed(subject: str, params: dict[str, Any]) -> Explanation | None:
-    """A tombstone or an object in the trash: when it is erased."""
+    """Explain when the object of a tombstone, or one in the trash, is erased."""
     row = fetch_one(_TOMBSTONE, params)
     if row is not None:
         wait_s = max(0, row.due_ms - now_ms()) // 1000
@@ -118,7 +118,7 @@ def _doomed(subject: str, params: dict[str, Any]) -> Explanation | None:
 
 
 def _needed(explained: Explanation, params: dict[str, Any]) -> Explanation:
-    """With where the blob's object is, if that is the trash."""
+    """Add that the blob's object is in the trash, if it is."""
     row = fetch_one(_QUARANTINED, params)
     if row is None:
         return explained

@@ -1,4 +1,4 @@
-"""What a collection of a repository finds now, and when it finds more.  Only reads."""
+"""What a collection of a repository would remove now, and when there is more.  Only reads."""
 
 from __future__ import annotations
 

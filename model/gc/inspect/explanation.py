@@ -1,4 +1,4 @@
-"""The answer to "why is it still there?"."""
+"""The answer to "why does it still exist?"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a collection would remove: the collector's own conditions and judgement, nothing written."""
+"""What a collection would remove, by the collector's own conditions and judgement.  Only reads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
 
 @dataclass(frozen=True)
 class Plan:
-    """What would go from one repository: tag names, manifest digests and their ids."""
+    """What would be removed from one repository: tag names, manifest digests and their ids."""
 
     scope: Scope
     tags: tuple[str, ...]
@@ -60,9 +60,9 @@ class Plan:
 
 
 def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
-    """Return what collecting this repository to its end would remove now; None where it may not be collected.
+    """Return what a whole collection of this repository would remove now; None if it may not be collected.
 
-    Takes no lock and writes nothing.  Memory grows with what would go.
+    Takes no lock and writes nothing.  Memory grows with the number of removed tags and manifests.
     """
     scope = read_repository(repository_id)
     if scope is None:
@@ -83,9 +83,9 @@ def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
 
 
 def plan_blobs(plans: Sequence[Plan]) -> tuple[int, int]:
-    """Return how many blobs, and of how many bytes, nothing would refer to after these plans; only reads.
+    """Return how many blobs, and how many bytes, would be unused after these plans; only reads.
 
-    Counts a blob once however many of the repositories share it, and those that are candidates already.
+    Counts a blob once if several of the repositories share it, and counts blobs that are already candidates.
     """
     row = fetch_one(
         _BLOBS,

@@ -1,4 +1,4 @@
-"""What is in the trash, in numbers.  Only reads."""
+"""Numbers of objects in the trash.  Only reads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FROM dredge_quarantine
 
 @dataclass(frozen=True)
 class QuarantineState:
-    """Objects in the trash and their bytes; the next purge in milliseconds, None where nothing is there.
+    """Objects in the trash, their bytes, and the time of the next purge in ms (None: the trash is empty).
 
-    `put_back` objects are in their places again, and watched for late requests.
+    `put_back` objects are in their places again, and are watched for late requests.
     """
 
     objects: int
@@ -31,5 +31,5 @@ class QuarantineState:
 
 
 def read_quarantine() -> QuarantineState:
-    """Return what the trash holds now."""
+    """Return the numbers of objects in the trash now."""
     return QuarantineState(*fetch_one(_STATE))

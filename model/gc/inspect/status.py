@@ -1,4 +1,4 @@
-"""How the collection stands: what waits, what fails, what was freed.  Only reads, in milliseconds."""
+"""The state of the collection: what waits, what fails, what was freed.  Only reads.  Times are in ms."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ORDER BY c.id DESC LIMIT %(limit)s
 
 @dataclass(frozen=True)
 class Waiting:
-    """Rows that wait for a stage; times in milliseconds since the epoch, None where nothing waits."""
+    """Numbers of rows that wait for a stage; times in milliseconds since the epoch, None if nothing waits."""
 
     attempted_repositories: int
     manifest_candidates: int
@@ -77,7 +77,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Freed:
-    """What was freed for one namespace; objects are erased for all of them together."""
+    """What was freed for one namespace; erased objects are counted for all namespaces together."""
 
     namespace: str
     tags: int
@@ -89,7 +89,7 @@ class Freed:
 
 @dataclass(frozen=True)
 class Totals:
-    """What was freed in all; `bytes` of the objects that were erased."""
+    """What was freed in total; `bytes` are those of erased objects."""
 
     repositories: int
     tags: int
@@ -132,20 +132,20 @@ def read_waiting() -> Waiting:
 
 
 def read_freed(*, since_ms: int, limit: int) -> list[Freed]:
-    """Return what was freed since then, most bytes first, by namespace."""
+    """Return what was freed since `since_ms` by namespace, most bytes first."""
     return [Freed(*row) for row in fetch(_FREED, (since_ms, limit))]
 
 
 def read_totals(*, since_ms: int) -> Totals:
-    """Return what was freed since then, in all."""
+    """Return what was freed since `since_ms`, in total."""
     return Totals(*fetch_one(_TOTALS, (since_ms,)))
 
 
 def read_failures(*, limit: int) -> list[Failing]:
-    """Repositories that fail, worst first."""
+    """Return at most `limit` failing repositories, most attempts first."""
     return [Failing(*row) for row in fetch(_FAILURES, {"limit": limit, "no_end": NO_END, "now_ms": now_ms()})]
 
 
 def read_history(*, repository_id: int | None, limit: int) -> list[Step]:
-    """The latest steps of collections, newest first, of one repository or all."""
+    """Return the latest steps of collections, newest first, of one repository or of all."""
     return [Step(*row) for row in fetch(_HISTORY, {"repository_id": repository_id, "limit": limit})]

@@ -1,4 +1,4 @@
-"""How vacuum keeps up with the tables that a collection deletes from.  Only reads."""
+"""Whether vacuum keeps up with the tables that collections delete from.  Only reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.db.connection import fetch
 
-# What a collection churns most; a closed list, for it labels a metric.
+# The tables that collections change most; a closed list, because it labels a metric.
 TABLES = (
     *(
         "tag",
@@ -32,7 +32,7 @@ ORDER BY s.n_dead_tup DESC, s.relname
 
 @dataclass(frozen=True)
 class TableState:
-    """A table as the statistics see it; `vacuumed_ms` is None where it never was."""
+    """A table in the server's statistics; `vacuumed_ms` is None if it was never vacuumed."""
 
     table: str
     live_rows: int
@@ -42,7 +42,7 @@ class TableState:
 
     @property
     def falls_behind(self) -> bool:
-        """Return whether more rows are dead than a default autovacuum leaves, by far."""
+        """Return whether far more rows are dead than a default autovacuum leaves."""
         return self.dead_rows > max(10_000, self.live_rows)
 
 
