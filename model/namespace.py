@@ -1,4 +1,4 @@
-"""Namespaces: finding them, making sure of them, and their recovery window."""
+"""Namespaces: find them, create them if missing, and change their recovery window."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SELECT = (
     'SELECT u.id, u.username AS name, u.removed_tag_expiration_s * 1000 AS window_ms, u.enabled FROM "user" u'
 )
 
-# A deleted namespace keeps its name until it is purged: restoring it must find the name free.
+# A deleted namespace keeps its name until it is purged, so that it can be restored under it.
 _KEPT_NAME = "SELECT FROM deletednamespace d WHERE d.original_username = %s"
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """A user or an organisation; `window_ms` is how long its deleted tags stay restorable."""
+    """A user or an organisation; `window_ms` is how long its deleted tags can be restored."""
 
     id: int
     name: str
@@ -28,16 +28,16 @@ class Namespace:
 
 
 def get(name: str) -> Namespace | None:
-    """The namespace of that name, or None."""
+    """Return the namespace of that name, or None."""
     return _namespace(fetch_one(f"{_SELECT} WHERE u.username = %s", (name,)))
 
 
 def ensure(name: str, *, window_s: int | None = None) -> Namespace:
-    """The namespace of that name, made as an organisation where it is missing.
+    """Return the namespace of that name; create an organisation if it is missing.  Idempotent.
 
-    One statement decides who makes it, so that two callers at once get the same row.
-    `window_s` is used only by the call that makes it; repeating the call changes nothing.  Raises
-    `NameTaken` while a deleted namespace of that name can still be restored.
+    One statement decides which caller creates it, so that two callers at once get the same row.
+    Only the call that creates it uses `window_s`.  Raises `NameTaken` while a deleted namespace of that
+    name can still be restored.
     """
     found = get(name)
     if found is None:
@@ -62,7 +62,7 @@ def ensure(name: str, *, window_s: int | None = None) -> Namespace:
 
 
 def change_window(name: str, window_s: int) -> Namespace:
-    """Set how long deleted tags of a namespace stay restorable; every reader obeys it from the commit on."""
+    """Set how long deleted tags of a namespace can be restored, from the commit on.  Idempotent."""
     if isinstance(window_s, bool) or not isinstance(window_s, int) or not 0 <= window_s <= 10**10:
         raise BadInput("A recovery window is a number of seconds from 0 up", window_s=window_s)
     if not execute('UPDATE "user" SET removed_tag_expiration_s = %s WHERE username = %s', (window_s, name)):
@@ -71,9 +71,9 @@ def change_window(name: str, window_s: int) -> Namespace:
 
 
 def geo_restrictions(name: str) -> tuple[str, ...]:
-    """ISO codes of the regions a namespace may not be pulled from, sorted.
+    """Return the ISO codes of the regions that may not pull from a namespace, sorted.
 
-    Newer databases have dropped the table: then there are none.
+    Newer databases do not have the table; then the result is empty.
     """
     if fetch_one("SELECT to_regclass('namespacegeorestriction') IS NOT NULL AS there").there is False:
         return ()

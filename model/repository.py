@@ -1,4 +1,4 @@
-"""Repositories: finding them, making sure of them, and the page of them that somebody may see."""
+"""Repositories: find them, create them if missing, and list those that a user may see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SELECT = (
 )
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
-# A deleted repository keeps its name until it is purged: restoring it must find the name free.
+# A deleted repository keeps its name until it is purged, so that it can be restored under it.
 _KEPT_NAME = """
 SELECT FROM deletedrepository d JOIN repository r ON r.id = d.repository_id
 WHERE r.namespace_user_id = %s AND d.original_name = %s
@@ -50,13 +50,13 @@ class Repository:
 
 
 def by_id(repository_id: int) -> Repository | None:
-    """The repository of that id; None for one that is marked for deletion."""
+    """Return the repository of that id; None if it is marked for deletion."""
     sql = f"{_SELECT} WHERE r.id = %(id)s AND r.state <> {_MARKED}"
     return _repository(run_one(sql, {"id": repository_id}))
 
 
 def by_name(namespace: str, name: str, *, kind: str | None = None) -> Repository | None:
-    """The repository of that name (and kind, if given); None for one that is marked for deletion."""
+    """Return the repository of that name (and kind, if given); None if it is marked for deletion."""
     return _repository(
         fetch_one(
             f"{_SELECT} WHERE u.username = %s AND r.name = %s AND r.state <> {_MARKED}"
@@ -67,7 +67,7 @@ def by_name(namespace: str, name: str, *, kind: str | None = None) -> Repository
 
 
 def by_ids(repository_ids: Iterable[int]) -> dict[int, Repository]:
-    """The repositories of those ids, whatever their state; one statement."""
+    """Return the repositories of those ids in any state, in one statement."""
     rows = fetch(f"{_SELECT} WHERE r.id = ANY(%s)", (IntArray(repository_ids),))
     return {row.id: Repository(**row._asdict()) for row in rows}
 
@@ -92,11 +92,11 @@ def names_like(prefix: str, *, limit: int) -> list[str]:
 def ensure(
     namespace_id: int, name: str, *, visibility: str = "private", description: str | None = None
 ) -> Repository:
-    """The image repository of that name, made where it is missing.
+    """Return the image repository of that name; create it if it is missing.  Idempotent.
 
-    The unique index decides who makes it, so that two callers at once get the same row.
-    `visibility` is used only by the call that makes it; repeating the call changes nothing.  Raises
-    `NameTaken` while a deleted repository of that name can still be restored.
+    The unique index decides which caller creates it, so that two callers at once get the same row.
+    Only the call that creates it uses `visibility`.  Raises `NameTaken` while a deleted repository of that
+    name can still be restored.
     """
     found = _by_namespace(namespace_id, name)
     if found is None:
@@ -132,10 +132,10 @@ class CataloguePage:
 
 
 def catalogue_page(username: str | None, *, start_id: int = 0, limit: int = 100) -> CataloguePage:
-    """At most `limit` image repositories that `username` (None: anybody) may see, from `start_id` on.
+    """Return at most `limit` image repositories that `username` (None: anybody) may see, from `start_id` on.
 
-    Seen by anybody: public ones.  By a user: also those of the own namespace, those with a
-    permission of the user's, and those with a permission of a team the user is in.
+    Anybody may see public ones.  A user may also see those of the own namespace, and those for which the user
+    or a team of the user has a permission.
     """
     rows = fetch(
         f"{_SELECT} WHERE r.id >= %(start)s AND r.state <> {_MARKED} AND k.name = 'image' AND u.enabled"

@@ -1,4 +1,4 @@
-"""What the security scanner has said about manifests."""
+"""The results of the security scanner for manifests.  Only reads."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class SecurityStatus:
 
 
 def find_status(repository_id: int, digest: str) -> SecurityStatus | None:
-    """The status of one repository's manifest; None where the scanner has not seen it."""
+    """Return the status of one repository's manifest; None if the scanner has no result."""
     return _status(
         fetch_one(f"{_SELECT} WHERE m.repository_id = %s AND m.digest = %s", (repository_id, digest))
     )
 
 
 def find_report(digest: str) -> SecurityStatus | None:
-    """The best status of the digest in any repository: the report depends on the content alone."""
+    """Return the best status of the digest in any repository: a report depends only on the content."""
     return _status(
         fetch_one(
             f"{_SELECT} WHERE m.digest = %s ORDER BY s.index_status DESC, s.last_indexed DESC, s.id LIMIT 1",

@@ -1,4 +1,4 @@
-"""Where objects lie: the path of a blob, and the digest of a path.  The only place that knows."""
+"""The paths of objects: the path of a blob, and the digest of a path.  No other module builds them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 # The empty gzipped layer, referred to by half of all images: its object is never erased.
 EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 
-# The folders that blobs and uploads lie in.  A bucket may hold other things of a Quay beside them
-# (build logs, user files): what lies elsewhere is none of ours.
+# The folders of blobs and uploads.  A bucket may have other objects of Quay (build logs, user files): Dredge
+# never touches objects outside of these folders.
 OURS = re.compile(
     r"(?P<algorithm>sha256|sha384|sha512)/(?P<start>[0-9a-f]{2})/(?P=start)[0-9a-f]{30,}"
     r"|sharedimages/[0-9a-f-]{36}/[^/]+|uploads/[^/].*"
 )
 
-# Objects that were set aside lie below this folder: no blob and no upload can have a path in it.
+# The folder of the trash: no blob and no upload can have a path in it.
 TRASH_FOLDER = "dredge-trash"
-# Each store shows who it is in this object.
+# This object has the identity of a store.
 IDENTITY_PATH = "dredge-identity"
 # A file name has at most 255 bytes; longer paths are not kept in the trash's name.
 _NAME_LIMIT = 200
@@ -41,7 +41,7 @@ _CONTENT = re.compile(r"(?P<algorithm>sha256|sha384|sha512)/(?P<start>..)/(?P<va
 # Blob `b` lies under its checksum; false also where the checksum is null.
 BY_CHECKSUM_SQL = f"(b.cas_path AND b.content_checksum ~ '{CHECKSUM}') IS TRUE"
 
-# No object can have the path that blob `b` would have: the row is damaged.
+# The row of blob `b` is damaged: no object can have its path.
 MALFORMED_SQL = f"(CASE WHEN b.cas_path THEN NOT {BY_CHECKSUM_SQL} ELSE b.uuid !~ '^[0-9A-Za-z-]+$' END)"
 
 # `object_path` of blob `b` (a test compares the two).
@@ -57,8 +57,8 @@ CASE WHEN {BY_CHECKSUM_SQL}
 def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:
     """Return where a blob's object lies below its location's root.
 
-    A checksum that is not one makes no path: such a row has no object that a digest could name, and
-    nothing but the path of its own uuid, as old rows have.
+    A damaged checksum makes no path: no digest can name the object of such a row, so it has only the path of
+    its uuid, as old rows have.
     """
     if not cas_path or not digest or not _CHECKSUM.fullmatch(digest):
         return f"sharedimages/{uuid}/layer"
@@ -67,7 +67,7 @@ def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:
 
 
 def digest_of(path: str) -> str | None:
-    """The digest whose object lies at `path`, or None where the path is not made from a digest."""
+    """Return the digest of the object at `path`; None if the path is not made from a digest."""
     found = _CONTENT.fullmatch(path)
     if found is None or found["start"] != found["value"][:2].zfill(2):
         return None
@@ -85,9 +85,9 @@ def trash_path(tombstone_id: int, path: str) -> str:
 
 
 def set_aside_from(trash: str) -> tuple[int, str] | None:
-    """Tombstone and path of an object in the trash, read from its name; None where it is no such name.
+    """Read tombstone id and path of an object in the trash from its name; None for other names.
 
-    The path is empty where it was too long for the name.
+    The path is empty if it was too long for the name.
     """
     found = _TRASH_NAME.fullmatch(trash)
     if found is None:

@@ -1,4 +1,4 @@
-"""The times of day at which anything may be removed, in a zone.  Pure: the caller says what time it is."""
+"""The times of day at which anything may be removed, in a time zone.  Pure: the caller passes the time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPAN = re.compile(
 )
 _MINUTES = 24 * 60
 _MINUTE_MS = 60_000
-# A window that opens at all opens within a week; a change of the clock may move it by one day.
+# Every window opens within a week; a change of the clock may move that by one day.
 _SEARCH_MINUTES = 8 * _MINUTES
 
 
@@ -40,7 +40,7 @@ class Span:
 class Window:
     """Open while the local clock shows a time of one of its spans; without spans always.
 
-    So an hour that a change of the clock skips does not open it, and one that comes twice opens it twice.
+    So at a change of the clock a skipped hour does not open it, and a repeated hour opens it twice.
     """
 
     text: str = ""
@@ -56,7 +56,7 @@ class Window:
         return any(span.holds(local.weekday(), minute) for span in self.spans)
 
     def next_change_ms(self, now_ms: int) -> int | None:
-        """Return when it closes, or opens if it is closed; None where it stays as it is."""
+        """Return when it closes, or opens if it is closed, in ms; None if it never changes."""
         state = self.is_open(now_ms)
         start_ms = now_ms // _MINUTE_MS * _MINUTE_MS
         if self.spans:
