@@ -143,6 +143,7 @@ def _ids(snapshot: dict[str, Table]) -> set[tuple[str, object]]:
     """Every row but the history and the events, which tell of what went."""
     telling = {
         "dredge_event",
+        "dredge_certificate",
         "dredge_collection",
         "dredge_cursor",
         "dredge_due",
