@@ -17,12 +17,6 @@ Explore = Callable[..., Report]
 set_aside = pytest.mark.parametrize("settings", [stories.ASIDE], ids=["aside"])
 
 
-forgotten = pytest.mark.xfail(
-    reason="the row of an object in the trash goes when the object is back; a late move is not remembered",
-    strict=False,
-)
-
-
 def tellings(*schedules: stories.Telling) -> pytest.MarkDecorator:
     names = ["; ".join(f"{who} {until}".strip() for who, until in each) for each in schedules]
     return pytest.mark.parametrize("telling", schedules, ids=names)
@@ -46,7 +40,6 @@ def test_case_08_a_move_without_an_answer_lands_late(
     explore(**stories.late_request(race), telling=telling)
 
 
-@forgotten
 @set_aside
 @in_store(LateStore)
 def test_case_08_a_move_lands_late_when_its_object_is_back(race: RaceActors, explore: Explore) -> None:
@@ -71,7 +64,6 @@ def test_case_38_an_eraser_that_is_frozen_past_its_fence_wakes_up(
     explore(**stories.frozen_eraser(race), telling=telling)
 
 
-@forgotten
 @set_aside
 @in_store(CopyingStore)
 def test_case_38_an_eraser_that_is_frozen_between_copy_and_delete(race: RaceActors, explore: Explore) -> None:
