@@ -146,11 +146,6 @@ MUTANTS = (
         stories.frozen_eraser, LOST, stories.FROZEN_TWICE, ASIDE,
     ),
     Mutant(
-        "a push deletes the tombstone of a move that may land late",
-        fence, "_CANCEL", "AND location = %(location)s AND NOT set_aside", "AND location = %(location)s",
-        stories.late_request, LOST, stories.ZOMBIE, ASIDE, LateStore,
-    ),
-    Mutant(
         "what the trash holds is not asked for again",
         quarantine, "_READ", "AS referred", "AND false AS referred",
         stories.lease_ends, LOST, settings=ASIDE,
