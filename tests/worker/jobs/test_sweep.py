@@ -145,7 +145,6 @@ def _ids(snapshot: dict[str, Table]) -> set[tuple[str, object]]:
         "dredge_event",
         "dredge_certificate",
         "dredge_collection",
-        "dredge_certificate",
         "dredge_cursor",
         "dredge_due",
         "dredge_orphan",
