@@ -84,6 +84,7 @@ class RaceHarness:
         self.context: JobContext = make_toolbox({LOCATION: self.store}, policy=policy, settings=settings)
         self.clock = RaceClock(world)
         self._rows = SavedRows(world)
+        self.left_by_quay: set[str] = set()
         self._stack = ExitStack()
         self._stack.callback(self._rows.close)
 
@@ -116,6 +117,7 @@ class RaceHarness:
         self._rows.put_back()
         self.clock.reset()
         self.store.recall()
+        self.left_by_quay.clear()
 
     # ------------------------------------------------------------------------------------- verify
 
@@ -154,6 +156,7 @@ class RaceHarness:
         known |= {
             IDENTITY_PATH,
             *(trash for (trash,) in self.world.rows("SELECT trash FROM dredge_quarantine")),
+            *self.left_by_quay,
         }
         known |= {f"uploads/{uuid}" for (uuid,) in self.world.rows("SELECT uuid FROM blobupload")}
         for digest, cas, uuid, size, used in self.world.rows(_PLACED_OR_ANNOUNCED):

@@ -45,8 +45,13 @@ class QuayActors:
             store, path = self.actors.harness.store, object_path(digest, True, "")
             if store.size(path) is None:
                 store.write(path, [text.encode()])
-            with self.lock(digest):
-                blob = link_blob(where, digest, len(text))
+            try:
+                with self.lock(digest):
+                    blob = link_blob(where, digest, len(text))
+            except QuayRefused:
+                # Its object stays, as a Quay leaves it: the sweep takes it when it is no longer young.
+                self.actors.harness.left_by_quay.add(path)
+                raise
             image = self.actors.image_of(digest, len(text), note=tag)
             tag_manifest(where, [blob], image.digest, image.content.decode(), tag)
             return TagClaim(where, tag, image.digest)

@@ -197,7 +197,8 @@ def test_what_is_put_back_meets_a_newer_object_and_keeps_it(store: Store) -> Non
     (moved,) = store.set_aside([(A, trash_path(7, A))])
     store.write(A, [b"new"])
     assert store.put_back(A, trash_path(7, A), moved.version)
-    assert content(store, A) == b"new" and paths(store, "dredge-trash") == [trash_path(7, A)]
+    copies = [] if moved.version else [trash_path(7, A)]
+    assert content(store, A) == b"new" and paths(store, "dredge-trash") == copies
     assert [purged.error for purged in store.purge([Trash(A, trash_path(7, A), moved.version)])] == [None]
     assert content(store, A) == b"new" and not paths(store, "dredge-trash")
 
