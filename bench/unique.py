@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from bench.collect import best, compete
+from bench.collect import against_floor, best, compete
 from bench.figure import Figure, Options
 from bench.lab import Lab
 from worker.local.sample import SHAPES
@@ -26,11 +26,7 @@ def run(options: Options) -> Iterator[Figure]:
     yield Figure(NAME, "blobs freed for each manifest", blobs, "blobs")
     yield Figure(NAME, "manifests per second", collector.manifests_per_s, "manifests/s")
     yield Figure(NAME, "floor per repository: manifests per second", floor.manifests_per_s, "manifests/s")
-    ratio = collector.seconds / floor.seconds
-    yield Figure(NAME, "time against floor per repository", ratio, "times", "at most 0.9")
-    if floor.cpu_s:
-        ratio = collector.cpu_s / floor.cpu_s
-        yield Figure(NAME, "processor time against floor per repository", ratio, "times", "at most 0.9")
+    yield from against_floor(NAME, collector, floor, "at most 0.9")
     statements = collector.statements / max(collector.manifests, 1)
     yield Figure(NAME, "statements per manifest", statements, "statements", "at most 0.15")
     yield Figure(NAME, "longest transaction", collector.longest_s, "s", "under 1")

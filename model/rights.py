@@ -23,7 +23,7 @@ def _ruled(action: str) -> frozenset[str]:
     return frozenset(column.partition(".")[0] for column, taken in rules if taken == action)
 
 
-PURGED, LET_GO = _ruled(PURGE), _ruled(NULL)
+PURGED, UNLINKED = _ruled(PURGE), _ruled(NULL)
 # No column of these changes: PostgreSQL asks for UPDATE where a row is locked.
 LOCKED = frozenset({"label", "manifest"})
 
@@ -88,9 +88,9 @@ _INSERTED = frozenset(
 
 READER: Rights = {"SELECT": _KNOWN}
 COLLECTOR: Rights = {
-    "SELECT": _KNOWN | _DELETED | _UPDATED | PURGED | LET_GO,
+    "SELECT": _KNOWN | _DELETED | _UPDATED | PURGED | UNLINKED,
     "INSERT": _INSERTED | OWN,
-    "UPDATE": _UPDATED | LOCKED | LET_GO | OWN,
+    "UPDATE": _UPDATED | LOCKED | UNLINKED | OWN,
     "DELETE": _DELETED | PURGED | OWN,
 }
 
