@@ -11,7 +11,7 @@ from bench.count import counted, row_counts
 from bench.figure import Figure, Options
 from bench.floor import run_floor
 from bench.lab import Lab, configured, isolated, peak_rss_mb
-from bench.store import nowhere
+from bench.store import holding
 from model.cache.open import open_cache
 from model.policy import DEFAULT
 from worker.jobs.context import JobContext
@@ -31,7 +31,7 @@ def context() -> JobContext:
     return JobContext(
         settings=Settings(quarantine_s=0),
         policy=DEFAULT,
-        stores=nowhere(),
+        stores=holding(),
         cache=open_cache("none://"),
         queue=NoQueue(),
     )
