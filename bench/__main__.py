@@ -26,7 +26,9 @@ BENCHES: tuple[str, ...] = (
     "erase",
     "pushes",
     "celery_rate",
+    "many",
     "fairness",
+    "latency",
     "memory",
     "cache",
     "events",
@@ -38,6 +40,9 @@ BENCHES: tuple[str, ...] = (
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(BENCHES))
 @click.option("--manifests", default=10_000, show_default=True, type=click.IntRange(100))
+@click.option(
+    "--repositories", default=20_000, show_default=True, type=click.IntRange(100), help="Size of `many`."
+)
 @click.option("--seconds", default=10.0, show_default=True, help="How long to measure what has no end.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -47,12 +52,18 @@ BENCHES: tuple[str, ...] = (
     help="Run this PostgreSQL: /usr/lib/postgresql/15/bin.",
 )
 def main(
-    names: tuple[str, ...], manifests: int, seconds: float, seed: int, as_json: bool, postgres: Path | None
+    names: tuple[str, ...],
+    manifests: int,
+    repositories: int,
+    seconds: float,
+    seed: int,
+    as_json: bool,
+    postgres: Path | None,
 ) -> None:
     """Measure Dredge on embedded servers; without NAME, run all benchmarks."""
     if postgres is not None:
         choose_postgres(postgres)
-    options = Options(manifests, seconds, seed)
+    options = Options(manifests, seconds, seed, repositories)
     figures: list[Figure] = []
     for name in names or BENCHES:
         started = time.monotonic()

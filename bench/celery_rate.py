@@ -7,25 +7,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.collect import ROUNDS, run_collector
-from bench.count import row_counts
+from bench.collect import ROUNDS
 from bench.figure import Figure, Options
-from bench.lab import Lab, configured, isolated, peak_rss_mb
-from bench.system import Unfinished, fed_worker, new_queue
-from model.db.connection import fetch_one
-from model.policy import DEFAULT
-from worker.broker.task_queue import CeleryQueue
-from worker.jobs.find import find_due
+from bench.lab import Lab, isolated, peak_rss_mb
+from bench.system import new_queue
+from bench.ways import directly, through_worker
 from worker.local.sample import Shape
 from worker.local.sample.shape import registry
+from worker.settings import Settings
 
 NAME = "celery_rate"
-PATIENCE_S = 300
-_LEFT = """
-SELECT EXISTS (SELECT FROM dredge_blob_candidate) OR EXISTS (SELECT FROM dredge_tombstone)
-    OR EXISTS (SELECT FROM dredge_manifest_candidate) AS work,
-    (SELECT count(DISTINCT repository_id) FROM dredge_collection WHERE stage = 'collect') AS collected
-"""
 
 
 def run(options: Options) -> Iterator[Figure]:
@@ -45,43 +36,15 @@ def run(options: Options) -> Iterator[Figure]:
 def _round(lab: Lab, shape: Shape, directory: Path) -> dict[int, float]:
     """Return manifests per second by number of worker processes; 0 means one process without Celery."""
     rates: dict[int, float] = {}
+    together = Settings().batch_repositories
     for processes in (0, 1, 2):
         with lab.clone(shape) as url:
             rates[processes] = (
-                _through_worker(lab, url, directory, processes)
+                through_worker(lab, url, directory, processes=processes, together=together)
                 if processes
-                else isolated(run_collector, url).manifests_per_s
+                else isolated(directly, url, directory, together)
             )
     return rates
-
-
-def _through_worker(lab: Lab, url: str, directory: Path, concurrency: int) -> float:
-    with configured(url):
-        before = row_counts()
-        due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
-    wanted = sorted({found.repository_id for found in due})
-    with fed_worker(lab, url, directory, concurrency=concurrency) as queue:
-        started = time.monotonic()
-        queue.collect(wanted)
-        with configured(url):
-            _wait(queue, len(wanted), started)
-            seconds = time.monotonic() - started
-            left = row_counts()
-    return (before["manifest"] - left["manifest"]) / seconds
-
-
-def _wait(queue: CeleryQueue, repositories: int, started: float) -> None:
-    """Wait until every repository is collected and the later stages have no work left."""
-    while True:
-        row = fetch_one(_LEFT)
-        if row.collected >= repositories and not row.work:
-            return
-        if time.monotonic() - started > PATIENCE_S:
-            raise Unfinished(collected=row.collected, repositories=repositories)
-        # In a running system, beat sends these tasks.
-        queue.review()
-        queue.erase()
-        time.sleep(0.1)
 
 
 def enqueue_many(broker_url: str, count: int) -> tuple[float, float]:

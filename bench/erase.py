@@ -20,6 +20,7 @@ from pathlib import Path
 from bench.collect import context
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
+from bench.limited import limited
 from model.db.connection import execute
 from model.errors import RegistryError
 from worker.jobs.to_the_end import erase_to_the_end
@@ -45,6 +46,7 @@ def run(options: Options) -> Iterator[Figure]:
         shutil.rmtree(directory, ignore_errors=True)
     with _s3() as store:
         yield from _bulk(store, paths[:3_000])
+    yield from limited(NAME, options.seconds)
 
 
 def _path(n: int) -> str:

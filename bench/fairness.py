@@ -1,4 +1,4 @@
-"""Measure how long a thousand small repositories of other tenants wait behind one giant repository."""
+"""How long small repositories of other tenants wait beside one giant repository, or beside very many."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.figure import Figure, Options
+from bench.flood import flood
 from bench.giant import giant
 from bench.lab import Lab, configured
 from bench.system import Unfinished, fed_worker
@@ -22,6 +23,7 @@ from worker.local.sample.shape import registry
 NAME = "fairness"
 PROCESSES = 2
 SMALL = 1_000
+FLOOD = 10_000
 PATIENCE_S = 600
 _FINISHED = """
 SELECT repository_id, max(finished_ms) AS finished_ms FROM dredge_collection
@@ -30,7 +32,7 @@ WHERE stage = 'collect' AND repository_id = ANY(%s) GROUP BY 1
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Yield the waiting times with the giant first in the queue, and those without it."""
+    """Yield the waiting times with the giant first in the queue and without it; then those of `flood`."""
     large = replace(giant(options.manifests), seed=2)
     small = replace(registry(SMALL * 14), repositories=SMALL * 7 // 5)
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
@@ -43,6 +45,7 @@ def run(options: Options) -> Iterator[Figure]:
     yield Figure(NAME, "median wait beside a giant against alone", ratio, "times", f"at most {PROCESSES}")
     ratio = max(beside) / max(alone)
     yield Figure(NAME, "longest wait beside a giant against alone", ratio, "times", f"at most {PROCESSES}")
+    yield from flood(NAME, min(FLOOD, options.manifests))
 
 
 def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant: bool) -> list[float]:

@@ -30,3 +30,4 @@ class Options:
     manifests: int = 10_000
     seconds: float = 10.0
     seed: int = 1
+    repositories: int = 20_000

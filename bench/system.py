@@ -49,12 +49,18 @@ def worker(env: dict[str, str], log: Path, *options: str, concurrency: int) -> I
 
 
 @contextmanager
-def fed_worker(lab: Lab, url: str, directory: Path, *, concurrency: int) -> Iterator[CeleryQueue]:
-    """Start a worker on this database, with an empty broker and storage.  Yields its queue."""
+def fed_worker(
+    lab: Lab, url: str, directory: Path, *, concurrency: int, **settings: str
+) -> Iterator[CeleryQueue]:
+    """Start a worker with these variables on this database, with an empty broker.  Yields its queue.
+
+    Its storage is the folder `objects` of the directory.
+    """
     objects = directory / "objects"
     objects.mkdir(exist_ok=True)
     redis.Redis.from_url(lab.servers.broker_url).flushall()
-    with worker(environment(lab, url, objects), directory / "worker.log", concurrency=concurrency):
+    env = {**environment(lab, url, objects), **settings}
+    with worker(env, directory / "worker.log", concurrency=concurrency):
         yield new_queue(lab.servers.broker_url)
 
 
@@ -109,11 +115,22 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    return [pid, *(found for found, owner, _ in _processes() if owner == pid)]
+
+
 def rss_mb(pid: int) -> list[float]:
     """Return the resident memory of a process and its children, in MB; the process first."""
+    rows = _processes()
+    parent = [rss / 1024 for found, _, rss in rows if found == pid]
+    return parent + sorted(rss / 1024 for _, owner, rss in rows if owner == pid)
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Return (process, parent, resident memory in KB) of every process."""
     output = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True
     ).stdout
-    rows = [tuple(map(int, line.split())) for line in output.splitlines()]
-    parent = [rss / 1024 for found, _, rss in rows if found == pid]
-    return parent + sorted(rss / 1024 for _, owner, rss in rows if owner == pid)
+    rows = [line.split() for line in output.splitlines()]
+    return [(int(pid), int(owner), int(rss)) for pid, owner, rss in rows]

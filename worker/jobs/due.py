@@ -11,7 +11,7 @@ LIMIT = 1000
 
 
 def enqueue_due(context: JobContext) -> int:
-    """Enqueue at most `LIMIT` due repositories, longest waiting first.  Returns the number sent.
+    """Enqueue due repositories until `LIMIT` wait in the queue, longest waiting first.  Returns how many.
 
     At most the configured number of repositories of one namespace wait in the queue; the others follow as
     workers take those.  Rows are marked after the messages are sent, so a crash in between sends some

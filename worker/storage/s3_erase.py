@@ -34,7 +34,7 @@ class Doomed(NamedTuple):
 
 
 class Eraser:
-    """Deletes objects in parallel requests of 1,000 each, at a rate that the store accepts."""
+    """Deletes objects in parallel requests of at most 1,000 each, at a rate that the store accepts."""
 
     def __init__(self, client: S3Client, pace: Pace | None = None) -> None:
         self._client = client
@@ -49,7 +49,8 @@ class Eraser:
     def erase(self, doomed: Sequence[Doomed], *, until_s: float = math.inf) -> list[Erased]:
         """Delete these objects.  Returns one result for each, in order."""
         wanted = [each for each in dict.fromkeys(doomed) if valid_path(each.path)]
-        chunks = [wanted[n : n + BULK] for n in range(0, len(wanted), BULK)]
+        size = self.pace.chunk(BULK)
+        chunks = [wanted[n : n + size] for n in range(0, len(wanted), size)]
         if len(chunks) <= 1:
             parts = [self._erase_chunk(chunk, until_s) for chunk in chunks]
         else:

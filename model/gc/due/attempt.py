@@ -34,13 +34,44 @@ ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}, leader_id = NULL
 RETURNING repository_id, attempts
 """
 
+# Others that other namespaces have in the queue: at most so many, one of each namespace in turns.
+OF_OTHER_NAMESPACES = 4
+
+# Taken in this order: of other namespaces, so that a namespace with very many due repositories delays no
+# other; without a message, so that no task is started for nothing; the others, longest waiting first.
 # A repository with an attempt that did not end is left to its own task, so that it fails alone.
 _CLAIM_OTHERS = f"""
-UPDATE dredge_due d SET {_ATTEMPTED}, leader_id = %(leader)s
-WHERE d.repository_id = ANY(ARRAY(
+WITH RECURSIVE turns (namespace_id, own_id, n) AS (
+    SELECT d.namespace_id, d.namespace_id, 0 FROM dredge_due d WHERE d.repository_id = %(leader)s
+    UNION ALL
+    SELECT coalesce(
+        (SELECT d.namespace_id FROM dredge_due d
+         WHERE d.queued_ms IS NOT NULL AND d.namespace_id > t.namespace_id ORDER BY d.namespace_id LIMIT 1),
+        (SELECT d.namespace_id FROM dredge_due d
+         WHERE d.queued_ms IS NOT NULL ORDER BY d.namespace_id LIMIT 1)), t.own_id, t.n + 1
+    FROM turns t WHERE t.n < {OF_OTHER_NAMESPACES} AND (t.n = 0 OR t.namespace_id <> t.own_id)
+), foreign_ones AS MATERIALIZED (
+    SELECT w.repository_id FROM turns t CROSS JOIN LATERAL (
+        SELECT q.repository_id FROM dredge_due q
+        WHERE q.queued_ms IS NOT NULL AND q.namespace_id = t.namespace_id
+          AND q.next_try_ms <= (SELECT {NOW_MS_SQL}) AND q.attempts = 0
+        ORDER BY q.queued_ms LIMIT 1 FOR UPDATE SKIP LOCKED) w
+    WHERE t.namespace_id <> t.own_id
+), unqueued AS MATERIALIZED (
     SELECT w.repository_id FROM dredge_due w
-    WHERE w.next_try_ms <= {NOW_MS_SQL} AND w.attempts = 0
-    ORDER BY w.next_try_ms, w.repository_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NULL
+    ORDER BY w.next_try_ms, w.repository_id LIMIT (SELECT %(limit)s - count(*) FROM foreign_ones)
+    FOR UPDATE SKIP LOCKED
+), queued AS MATERIALIZED (
+    SELECT w.repository_id FROM dredge_due w
+    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NOT NULL
+    ORDER BY w.next_try_ms, w.repository_id
+    LIMIT (SELECT %(limit)s - (SELECT count(*) FROM foreign_ones) - (SELECT count(*) FROM unqueued))
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE dredge_due d SET {_ATTEMPTED}, leader_id = %(leader)s
+WHERE d.repository_id = ANY(ARRAY(SELECT repository_id FROM foreign_ones
+    UNION SELECT repository_id FROM unqueued UNION SELECT repository_id FROM queued))
 RETURNING repository_id
 """
 
@@ -68,6 +99,7 @@ def claim(repository_ids: Sequence[int]) -> list[int]:
 def claim_with_others(repository_id: int, *, others: int) -> list[int]:
     """`claim` one repository, and at most `others` more that are due and have no attempt.
 
+    Some are of other namespaces that wait in the queue; then those that have no message come first.
     If the last attempt at the repository did not end, it is claimed alone.  The repositories that were
     claimed with it then are due at once, each alone.
     """

@@ -14,21 +14,24 @@ SELECT d.namespace_id, count(*) AS n FROM dredge_due d WHERE d.queued_ms IS NOT 
 """
 
 # A namespace with its whole share in the queue is skipped, so that other namespaces do not wait for it.
-_UNQUEUED = f"""
+# The time is a subquery: the server evaluates it once, and reads the index only up to it.
+UNQUEUED = f"""
 SELECT d.repository_id, d.namespace_id, d.due_ms FROM dredge_due d
-WHERE d.queued_ms IS NULL AND d.next_try_ms <= {NOW_MS_SQL} AND d.namespace_id <> ALL(%(full)s)
+WHERE d.queued_ms IS NULL AND d.next_try_ms <= (SELECT {NOW_MS_SQL}) AND d.namespace_id <> ALL(%(full)s)
 ORDER BY d.next_try_ms, d.repository_id LIMIT %(limit)s
 """
 
 
 def find_waiting(*, limit: int, share: int) -> list[int]:
-    """Return at most `limit` due repositories that are not in the queue, ordered by `in_share`; only reads.
+    """Return due repositories that are not in the queue, ordered by `in_share`; only reads.
 
-    The cost depends on what it finds, not on the size of the registry.
+    At most as many as bring the queue to `limit`: the others are collected together with those.  The cost
+    depends on what it finds, not on the size of the registry.
     """
     queued = _count_queued()
+    limit = max(0, limit - sum(queued.values()))
     full = [namespace_id for namespace_id, n in queued.items() if n >= share]
-    found = [Due(*row) for row in run(_UNQUEUED, {"full": IntArray(full), "limit": limit})]
+    found = [Due(*row) for row in run(UNQUEUED, {"full": IntArray(full), "limit": limit})]
     return [due.repository_id for due in _in_share(found, queued, limit=limit, share=share)]
 
 

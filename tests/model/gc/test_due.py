@@ -12,7 +12,7 @@ from model.db.connection import transaction
 from model.gc.collect import collect_batch
 from model.gc.due.attempt import NO_END, claim, claim_with_others, is_settled, record_failure, release
 from model.gc.due.note import NEVER_MS, forget_collected, forget_gone, note_due
-from model.gc.due.waiting import find_waiting
+from model.gc.due.waiting import UNQUEUED, find_waiting, mark_queued
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
 from tests.support.world import World
@@ -114,6 +114,46 @@ def test_others_that_are_due_are_claimed_with_one_longest_waiting_first(world: W
     note_due({later: world.now_ms + HOUR_MS})
     assert set(claim_with_others(world.repository_id, others=2)) == {world.repository_id, *due[:2]}
     assert set(claim_with_others(due[3], others=5)) == {due[3], due[2]}
+
+
+def test_those_without_a_message_are_taken_first_and_those_with_one_if_there_are_no_others(
+    world: World,
+) -> None:
+    queued, *waiting = noted(world, 4)
+    mark_queued([queued])
+    assert set(claim_with_others(world.repository_id, others=2)) == {world.repository_id, *waiting[:2]}
+    assert set(claim_with_others(waiting[2], others=2)) == {waiting[2], queued}
+
+
+def test_one_repository_of_another_namespace_does_not_wait_behind_all_of_a_busy_one(world: World) -> None:
+    leader, *busy = noted(world, 40)
+    mark_queued(busy[:20])
+    singles = [int(world.repository(namespace=world.namespace())) for _ in range(2)]
+    for single in singles:
+        note_due({single: world.now_ms - 1})
+    mark_queued(singles)
+    assert set(claim_with_others(leader, others=10)) == {leader, *singles, *busy[20:28]}
+    assert {due for due in busy if is_settled(due)} == set(busy[20:28])
+
+
+def test_finding_what_is_due_reads_no_row_that_is_due_later(world: World) -> None:
+    world.execute(
+        "INSERT INTO dredge_due (repository_id, due_ms, next_try_ms) SELECT g, %s, %s"
+        " FROM generate_series(1000000, 1005000) g",
+        (world.now_ms + HOUR_MS, world.now_ms + HOUR_MS),
+    )
+    world.execute("ANALYZE dredge_due")
+    plan = world.rows("EXPLAIN " + UNQUEUED % {"full": "'{}'::int[]", "limit": 100})
+    assert any("Index Cond: (next_try_ms <= " in line for (line,) in plan)
+    (due,) = noted(world, 1)
+    assert find_waiting(limit=10, share=10) == [due]
+
+
+def test_a_full_queue_gets_no_further_messages(world: World) -> None:
+    due = noted(world, 5)
+    mark_queued(due[:2])
+    assert find_waiting(limit=4, share=100) == due[2:4]
+    assert find_waiting(limit=2, share=100) == []
 
 
 def test_a_repository_that_was_attempted_before_is_claimed_alone(world: World) -> None:

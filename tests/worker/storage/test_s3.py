@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.servers.unruly import HANG, Answer, Unruly, unruly_server
 from worker.storage.base import Store, StoreUnavailable, open_store
-from worker.storage.rate import Pace
 from worker.storage.s3 import S3Store
 
 
@@ -201,22 +200,3 @@ def test_thousands_go_in_parallel_requests_of_a_thousand(store: S3Store, unruly:
     paths = [f"sha256/aa/{n:05d}" for n in range(3_500)]
     assert not [result for result in store.erase(paths) if result.error]
     assert len([request for request in unruly.requests if request[0] == "POST"]) == 4
-
-
-def test_the_pace_falls_fast_and_rises_slowly() -> None:
-    now = [0.0]
-    slept: list[float] = []
-    pace = Pace(ceiling=1000, floor=10, step=100, clock=lambda: now[0], sleep=slept.append)
-    pace.wait(500)
-    pace.wait(500)
-    assert slept == [0.5]
-    for _ in range(3):
-        pace.slower()
-    assert pace.rate == 500, "many refusals in one second count once"
-    for _ in range(20):
-        now[0] += 2
-        pace.slower()
-    assert pace.rate == 10
-    for _ in range(4):
-        pace.faster()
-    assert pace.rate == 410
