@@ -19,7 +19,7 @@ WITH cancelled AS (
     UPDATE dredge_tombstone SET due_ms = %(now)s WHERE id = ANY(%(ids)s) AND set_aside
 )
 UPDATE dredge_quarantine SET look_ms = 0
-WHERE digest = %(digest)s AND path = %(path)s AND look_ms > %(now)s
+WHERE digest = %(digest)s AND path = %(path)s AND look_ms > %(now)s AND tries = 0
 """
 
 

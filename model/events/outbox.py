@@ -36,17 +36,40 @@ def try_relay_lock() -> bool:
     )
 
 
+_IS_DUE = f"""e.published_ms IS NULL
+          AND NOT EXISTS (SELECT FROM dredge_poison p
+                          WHERE p.stage = 'relay' AND p.key = e.id::text AND p.due_ms > {NOW_MS_SQL})"""
+
 # Leaves out rows that are set aside until their next try.
 _UNPUBLISHED = f"""
 SELECT id, event_id, type, subject, data, created_ms FROM (
     SELECT *, sum(length(data)) OVER (ORDER BY id) - length(data) AS bytes_before FROM (
-        SELECT * FROM dredge_event e WHERE e.published_ms IS NULL
-          AND NOT EXISTS (SELECT FROM dredge_poison p
-                          WHERE p.stage = 'relay' AND p.key = e.id::text AND p.due_ms > {NOW_MS_SQL})
+        SELECT * FROM dredge_event e WHERE {_IS_DUE}
         ORDER BY e.id LIMIT %s) AS oldest
     ) AS measured
 WHERE bytes_before < %s ORDER BY id
 """
+
+
+_LAST = f"""
+SELECT max(id) AS id FROM (SELECT e.id FROM dredge_event e WHERE {_IS_DUE} ORDER BY e.id LIMIT %s) oldest
+"""
+
+
+def find_last(*, limit: int) -> int | None:
+    """Return the id of the last of the oldest `limit` unpublished rows, or None if there are none."""
+    found: int | None = fetch_one(_LAST, (limit,)).id
+    return found
+
+
+def find_unpublished_row(row_id: int) -> list[OutboxRow]:
+    """Return this row if it is unpublished, also if it is set aside; only reads."""
+    rows = fetch(
+        "SELECT id, event_id, type, subject, data, created_ms FROM dredge_event"
+        " WHERE id = %s AND published_ms IS NULL",
+        (row_id,),
+    )
+    return [OutboxRow(*row) for row in rows]
 
 
 def find_unpublished(*, limit: int, max_bytes: int) -> list[OutboxRow]:

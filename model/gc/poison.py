@@ -1,7 +1,8 @@
 """Items that make a shared stage fail: set aside with the error and the next try, so that the others go on.
 
 A transaction of its own counts the attempt before the work.  So the item waits for its next try even if the
-process dies.  Repositories, tombstones and security reports keep their attempts in their own rows.
+process dies.  Repositories, tombstones, objects in the trash and security reports keep their attempts in
+their own rows.  A stage that has one batch at a time counts the attempt at the batch in a row of its own.
 """
 
 from __future__ import annotations
@@ -33,25 +34,49 @@ SELECT key, data, tries FROM dredge_poison WHERE stage = %s AND due_ms <= {NOW_M
 ORDER BY due_ms, key LIMIT %s
 """
 
-_LIST = """
-SELECT stage, key, created_ms, due_ms, tries, last_error FROM dredge_poison
+# The key of the row that counts the attempts at a batch; `data` is the last item of the largest that died.
+_BATCH = "(batch)"
+_BEGIN_BATCH = f"""
+INSERT INTO dredge_poison AS p (stage, key, created_ms, due_ms, tries, last_error, data)
+VALUES (%(stage)s, '{_BATCH}', {NOW_MS_SQL}, {NOW_MS_SQL}, 1, '{NO_END}', %(last)s::text)
+ON CONFLICT (stage, key) DO UPDATE SET tries = p.tries + 1,
+    data = greatest(p.data::bigint, %(last)s)::text
+"""
+# Smaller batches are taken until the one that died is behind them.
+_END_BATCH = f"""
+WITH behind AS (
+    DELETE FROM dredge_poison WHERE stage = %(stage)s AND key = '{_BATCH}'
+      AND (tries <= 1 OR data::bigint <= %(last)s)
+)
+UPDATE dredge_poison SET tries = tries - 1 WHERE stage = %(stage)s AND key = '{_BATCH}'
+  AND tries > 1 AND data::bigint > %(last)s
+"""
+
+_LIST = f"""
+SELECT stage, key, created_ms, due_ms, tries, last_error FROM dredge_poison WHERE key <> '{_BATCH}'
 ORDER BY tries DESC, stage, key LIMIT %s
 """
 
-_COUNT = "SELECT stage, count(*) AS n FROM dredge_poison GROUP BY stage ORDER BY stage"
+_COUNT = f"""
+SELECT stage, count(*) AS n FROM dredge_poison WHERE key <> '{_BATCH}' GROUP BY stage ORDER BY stage
+"""
 
 # For each stage the statement that makes waiting rows due.  Running work is not disturbed: it has a lease.
 _RETRY = {
     "collect": f"UPDATE dredge_due SET next_try_ms = {NOW_MS_SQL} WHERE attempts > 0",
     "erase": f"""UPDATE dredge_tombstone SET due_ms = greatest({NOW_MS_SQL}, coalesce(fenced_until_ms, 0))
                  WHERE tries > 0 AND due_ms > {NOW_MS_SQL}""",
+    # One that a process holds may be tried again when its lease must be over.
+    "quarantine": f"""UPDATE dredge_quarantine SET look_ms = CASE WHEN token > 0
+                        THEN least(look_ms, {NOW_MS_SQL} + 60000) ELSE {NOW_MS_SQL} END
+                      WHERE tries > 0 AND look_ms > {NOW_MS_SQL}""",
     "reports": f"UPDATE dredge_report_debt SET due_ms = {NOW_MS_SQL} WHERE tries > 0",
 }
 _RETRY_POISON = f"""
 UPDATE dredge_poison SET due_ms = {NOW_MS_SQL} WHERE %(stage)s IN ('', stage) AND %(key)s IN ('', key)
 """
 
-STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "sweep")
+STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "quarantine", "sweep")
 
 
 @dataclass(frozen=True)
@@ -96,6 +121,35 @@ def record_error(stage: str, key: str, error: str) -> None:
 def clear(stage: str, key: str) -> None:
     """Delete an item that its stage has processed.  Idempotent."""
     execute("DELETE FROM dredge_poison WHERE stage = %s AND key = %s", (stage, key))
+
+
+def count_batch_failures(stage: str) -> int:
+    """Return how many batches of a stage died one after the other; only reads."""
+    row = fetch_one("SELECT tries FROM dredge_poison WHERE stage = %s AND key = %s", (stage, _BATCH))
+    return int(row.tries) if row else 0
+
+
+def begin_batch(stage: str, *, last: int) -> None:
+    """Count an attempt at a batch that ends with the item `last`, before the work and outside of its
+    transaction.
+    """
+    execute(_BEGIN_BATCH, {"stage": stage, "last": last})
+
+
+def end_batch(stage: str, *, last: int) -> None:
+    """Take back the attempt at a batch that ended, well or with an error that no item of it caused.
+
+    `last` is the last item that it is done with, or 0.
+    """
+    execute(_END_BATCH, {"stage": stage, "last": last})
+
+
+def leave_batch(stage: str, *, last: int) -> None:
+    """Forget a batch that died if its last item is not after `last`, which was handled alone.  Idempotent."""
+    execute(
+        "DELETE FROM dredge_poison WHERE stage = %s AND key = %s AND data::bigint <= %s",
+        (stage, _BATCH, last),
+    )
 
 
 def find_due(stage: str, *, limit: int) -> list[DuePoison]:

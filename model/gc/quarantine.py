@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch, fetch_one
 from model.db.fragments import OBJECT_REFERRED
-from model.gc.tombstones import FIRST_RETRY_MS, Tombstone
+from model.gc.division import ALIKE, CLAIMED, FAILED, FIRST_RETRY_MS, LAST_RETRY_MS, LEASE, Division
+from model.gc.tombstones import Tombstone
 
 # A later reference is found in the newest blob rows.  The looks at these intervals find other references.
 FIRST_LOOK_MS = 60_000
@@ -48,10 +49,11 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class QuarantineClaim:
-    """Rows that this process has claimed, until their lease ends."""
+    """Rows that this process has claimed, until their lease ends.  `more`: others may be due."""
 
     token: int
     rows: tuple[Quarantined, ...]
+    more: bool = False
 
 
 # Also written if another claim has the tombstone: the object was moved in any case.  If a row with that id
@@ -68,8 +70,7 @@ ON CONFLICT (id) DO UPDATE SET look_ms = 0, unanswered = true,
     version = CASE WHEN excluded.version = '' THEN q.version ELSE excluded.version END
 """
 
-# These come before all others, because clients may wait for them.  Objects that are back in their place, and
-# objects that failed, keep their own times.
+# These come first, because clients may wait.  Objects that are back or that failed keep their own times.
 _HURRY = f"""
 UPDATE dredge_quarantine s SET look_ms = 0 FROM (
     SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT {NEWEST}
@@ -90,13 +91,16 @@ WHERE s.id = ANY(ARRAY(
 
 _DUE = "SELECT DISTINCT location FROM dredge_quarantine WHERE look_ms <= %(now)s"
 
-_CLAIM = """
+_DIVISION = Division("dredge_quarantine", "look_ms")
+
+_CLAIM = f"""
 WITH due AS MATERIALIZED (
-    SELECT id FROM dredge_quarantine WHERE look_ms <= %(now)s AND location = ANY(%(locations)s)
-    ORDER BY look_ms, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT t.id FROM dredge_quarantine t
+    WHERE t.location = %(location)s AND t.look_ms <= %(now)s AND {ALIKE}
+    ORDER BY t.look_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE dredge_quarantine q SET token = %(token)s, look_ms = %(until)s
-FROM due WHERE q.id = due.id RETURNING q.id
+UPDATE dredge_quarantine t SET {CLAIMED}, look_ms = {LEASE}
+FROM due WHERE t.id = due.id RETURNING t.id
 """
 
 # Also claims leased rows: if two processes put one object back at once, the result is the same.
@@ -120,10 +124,11 @@ UPDATE dredge_quarantine q SET token = NULL, tries = 0, last_error = NULL,
 WHERE q.id = ANY(%(ids)s) AND q.token = %(token)s
 """
 
-_POSTPONE = """
-UPDATE dredge_quarantine q SET tries = q.tries + 1, last_error = e.error, token = NULL,
-    look_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(q.tries, 20)))::bigint
-FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE q.id = e.id AND q.token = %(token)s
+_RELEASE = "UPDATE dredge_quarantine SET token = NULL WHERE id = ANY(%s) AND token = %s"
+_POSTPONE = f"""
+UPDATE dredge_quarantine t SET {FAILED},
+    look_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(t.tries, 20)))::bigint
+FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
 """
 
 
@@ -172,21 +177,25 @@ def look_at_quarantine(*, limit: int) -> list[str]:
     return [row.location for row in fetch(_DUE, params)]
 
 
-def claim_quarantined(locations: Sequence[str], *, limit: int, lease_ms: int) -> QuarantineClaim:
-    """Claim at most `limit` objects to put back or to purge, for `lease_ms`.
+def claim_quarantined(location: str, *, limit: int, lease_ms: int) -> QuarantineClaim:
+    """Claim at most `limit` objects of a location to put back or to purge, for `lease_ms`.
 
     Call it in a transaction.  A new statement looks for references after the rows are locked.  A push that
     commits its row later waits for this transaction, and then makes the object's row due again.
     """
-    moment, token = now_ms(), secrets.randbits(62)
-    params = {"now": moment, "until": moment + lease_ms, "locations": list(locations), "limit": limit}
-    ids = [row.id for row in fetch(_CLAIM, {**params, "token": token})]
-    return QuarantineClaim(token, _read(ids, moment))
+    moment, token = now_ms(), 1 + secrets.randbits(62)
+    where = {"location": location, "now": moment}
+    portion = _DIVISION.choose(where, limit=limit)
+    if portion is None:
+        return QuarantineClaim(token, ())
+    params = {**where, **vars(portion), "token": token, "lease": moment + lease_ms}
+    ids = [row.id for row in fetch(_CLAIM, params)]
+    return QuarantineClaim(token, _read(ids, moment), _DIVISION.has_more(where, portion, len(ids)))
 
 
 def claim_digest(digest: str, location: str, *, lease_ms: int) -> QuarantineClaim:
     """Claim the objects of a digest in the trash of a location, due or not; see `claim_quarantined`."""
-    moment, token = now_ms(), secrets.randbits(62)
+    moment, token = now_ms(), 1 + secrets.randbits(62)
     params = {"digest": digest, "location": location, "until": moment + lease_ms, "token": token}
     ids = [row.id for row in fetch(_CLAIM_DIGEST, params)]
     return QuarantineClaim(token, _read(ids, moment))
@@ -217,8 +226,16 @@ def keep_quarantined(token: int, ids: Sequence[int]) -> None:
     execute(_KEEP, {"token": token, "ids": BigIntArray(ids), "now": now_ms(), "every": KEPT_LOOK_MS})
 
 
-def postpone_quarantined(token: int, errors: Mapping[int, str]) -> None:
-    """Note errors and the next tries: 5 seconds later; each failure doubles that time, up to 5 minutes."""
+def release_quarantined(token: int, ids: Sequence[int]) -> None:
+    """Give back claimed rows with which nothing was done; their next look is when the lease ends."""
+    execute(_RELEASE, (BigIntArray(ids), token))
+
+
+def postpone_quarantined(token: int, errors: Mapping[int, str], *, divide: bool = False) -> None:
+    """Note errors and the next tries: 5 seconds later; each failure doubles that time, up to 5 minutes.
+
+    `divide`: they failed as one request, perhaps because of one; then up to 6 hours.
+    """
     execute(
         _POSTPONE,
         {
@@ -227,6 +244,7 @@ def postpone_quarantined(token: int, errors: Mapping[int, str]) -> None:
             "errors": [error[:500] for error in errors.values()],
             "now": now_ms(),
             "first": FIRST_RETRY_MS,
-            "last": LAST_LOOK_MS,
+            "last": LAST_RETRY_MS if divide else LAST_LOOK_MS,
+            "divide": divide,
         },
     )

@@ -9,9 +9,7 @@ The protocol; `claim` and `settle` are transactions of their own, and use no net
 A fence lasts until no request of its claim can be carried out any more.  Only a definite answer to that
 request ends it early.  Until then no other claim takes the tombstone, and no push may write the object.
 
-A claim that was never settled leaves its token in its rows; one whose request failed as a whole leaves it
-there as a negative number.  The next claim counts that as a failure, and takes an eighth as many of such
-rows, down to one.  So a tombstone that makes erasers die or fail is isolated and backs off; the others go.
+A claim that died, or whose request failed as a whole, is divided (`model.gc.division`).
 """
 
 from __future__ import annotations
@@ -21,12 +19,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, execute, fetch, fetch_one
+from model.db.connection import BigIntArray, execute, fetch
 from model.db.fragments import OBJECT_REFERRED
-from model.gc.poison import DIVIDE_BY, NO_END
+from model.gc.division import ALIKE, BACKOFF, CLAIMED, FAILED, LEASE, Division
 
-FIRST_RETRY_MS = 5_000
-LAST_RETRY_MS = 6 * 3_600_000
 # The lease is longer than the fence, so that an answer that comes after the fence still settles.
 LEASE_BEYOND_FENCE_MS = 10_000
 
@@ -73,37 +69,21 @@ WITH RECURSIVE found AS (
 SELECT location FROM found WHERE location IS NOT NULL
 """
 
-# How many claims of a tombstone failed, the last one included.
-_FAILURES = "t.tries + CASE WHEN t.token > 0 THEN 1 ELSE 0 END"
-_BACKOFF = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(t.tries, 20)))::bigint"
-
-_FIRST = f"""
-SELECT t.token IS NULL AS settled, {_FAILURES} AS failures FROM dredge_tombstone t
-WHERE t.location = %(location)s AND t.due_ms <= %(now)s
-ORDER BY t.due_ms, t.id LIMIT 1 FOR UPDATE SKIP LOCKED
-"""
+_DIVISION = Division("dredge_tombstone", "due_ms")
 
 # `due_ms` is the lease: no eraser claims the row again before it, also after a crash.  It is later than the
 # end of the fence.
 # SKIP LOCKED: another eraser or a push has these rows.
-# All rows of a claim have failed equally often: one that never failed is in no claim with one that did.
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT t.id, t.set_aside FROM dredge_tombstone t
-    WHERE t.location = %(location)s AND t.due_ms <= %(now)s
-      AND (t.token IS NULL) = %(settled)s AND (%(settled)s OR {_FAILURES} = %(failures)s)
+    WHERE t.location = %(location)s AND t.due_ms <= %(now)s AND {ALIKE}
     ORDER BY t.due_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE dredge_tombstone t SET token = %(token)s, tries = {_FAILURES},
-       last_error = CASE WHEN t.token > 0 THEN %(no_end)s ELSE t.last_error END,
-       due_ms = CASE WHEN t.token IS NULL THEN %(lease)s ELSE greatest(%(lease)s, %(now)s + {_BACKOFF}) END,
+UPDATE dredge_tombstone t SET {CLAIMED}, due_ms = {LEASE},
        fenced_until_ms = %(until)s, set_aside = t.set_aside OR %(aside)s
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.digest, t.path, t.location, t.size, t.tries, due.set_aside
-"""
-
-_UNSETTLED = """
-SELECT FROM dredge_tombstone WHERE location = %(location)s AND due_ms <= %(now)s AND token IS NOT NULL LIMIT 1
 """
 
 _REFERRED = f"""
@@ -113,11 +93,10 @@ WHERE {OBJECT_REFERRED}
 
 # A definite answer of the store ends the fence; without an answer the fence stays to its end.
 _POSTPONE = f"""
-UPDATE dredge_tombstone t SET tries = t.tries + 1, last_error = e.error,
-    token = CASE WHEN %(divide)s THEN -t.token END,
+UPDATE dredge_tombstone t SET {FAILED},
     fenced_until_ms = CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
     due_ms = greatest(CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
-                      %(now)s + {_BACKOFF})
+                      %(now)s + {BACKOFF})
 FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
 """
 
@@ -142,26 +121,23 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: boo
     """
     moment, token = now_ms(), 1 + secrets.randbits(62)
     where = {"location": location, "now": moment}
-    first = fetch_one(_FIRST, where)
-    if first is None:
+    portion = _DIVISION.choose(where, limit=limit)
+    if portion is None:
         return Claim(token, (), moment + fence_ms)
-    if not first.settled:
-        limit = max(1, limit // DIVIDE_BY**first.failures)
     rows = fetch(
         _CLAIM,
         {
             **where,
-            "settled": first.settled,
-            "failures": first.failures,
-            "no_end": NO_END,
+            "settled": portion.settled,
+            "failures": portion.failures,
+            "limit": portion.limit,
             "until": moment + fence_ms,
             "lease": moment + fence_ms + LEASE_BEYOND_FENCE_MS,
-            "limit": limit,
             "token": token,
             "aside": set_aside,
         },
     )
-    more = not first.settled or len(rows) == limit or fetch_one(_UNSETTLED, where) is not None
+    more = _DIVISION.has_more(where, portion, len(rows))
     return Claim(token, tuple(Tombstone(*row) for row in rows), moment + fence_ms, more)
 
 

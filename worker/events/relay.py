@@ -42,24 +42,71 @@ class Relayed:
 def relay(exchange: Exchange) -> Relayed:
     """Publish the oldest unpublished rows and mark them.  Does nothing while another relay runs.
 
-    Sets aside a row that cannot be published until its next try, and publishes the others.  A crash between
-    publishing and marking repeats events, with the same IDs, and loses none.  Raises `BrokerUnavailable`
-    with no row marked.
+    Sets aside a row that cannot be published until its next try, and publishes the others.  The attempt is
+    counted before the work; after a batch whose process died, an eighth as many rows are taken, down to one,
+    which is set aside.  A crash between publishing and marking repeats events, with the same IDs, and loses
+    none.  Raises `BrokerUnavailable` with no row marked.
     """
+    batch = _begin()
+    if batch is None:
+        return Relayed()
+    try:
+        relayed = _relay(exchange, batch)
+    except RegistryError:
+        # An outage is no row's fault.
+        _end(batch, last=0)
+        raise
+    metrics.published(relayed.events)
+    return relayed
+
+
+class Batch(NamedTuple):
+    """At most `limit` rows, of which `last` is the last.  A single one is counted by its own row."""
+
+    limit: int
+    last: int
+
+
+def _begin() -> Batch | None:
+    """Count the attempt at the next batch.  Returns None if there is none, or another relay is at work."""
+    with transaction():
+        if not outbox.try_relay_lock():
+            return None
+        limit = max(1, BATCH_ROWS // poison.DIVIDE_BY ** poison.count_batch_failures(STAGE))
+        last = outbox.find_last(limit=limit)
+        if last is None:
+            return None
+        if limit > 1:
+            poison.begin_batch(STAGE, last=last)
+        else:
+            poison.attempt(STAGE, str(last))
+    return Batch(limit, last)
+
+
+def _end(batch: Batch, *, last: int) -> None:
+    if batch.limit > 1:
+        poison.end_batch(STAGE, last=last)
+    elif last:
+        poison.leave_batch(STAGE, last=last)
+    else:
+        poison.clear(STAGE, str(batch.last))
+
+
+def _relay(exchange: Exchange, batch: Batch) -> Relayed:
     with transaction():
         if not outbox.try_relay_lock():
             return Relayed()
-        rows = outbox.find_unpublished(limit=BATCH_ROWS, max_bytes=BATCH_BYTES)
-        if not rows:
-            return Relayed()
+        if batch.limit > 1:
+            rows = outbox.find_unpublished(limit=batch.limit, max_bytes=BATCH_BYTES)
+        else:
+            rows = outbox.find_unpublished_row(batch.last)
         # The only network call inside a transaction.  The transaction holds the relay's lock but no row, the
         # broker's timeouts bound it, and losing the transaction repeats events but never drops one.
         sent = _publish(exchange, [ready for row in rows if (ready := _ready(row))])
         outbox.mark_published(list(sent), now_ms=now_ms())
-        events = sum(sent.values())
-    metrics.published(events)
-    is_full = len(rows) == BATCH_ROWS or sum(len(row.data) for row in rows) >= BATCH_BYTES
-    return Relayed(len(rows), events, has_more=is_full)
+        _end(batch, last=rows[-1].id if rows else batch.last)
+    is_full = len(rows) == batch.limit or sum(len(row.data) for row in rows) >= BATCH_BYTES
+    return Relayed(len(rows), sum(sent.values()), has_more=is_full)
 
 
 def republish_after_flush(exchange: Exchange) -> int:

@@ -23,7 +23,7 @@ from worker.jobs.erase_outcome import Cleared, Outcome, Place, fail_unconfigured
 from worker.jobs.isolation import is_of_an_item
 from worker.jobs.pace import Budget
 from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
-from worker.jobs.storage_identity import proven, verify_location
+from worker.jobs.storage_identity import doubt, verify_location
 from worker.quay.quay_lock import QuayLocks
 from worker.storage.base import Erased, SetAside, Store, Stores, clock_s
 
@@ -187,9 +187,7 @@ def _distrust_missing(stores: Stores, place: Place, outcome: Outcome) -> None:
     """
     if not outcome.missing:
         return
-    wrong = verify_location(stores, place.location)
-    if not wrong and not proven(place.store, place.location):
-        wrong = "it is not there, and neither is any object that the rows know"
+    wrong = doubt(stores, place.location)
     with ThreadPoolExecutor(LOOKS) as pool:
         found = pool.map(lambda tombstone: wrong or _look_again(place.store, tombstone), outcome.missing)
         reasons = {t.id: reason for t, reason in zip(outcome.missing, found, strict=True) if reason}

@@ -15,6 +15,7 @@ from model.gc.quarantine import (
     keep_quarantined,
     look_at_quarantine,
     postpone_quarantined,
+    release_quarantined,
     settle_quarantined,
 )
 from model.gc.storage_identity import others_write
@@ -22,6 +23,7 @@ from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.erase_outcome import Cleared, record_erased
+from worker.jobs.isolation import is_of_an_item
 from worker.jobs.pace import Budget
 from worker.jobs.storage_identity import verify_location
 from worker.settings import Settings
@@ -58,10 +60,10 @@ def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
             continue
         while True:
             with short_transaction():
-                claim = claim_quarantined([location], limit=BATCH, lease_ms=LEASE_MS)
+                claim = claim_quarantined(location, limit=BATCH, lease_ms=LEASE_MS)
             if claim.rows:
                 total += _tend(context, location, claim)
-            if len(claim.rows) < BATCH:
+            if not claim.more or not claim.rows:
                 break
             if not budget:
                 return total + Cleared(has_more=True)
@@ -85,6 +87,13 @@ class _Tended:
     purged: list[Quarantined] = field(default_factory=list)
     missing: list[Quarantined] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
+    divided: dict[int, str] = field(default_factory=dict)
+
+    def untouched(self, claim: QuarantineClaim) -> list[int]:
+        """Return the ids of the claimed rows with which nothing was done."""
+        rows = (*self.kept, *self.lost, *self.purged, *self.missing)
+        done = {row.id for row in rows} | self.errors.keys() | self.divided.keys()
+        return [row.id for row in claim.rows if row.id not in done]
 
 
 def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared:
@@ -104,7 +113,7 @@ def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared
         bytes=sum(row.size for row in tended.purged if _is_freed(row)),
         missing=sum(_is_freed(row) for row in tended.missing),
         put_back=len(tended.back),
-        failed=len(tended.errors),
+        failed=len(tended.errors) + len(tended.divided),
     )
 
 
@@ -135,8 +144,16 @@ def _see_to(store: Store, row: Quarantined, tended: _Tended) -> bool:
 
 
 def _purge(store: Store, rows: Sequence[Quarantined], tended: _Tended) -> None:
-    results = store.purge([Trash(row.path, row.trash, row.version) for row in rows]) if rows else []
-    for row, result in zip(rows, results, strict=True):
+    """Purge rows in one request.  If the driver raises, any of them may be the cause: they are divided."""
+    try:
+        results = store.purge([Trash(row.path, row.trash, row.version) for row in rows]) if rows else []
+        answered = list(zip(rows, results, strict=True))
+    except Exception as error:  # noqa: BLE001  one object or store must not block the others
+        pile = tended.divided if is_of_an_item(error) else tended.errors
+        pile.update({row.id: f"{type(error).__name__}: {error}" for row in rows})
+        log.warning("object.not_purged", location=rows[0].location, objects=len(rows), error=str(error))
+        return
+    for row, result in answered:
         if result.error is not None:
             tended.errors[row.id] = result.error
             log.warning("object.not_purged", location=row.location, error=result.error)
@@ -179,3 +196,7 @@ def _settle(claim: QuarantineClaim, tended: _Tended) -> None:
             keep_quarantined(claim.token, [row.id for row in tended.kept])
         if tended.errors:
             postpone_quarantined(claim.token, tended.errors)
+        if tended.divided:
+            postpone_quarantined(claim.token, tended.divided, divide=True)
+        if untouched := tended.untouched(claim):
+            release_quarantined(claim.token, untouched)

@@ -13,6 +13,7 @@ from model.gc.storage_identity import (
     suspend_location,
 )
 from worker import logs
+from worker.jobs.isolation import is_of_an_item
 from worker.storage.base import Store, Stores, StoreUnavailable
 
 log = logs.logger("dredge.storage")
@@ -27,21 +28,23 @@ def verify_location(stores: Stores, location: str) -> str:
     """Return why nothing may be erased at a location, or an empty text if it is the right store.
 
     Records the result: a location with a problem is suspended until the right store is back.  Writes an
-    identity to a store that is verified for the first time.  Idempotent.
+    identity to a store that is verified for the first time.  An error of any kind from the store's driver is
+    a problem of this location only.  Idempotent.
     """
     recorded = read_storage().get(location)
     store = stores[location]
     try:
         problem, identity = _judge(store, location, recorded)
-    except StoreUnavailable as error:
-        problem, identity = str(error), ""
+        address = store.address
+    except Exception as error:  # noqa: BLE001  a location's driver stops no other location
+        problem, identity, address = store_problem(error), "", recorded.address if recorded else ""
     if problem:
         if recorded is None or recorded.problem != problem:
             log.warning("location.suspended", location=location, problem=problem)
-            suspend_location(location, address=store.address, problem=problem, now_ms=now_ms())
+            suspend_location(location, address=address, problem=problem, now_ms=now_ms())
     elif recorded is None or recorded.problem or recorded.identity != identity:
         log.info("location.verified", location=location, identity=identity)
-        record_identity(location, address=store.address, identity=identity)
+        record_identity(location, address=address, identity=identity)
     return problem
 
 
@@ -57,6 +60,30 @@ def _judge(store: Store, location: str, recorded: RecordedStorage | None) -> tup
     if not proven(store, location):
         return UNKNOWN, ""
     return "", shown or store.write_identity(str(uuid.uuid4()))
+
+
+def doubt(stores: Stores, location: str) -> str:
+    """Return why an object that is missing at a location may not be gone, or an empty text.
+
+    The store must show its identity, and an object that the rows reference.
+    """
+    if wrong := verify_location(stores, location):
+        return wrong
+    try:
+        if proven(stores[location], location):
+            return ""
+    except Exception as error:  # noqa: BLE001  a location's driver stops no other location
+        return store_problem(error)
+    return "it is not there, and neither is any object that the rows know"
+
+
+def store_problem(error: Exception) -> str:
+    """Return what an error of a store's driver says.  Raises errors of the database, which concern all."""
+    if isinstance(error, StoreUnavailable):
+        return str(error)
+    if not is_of_an_item(error):
+        raise error
+    return f"{type(error).__name__}: {error}"
 
 
 def proven(store: Store, location: str) -> bool:

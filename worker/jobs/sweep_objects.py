@@ -13,7 +13,7 @@ from model.storage_paths import EMPTY_LAYER_PATH, is_ours
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.pace import Budget
-from worker.jobs.storage_identity import UNKNOWN, proven, verify_location
+from worker.jobs.storage_identity import UNKNOWN, proven, store_problem, verify_location
 from worker.jobs.sweep_pages import pages
 from worker.jobs.sweep_result import Swept
 from worker.jobs.sweep_trash import sweep_trash
@@ -36,9 +36,9 @@ def sweep_objects(context: JobContext, location: str, budget: Budget, dry_run: b
         if dry_run:
             return _count(context, location, swept)
         return _go_on(context, location, budget, swept)
-    except StoreUnavailable as error:
+    except Exception as error:  # noqa: BLE001  a location's driver stops no other location
         # A listing that failed or has none of our objects proves nothing, and has confirmed nothing.
-        return replace(swept, error=str(error))
+        return replace(swept, error=store_problem(error))
 
 
 def _go_on(context: JobContext, location: str, budget: Budget, swept: Swept) -> Swept:

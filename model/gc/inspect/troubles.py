@@ -11,6 +11,9 @@ _TROUBLES = """
         coalesce(last_error, '') AS reason
  FROM dredge_tombstone WHERE tries > 0 ORDER BY tries DESC, id LIMIT %(limit)s)
 UNION ALL
+(SELECT 'quarantine', location || ': ' || trash, tries, look_ms, coalesce(last_error, '')
+ FROM dredge_quarantine WHERE tries > 0 ORDER BY tries DESC, id LIMIT %(limit)s)
+UNION ALL
 (SELECT 'reports', digest, tries, due_ms, coalesce(last_error, '')
  FROM dredge_report_debt WHERE tries > 0 ORDER BY tries DESC, id LIMIT %(limit)s)
 UNION ALL

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,13 +13,15 @@ from typing import Any
 import pytest
 from kombu import Queue
 
+from model.db import connection as database_connection
 from model.db.connection import connection, transaction
 from model.errors import DatabaseUnavailable
 from model.events import outbox
 from model.events import record as events
-from model.gc.poison import list_poison, retry
+from model.gc.poison import NO_END, list_poison, retry
 from tests.support.world import World
 from worker.broker.connection import BrokerUnavailable
+from worker.events import relay as relay_module
 from worker.events.exchange import EXCHANGE
 from worker.events.exchange import connection as broker_connection
 from worker.events.publisher import Publisher
@@ -239,6 +243,48 @@ def test_a_message_that_the_broker_client_refuses_stops_no_other(
     refusing.close()
     assert arrived(valkey) == ["first", "last"]
     assert [each.last_error for each in list_poison(limit=5)] == ["ValueError: cannot be encoded"]
+
+
+def publish_and_die(world: World, valkey: str, subject: str) -> None:
+    """Relay in a process of its own, which this event kills before the broker has any of its batch."""
+
+    class Deadly(Publisher):
+        def publish(self, events: Any, removals: Any = ()) -> int:
+            found = list(events)
+            if any(event["subject"] == subject for event in found):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().publish(found, removals)
+
+    pid = os.fork()
+    if not pid:
+        try:
+            database_connection.disown()
+            database_connection.configure(world.url)
+            relay_all(Deadly(valkey, "dredge:"))
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+
+def test_case_67_an_event_that_kills_its_relay_is_set_aside_and_the_others_go_on(
+    database: str, valkey: str, publisher: Publisher, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "BATCH_ROWS", 64)
+    names = [str(n) for n in range(100)]
+    record(*names)
+    publish_and_die(world, valkey, "43")
+    assert not arrived(valkey) and not list_poison(limit=5), "nobody knows which of the 64 it was"
+    publish_and_die(world, valkey, "43")
+    assert arrived(valkey) == names[:40], "eight at a time"
+    publish_and_die(world, valkey, "43")
+    assert arrived(valkey) == names[40:43], "one at a time"
+    (poisoned,) = list_poison(limit=5)
+    assert (poisoned.stage, poisoned.tries, poisoned.last_error) == ("relay", 1, NO_END)
+    assert relay_all(publisher) == 56 and arrived(valkey) == names[44:]
+    assert world.rows("SELECT subject FROM dredge_event WHERE published_ms IS NULL") == [("43",)]
+    assert world.rows("SELECT key FROM dredge_poison") == [(poisoned.key,)], "later batches are whole again"
+    retry("relay")
+    assert relay_all(publisher) == 1 and arrived(valkey) == ["43"] and not list_poison(limit=5)
 
 
 def test_a_large_row_does_not_take_the_whole_outbox_into_memory(database: str) -> None:
