@@ -19,7 +19,7 @@ from worker.local.sample import Shape, fill
 
 
 def test_every_contender_removes_the_same_rows(databases: Databases) -> None:
-    shape = Shape(manifests=400, repositories=12, aborted=0.2)
+    shape = Shape(manifests=200, repositories=8, aborted=0.2)
     runs = {}
     for name, contender, *arguments in (
         ("collector", run_collector),

@@ -27,7 +27,7 @@ from worker.settings import Settings
 
 SEED = int(os.environ.get("SEED", "1"))
 # All races together take about a minute of two cores.
-QUICK, DEEP = 10, int(os.environ.get("DEPTH", "20"))
+QUICK, DEEP = 6, int(os.environ.get("DEPTH", "20"))
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def agree(databases: Databases, plan: Plan, policy: Policy, batch: int) -> None:
 
 
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
-QUICK = settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=15, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=int(os.environ.get("EXAMPLES", "250")), print_blob=True)
 
 

@@ -160,7 +160,7 @@ def expected(tags: list[TagFacts], written: list[Rule], now_ms: int) -> set[int]
     return {each.id for each in tags if each.id in gone - kept and not each.immutable and not each.in_use}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(facts, max_size=12, unique_by=lambda each: each.id), st.lists(rules, max_size=5))
 def test_rules_say_what_the_oracle_says_and_their_order_does_not_matter(
     tags: list[TagFacts], written: list[Rule]
@@ -170,7 +170,7 @@ def test_rules_say_what_the_oracle_says_and_their_order_does_not_matter(
         assert set(judge(tags, in_turn=(), together=order, now_ms=60).ended) == wanted
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(facts, max_size=12, unique_by=lambda each: each.id), st.lists(rules, max_size=5))
 def test_while_the_spared_live_no_ended_tag_is_spared(tags: list[TagFacts], written: list[Rule]) -> None:
     """What else dies or comes meanwhile takes nobody out of the judgement, which is made only once."""
