@@ -149,7 +149,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
     breaker_share: float = setting(
         25.0,
         number(0, 100, float),
-        "percent of a namespace's manifests that may become due in an hour; 0: all",
+        "percent of a namespace's (or the registry's) manifests that may become due in an hour; 0: all",
     )
     breaker_manifests: int = setting(
         1_000, number(1, 1_000_000_000), "fewer manifests than this never open the breaker"

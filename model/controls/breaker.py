@@ -1,13 +1,14 @@
 """The breaker: it stops a collection if too much of a namespace becomes due at once.
 
-A collection needs a valid check.  An open breaker stops all collections of its namespace (id 0: of the
-registry) before they delete a row, until an operator approves.
+A collection needs a valid check.  An open breaker stops all collections of its namespace (id 0: all
+collections and purges of the registry) before they delete a row, until an operator approves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from model.controls import facts
 from model.controls.judgement import AHEAD_MS, Limits, judge, valid_for_ms
@@ -16,6 +17,8 @@ from model.db.connection import execute, fetch, fetch_one, transaction
 from model.errors import Contended
 from model.events import record as events
 from model.policy import Policy
+
+T = TypeVar("T")
 
 REGISTRY = 0
 
@@ -84,6 +87,19 @@ class OpenBreaker:
     manifests: int
 
 
+def checked(policy: Policy, batch: Callable[[], T]) -> T:
+    """Run a batch; if it raises `BreakerUnchecked`, check, and run it once more.
+
+    The batch was rolled back then, before it deleted a row.  The check runs outside of its transaction,
+    because an opened breaker must be committed.
+    """
+    try:
+        return batch()
+    except BreakerUnchecked as unchecked:
+        check(unchecked.namespace_ids, policy=policy)
+        return batch()
+
+
 def check(namespace_ids: Iterable[int], *, policy: Policy) -> None:
     """Check the namespaces and the registry whose last check is no longer valid.
 
@@ -91,7 +107,7 @@ def check(namespace_ids: Iterable[int], *, policy: Policy) -> None:
     `registry.breaker.opened`.  Of two checks at once the second waits, and uses the result of the first.
     An open breaker stays open.
     """
-    for id in (*sorted(namespace_ids), REGISTRY):
+    for id in (*sorted({*namespace_ids} - {REGISTRY}), REGISTRY):
         with transaction():
             _check(id, policy)
 

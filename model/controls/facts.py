@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from model.controls.judgement import AHEAD_MS, DAY_MS, HOUR_MS, Facts, Limits
 from model.db.connection import fetch, fetch_one
+from model.db.fragments import MARKED_MS
 from model.db.tables import RepositoryState
 from model.policy import Policy
 
@@ -89,6 +90,29 @@ FROM due d GROUP BY 1
 """
 
 
+# Each deleted repository is purged when its grace, or its namespace's, is over: at once if that time is past.
+# What was purged within the hour counts with it, but for a day after an approval, as in `_NAMESPACE`.
+_PURGES = f"""
+WITH doomed AS MATERIALIZED (
+    SELECT id, min(due_ms) AS due_ms FROM (
+        SELECT r.id, {MARKED_MS} + %(grace_ms)s AS due_ms
+        FROM deletedrepository d JOIN repository r ON r.id = d.repository_id AND r.state = {_MARKED}
+        UNION ALL
+        SELECT r.id, {MARKED_MS} + %(grace_ms)s
+        FROM deletednamespace d JOIN "user" n ON n.id = d.namespace_id AND NOT n.enabled
+        JOIN repository r ON r.namespace_user_id = n.id) either GROUP BY id
+)
+SELECT greatest(p.due_ms, %(now_ms)s) / {MINUTE_MS} * {MINUTE_MS} AS at_ms, m.manifests, false AS purged
+FROM doomed p CROSS JOIN LATERAL (
+    SELECT count(*) AS manifests FROM manifest m WHERE m.repository_id = p.id OFFSET 0) m
+WHERE p.due_ms > %(approved_ms)s AND p.due_ms <= %(now_ms)s + %(ahead_ms)s
+UNION ALL
+SELECT h.finished_ms / {MINUTE_MS} * {MINUTE_MS}, h.manifests, true FROM dredge_collection h
+WHERE h.finished_ms > greatest(%(now_ms)s - {HOUR_MS}, %(approved_ms)s + {DAY_MS})
+  AND h.stage = 'purge' AND h.manifests > 0
+"""
+
+
 def of_namespace(
     namespace_id: int,
     limits: Limits,
@@ -128,19 +152,23 @@ def of_namespace(
 
 
 def of_registry(limits: Limits, *, approved_ms: int, now_ms: int, policy: Policy) -> Facts:
-    """Return what becomes due anywhere from an hour ago until two hours from now, after what was approved."""
-    rows = fetch(
-        _REGISTRY,
-        {
-            "approved_ms": approved_ms,
-            "now_ms": now_ms,
-            "ahead_ms": AHEAD_MS,
-            "protects_immutable": policy.protects_immutable,
-        },
-    )
-    moments = tuple((row.at_ms, row.manifests) for row in rows)
+    """Return what becomes due anywhere from an hour ago until two hours from now, after what was approved.
+
+    Includes what purges of deleted repositories and namespaces delete.
+    """
+    params = {"approved_ms": approved_ms, "now_ms": now_ms, "ahead_ms": AHEAD_MS}
+    tags = fetch(_REGISTRY, {**params, "protects_immutable": policy.protects_immutable})
+    purges = fetch(_PURGES, {**params, "grace_ms": policy.purge_grace_ms})
+    moments = tuple((row.at_ms, row.manifests) for row in (*tags, *purges))
     due = sum(manifests for _, manifests in moments)
-    return Facts(moments, manifests=_count_registry(due, limits) if due >= limits.manifests else 0)
+    if due < limits.manifests:
+        return Facts(moments)
+    gone = sum(row.manifests for row in purges if row.purged)
+    return Facts(
+        moments,
+        manifests=_count_registry(due, limits) + gone,
+        purged=sum(row.manifests for row in purges),
+    )
 
 
 def _count_registry(due: int, limits: Limits) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model.controls.breaker import BreakerUnchecked
+from model.controls.breaker import REGISTRY, BreakerUnchecked
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import BigIntArray, IntArray
 from model.db.prepared import run
@@ -30,10 +30,11 @@ IS_HELD = f"""EXISTS (
                (SELECT r.namespace_user_id FROM repository r WHERE r.id = c.repository_id)))
 )"""
 
-# The registry's own breaker has id 0: it has no recovery window.
+# The registry's own breaker has no recovery window.
 _BREAKERS = f"""
 SELECT w.namespace_id, coalesce(own.valid AND everywhere.valid, false) AS valid,
-       coalesce(own.reason, everywhere.reason, '') AS reason, own.reason IS NULL AS is_everywhere
+       coalesce(own.reason, everywhere.reason, '') AS reason,
+       own.reason IS NULL OR w.namespace_id = {REGISTRY} AS is_everywhere
 FROM unnest(%(namespaces)s, %(windows)s) AS w (namespace_id, window_ms)
 LEFT JOIN LATERAL (
     SELECT b.valid_until_ms > {NOW_MS_SQL} AND b.window_ms <= w.window_ms AS valid,
@@ -42,7 +43,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT b.valid_until_ms > {NOW_MS_SQL} AS valid,
            CASE WHEN b.opened_ms IS NOT NULL THEN b.reason END AS reason
-    FROM dredge_breaker b WHERE b.namespace_id = 0 OFFSET 0) everywhere ON true
+    FROM dredge_breaker b WHERE b.namespace_id = {REGISTRY} OFFSET 0) everywhere ON true
 """
 
 
@@ -90,6 +91,14 @@ def find_open_breakers(windows: Mapping[int, int], *, policy: Policy) -> dict[in
         for row in rows
         if row.reason
     }
+
+
+def find_open_registry_breaker(policy: Policy) -> str:
+    """Say in words why nothing may be purged now; empty if the registry's breaker is closed.
+
+    Raises `BreakerUnchecked`, as `find_open_breakers` does.
+    """
+    return find_open_breakers({REGISTRY: 0}, policy=policy).get(REGISTRY, "")
 
 
 def _in_words(row: Any) -> str:

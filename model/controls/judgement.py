@@ -33,13 +33,15 @@ class Facts:
     """What becomes due in a namespace or the registry: (minute in ms, manifests) due or collected.
 
     `shortened` is how many are due only because the recovery window was shortened; None if it was not.
-    `manifests` counts those of the namespace (or registry), and those collected within the hour.
+    `manifests` counts those of the namespace (or registry), and those removed within the hour.  `purged` is
+    how many of the moments' manifests are of deleted repositories.
     """
 
     moments: Sequence[tuple[int, int]] = ()
     manifests: int = 0
     registry_manifests: int = 0
     shortened: int | None = None
+    purged: int = 0
 
 
 def worst_hour(moments: Sequence[tuple[int, int]]) -> int:
@@ -59,7 +61,8 @@ def judge(facts: Facts, limits: Limits) -> str:
     """Say in words why the breaker must open; empty if it need not."""
     due = worst_hour(facts.moments)
     if limits.exceeded(due, facts.manifests):
-        return f"{due:,} of {facts.manifests:,} manifests become due within an hour"
+        purged = f" ({facts.purged:,} in deleted repositories)" if facts.purged else ""
+        return f"{due:,} of {facts.manifests:,} manifests become due within an hour{purged}"
     if facts.shortened is None:
         return ""
     if limits.exceeded(facts.shortened, facts.manifests):

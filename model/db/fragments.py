@@ -1,10 +1,13 @@
-"""SQL conditions that several modules share: how repositories refer to blobs, and rows to objects."""
+"""SQL that several modules share: times, and how repositories refer to blobs, and rows to objects."""
 
 from __future__ import annotations
 
 # A database timestamp (without a zone, in UTC) of a parameter in milliseconds.
 AT = "to_timestamp(%(at)s / 1000.0) AT TIME ZONE 'utc'"
 UNTIL = "to_timestamp(%(until)s / 1000.0) AT TIME ZONE 'utc'"
+
+# When row `d` of `deletedrepository` or `deletednamespace` was marked, in milliseconds.
+MARKED_MS = "(extract(epoch FROM d.marked) * 1000)::bigint"
 
 # Blob `b` is referred to by a manifest of the repository, or by a push into it that still runs.
 REFERRED = f"""(EXISTS (SELECT FROM manifestblob m

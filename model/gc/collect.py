@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.controls import breaker
+from model.controls.breaker import checked
 from model.controls.gate import find_holds, find_open_breakers, outside_of_window
 from model.db.connection import IntArray, transaction
 from model.db.prepared import run
@@ -63,13 +63,7 @@ def collect_batches(
     or nothing.  Idempotent: a second or parallel run removes only what is left.
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
-    try:
-        batches = _collect_batches(repository_ids, policy, limit, from_ms)
-    except breaker.BreakerUnchecked as unchecked:
-        # The batch was rolled back before it deleted a row.  The check runs outside of that transaction,
-        # because an opened breaker must be committed.
-        breaker.check(unchecked.namespace_ids, policy=policy)
-        batches = _collect_batches(repository_ids, policy, limit, from_ms)
+    batches = checked(policy, lambda: _collect_batches(repository_ids, policy, limit, from_ms))
     certificate.confirm()
     return batches
 

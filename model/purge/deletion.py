@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.db.connection import execute, fetch, fetch_one
+from model.db.fragments import MARKED_MS
 from model.db.tables import RepositoryState
 from model.purge import quay_queue, state
-from model.purge.find import MARKED_MS
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from model.db.connection import execute, fetch
+from model.db.fragments import MARKED_MS
 from model.db.tables import RepositoryState
 from model.gc.find import Due
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
-
-# A timestamp of the database in milliseconds.
-MARKED_MS = "(extract(epoch FROM d.marked) * 1000)::bigint"
 
 # If the purge of a namespace has begun, its repositories are purged at once: the namespace's grace is over.
 _REPOSITORIES = f"""

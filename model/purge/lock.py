@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from model.controls.gate import find_holds, outside_of_window
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import fetch_one
+from model.db.fragments import MARKED_MS
 from model.db.tables import RepositoryState
 from model.gc.repository_lock import Scope
 from model.policy import Policy
 from model.purge import quay_queue
-from model.purge.find import MARKED_MS
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 

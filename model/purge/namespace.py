@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import peewee
 
+from model.controls.breaker import checked
+from model.controls.gate import find_open_registry_breaker
 from model.db.connection import execute, fetch, fetch_one, transaction
 from model.db.tables import RepositoryState
 from model.events import record as events
@@ -49,13 +51,17 @@ ORDER BY r.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 @dataclass(frozen=True)
 class NamespacePurge:
-    """What one batch did.  The namespace waits for the purges of its `marked` repositories."""
+    """What one batch did.  The namespace waits for the purges of its `marked` repositories.
+
+    `stopped`: why the registry's breaker forbids it; empty if it does not.
+    """
 
     marked: int = 0
     rows: int = 0
     waiting: bool = False
     done: bool = False
     has_more: bool = False
+    stopped: str = ""
 
 
 def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, limit: int) -> NamespacePurge:
@@ -66,14 +72,20 @@ def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, li
     nothing changed, if a foreign key without a rule refers to the namespace.
     """
     try:
-        with transaction():
-            doomed = lock_namespace(namespace_id, policy=policy)
-            if doomed is None:
-                return NamespacePurge()
-            _refuse_unknown(steps, doomed.namespace_id, doomed.name)
-            return _purge(doomed, steps, limit)
+        return checked(policy, lambda: _batch(namespace_id, steps, policy, limit))
     except peewee.IntegrityError as error:
         raise PurgeBlocked(f"The namespace cannot be purged: {error}".strip()) from error
+
+
+def _batch(namespace_id: int, steps: Steps, policy: Policy, limit: int) -> NamespacePurge:
+    with transaction():
+        if stopped := find_open_registry_breaker(policy):
+            return NamespacePurge(stopped=stopped)
+        doomed = lock_namespace(namespace_id, policy=policy)
+        if doomed is None:
+            return NamespacePurge()
+        _refuse_unknown(steps, doomed.namespace_id, doomed.name)
+        return _purge(doomed, steps, limit)
 
 
 def _refuse_unknown(steps: Steps, user_id: int, name: str) -> None:

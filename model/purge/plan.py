@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import fetch
+from model.db.fragments import MARKED_MS
 from model.db.tables import RepositoryState
 from model.gc.inspect.plan import Plan
 from model.gc.repository_lock import Scope
 from model.policy import Policy
-from model.purge.find import MARKED_MS
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 

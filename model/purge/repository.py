@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import peewee
 
+from model.controls.breaker import checked
+from model.controls.gate import find_open_registry_breaker
 from model.db.connection import execute, fetch_one, transaction
 from model.events import record as events
 from model.gc import certificate, history
@@ -28,7 +30,8 @@ JOIN manifest m ON m.repository_id = %(id)s AND m.digest = u.digest
 class PurgeBatch:
     """What one batch deleted; `scope` is None if nobody may purge the repository now.
 
-    `done`: the repository is gone.  `has_more`: another batch has work now.
+    `done`: the repository is gone.  `has_more`: another batch has work now.  `stopped`: why the registry's
+    breaker forbids it; empty if it does not.
     """
 
     scope: Scope | None = None
@@ -36,6 +39,7 @@ class PurgeBatch:
     rows: int = 0
     done: bool = False
     has_more: bool = False
+    stopped: str = ""
 
 
 def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, limit: int) -> PurgeBatch:
@@ -47,17 +51,23 @@ def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, 
     rule refers to the repository.
     """
     try:
-        with transaction():
-            doomed = lock_repository(repository_id, policy=policy)
-            if doomed is None:
-                return PurgeBatch()
-            _refuse_unknown(steps, doomed)
-            _refuse_running(doomed)
-            batch = _purge(doomed, steps, policy, limit)
-        certificate.confirm()
-        return batch
+        batch = checked(policy, lambda: _batch(repository_id, steps, policy, limit))
     except peewee.IntegrityError as error:
         raise PurgeBlocked(f"The repository cannot be purged: {error}".strip()) from error
+    certificate.confirm()
+    return batch
+
+
+def _batch(repository_id: int, steps: Steps, policy: Policy, limit: int) -> PurgeBatch:
+    with transaction():
+        if stopped := find_open_registry_breaker(policy):
+            return PurgeBatch(stopped=stopped)
+        doomed = lock_repository(repository_id, policy=policy)
+        if doomed is None:
+            return PurgeBatch()
+        _refuse_unknown(steps, doomed)
+        _refuse_running(doomed)
+        return _purge(doomed, steps, policy, limit)
 
 
 def _refuse_unknown(steps: Steps, doomed: DoomedRepository) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 import click
 
 from model.errors import RegistryError
+from model.purge.namespace import NamespacePurge
 from worker import wiring
 from worker.cli import output, repositories, tables
 from worker.jobs.context import JobContext
@@ -66,7 +67,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         )
     _report(tally, names, len(ids))
     if blocked:
-        output.fail(f"{len(blocked):,} deleted repositories or namespaces cannot be purged: {blocked[0]}")
+        output.fail(f"{len(blocked):,} deleted repositories or namespaces were not purged: {blocked[0]}")
     if failed:
         output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
 
@@ -118,13 +119,17 @@ def _collect(context: JobContext, ids: list[int]) -> _Tally:
     return tally
 
 
-def _purge(context: JobContext, sums: Total) -> tuple[Total, list[RegistryError]]:
-    """Purge deleted repositories and namespaces after their grace.  Returns the new sums, and the errors."""
+def _purge(context: JobContext, sums: Total) -> tuple[Total, list[str]]:
+    """Purge deleted repositories and namespaces after their grace.  Returns the new sums, and what failed."""
     blocked = []
     with output.progress("purging deleted repositories") as advance:
         for turn in purge_to_the_end(context):
             if isinstance(turn, RegistryError):
-                blocked.append(turn)
+                blocked.append(str(turn))
+                continue
+            if turn.stopped:
+                blocked.append(turn.stopped)
+            if isinstance(turn, NamespacePurge):
                 continue
             sums = replace(
                 sums,

@@ -17,6 +17,11 @@ def find_stop(context: JobContext) -> str:
     return gate.find_stop(context.policy, now_ms=now_ms())
 
 
+def is_registry_broken() -> bool:
+    """Return whether the breaker of the whole registry is open.  Only reads."""
+    return any(breaker.namespace_id == REGISTRY for breaker in list_open())
+
+
 def without_stopped(found: Sequence[Due]) -> list[Due]:
     """Leave out repositories on hold or with an open breaker: their collection would do nothing."""
     holds = list_holds()

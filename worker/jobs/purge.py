@@ -18,7 +18,7 @@ from model.purge.namespace import NamespacePurge, purge_namespace_batch
 from model.purge.repository import PurgeBatch, purge_repository_batch
 from worker import logs
 from worker.jobs.context import JobContext
-from worker.jobs.controls import find_stop
+from worker.jobs.controls import find_stop, is_registry_broken
 from worker.jobs.pace import Budget
 
 T = TypeVar("T")
@@ -30,7 +30,10 @@ LIMIT = 5_000
 
 @dataclass(frozen=True)
 class PurgedRepository:
-    """The rows that one turn deleted; `done` is True when the repository itself is deleted."""
+    """The rows that one turn deleted; `done` is True when the repository itself is deleted.
+
+    `stopped`: why the registry's breaker forbids the purge; empty if it does not.
+    """
 
     tags: int = 0
     manifests: int = 0
@@ -38,6 +41,7 @@ class PurgedRepository:
     blob_candidates: int = 0
     done: bool = False
     has_more: bool = False
+    stopped: str = ""
 
 
 def enqueue_purges(context: JobContext) -> int:
@@ -46,7 +50,7 @@ def enqueue_purges(context: JobContext) -> int:
     Longest waiting first, alternating namespaces.  Raises `BrokerUnavailable`.
     """
     with connection():
-        if find_stop(context):
+        if find_stop(context) or is_registry_broken():
             return 0
     repository_ids, namespace_ids = find_purges(context)
     if not repository_ids and not namespace_ids:
@@ -103,6 +107,8 @@ def _purge(context: JobContext, repository_id: int, budget: Budget) -> PurgedRep
             context.queue.reports()
         if not batch.has_more:
             break
+    if total.stopped:
+        log.warning("purge.stopped", repository_id=repository_id, reason=total.stopped)
     if total.rows:
         log.info("repository.purged", repository_id=repository_id, rows=total.rows, done=total.done)
     return total
@@ -116,10 +122,17 @@ def _purge_namespace(context: JobContext, namespace_id: int, budget_s: float) ->
         batch = purge_namespace_batch(namespace_id, steps=steps, policy=context.policy, limit=size)
         context.limits.charge(rows=batch.rows)
         total = NamespacePurge(
-            total.marked + batch.marked, total.rows + batch.rows, batch.waiting, batch.done, batch.has_more
+            total.marked + batch.marked,
+            total.rows + batch.rows,
+            batch.waiting,
+            batch.done,
+            batch.has_more,
+            batch.stopped,
         )
         if not batch.has_more:
             break
+    if total.stopped:
+        log.warning("purge.stopped", namespace_id=namespace_id, reason=total.stopped)
     if total.rows:
         log.info("namespace.purged", namespace_id=namespace_id, rows=total.rows, done=total.done)
     return total
@@ -162,4 +175,5 @@ def _add(total: PurgedRepository, batch: PurgeBatch) -> PurgedRepository:
         blob_candidates=total.blob_candidates + batch.contents.blob_candidates,
         done=total.done or batch.done,
         has_more=batch.has_more,
+        stopped=batch.stopped,
     )

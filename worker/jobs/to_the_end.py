@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import RegistryError
+from model.purge.namespace import NamespacePurge
 from worker.jobs.collect import Collected, collect_repository
 from worker.jobs.context import JobContext
 from worker.jobs.erase import erase
@@ -39,7 +40,7 @@ def collect_many_to_the_end(context: JobContext, repository_ids: Sequence[int]) 
                 yield outcome
 
 
-def purge_to_the_end(context: JobContext) -> Iterator[PurgedRepository | RegistryError]:
+def purge_to_the_end(context: JobContext) -> Iterator[PurgedRepository | NamespacePurge | RegistryError]:
     """Purge every deleted repository and namespace whose grace is over.  Yields a value per turn.
 
     The value is the error if a purge fails; the others go on.
@@ -53,7 +54,9 @@ def purge_to_the_end(context: JobContext) -> Iterator[PurgedRepository | Registr
                 yield turn
         for namespace_id in namespace_ids:
             try:
-                worked |= purge_namespace(context, namespace_id, budget_s=TURN_S).rows > 0
+                purged = purge_namespace(context, namespace_id, budget_s=TURN_S)
+                worked |= purged.rows > 0
+                yield purged
             except RegistryError as error:
                 yield error
         if not worked:

@@ -83,3 +83,21 @@ def test_a_purge_that_cannot_be_done_is_named_and_stops_no_other(
 @pytest.mark.parametrize("command", [("repository", "list"), ("namespace", "list")])
 def test_a_list_says_which_one_it_wants(dredge: Dredge, command: tuple[str, str]) -> None:
     assert dredge(*command).code == 2
+
+
+def test_a_purge_that_the_breaker_stops_is_seen_and_approved(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    doomed = world.repository("doomed")
+    garbage.image("v1", repository=doomed)
+    dredge("repository", "delete", "acme/doomed", "--yes")
+    limits = {"PURGE_GRACE_S": "0", "BREAKER_MANIFESTS": "1"}
+    with world.changes() as changes:
+        said = dredge("collect", "--all", **limits)
+    assert said.code == 1 and not changes.removed
+    assert "were not purged: the registry's breaker is open: 1 of 2 manifests become due" in said.err
+    assert "(1 in deleted repositories)" in dredge("status").out
+    assert dredge("approve").code == 0
+    assert dredge("collect", "--all", **limits).code == 0
+    assert world.value("SELECT count(*) FROM repository WHERE id = %s", (int(doomed),)) == 0
+    assert garbage.objects() == 1

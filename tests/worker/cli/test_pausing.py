@@ -78,5 +78,5 @@ def test_an_open_breaker_is_seen_and_approved(world: World, dredge: Dredge, garb
     assert "3 of 4 manifests become due" in dredge("status").out
     assert dredge("status", "--json").lines[0]["breakers"][0]["namespace"] == "acme"
     assert "breaker of the whole registry is not open; open: acme" in dredge("approve").err
-    assert dredge("approve", "acme").out == "approved: the collection of acme goes on\n"
+    assert dredge("approve", "acme").out == "approved: removals of acme go on\n"
     assert dredge("collect", "--all", BREAKER_MANIFESTS="3").code == 0 and garbage.objects() == 1
