@@ -89,10 +89,7 @@ KEYS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 
 def parse_policy_file(text: str) -> tuple[Rule, ...]:
     """Read the rules of a file.  Raises `BadPolicyFile` with all mistakes."""
-    try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise BadPolicyFile([" ".join(str(error).split())]) from None
+    document = _compose(text)
     problems: list[str] = []
     rules = []
     for node in _rule_nodes(document, problems):
@@ -106,6 +103,30 @@ def parse_policy_file(text: str) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+def split_policy_file(text: str) -> dict[str, str]:
+    """Return the YAML of each rule of a file by its name.  Raises `BadPolicyFile` with all mistakes."""
+    names = [rule.name for rule in parse_policy_file(text)]
+    rules = yaml.safe_load(text)["rules"]
+    texts = [yaml.safe_dump(rule, sort_keys=False, allow_unicode=True) for rule in rules]
+    return dict(zip(names, texts, strict=True))
+
+
+def parse_rule(text: str) -> Rule:
+    """Read the YAML of one rule.  Raises `BadPolicyFile` with all mistakes."""
+    problems: list[str] = []
+    rule = _rule(_compose(text), problems)
+    if rule is None:
+        raise BadPolicyFile(problems)
+    return rule
+
+
+def _compose(text: str) -> Any:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise BadPolicyFile([" ".join(str(error).split())]) from None
+
+
 def _rule_nodes(document: Any, problems: list[str]) -> list[Any]:
     if isinstance(document, yaml.MappingNode):
         pairs = {key.value: value for key, value in document.value}
@@ -117,10 +138,10 @@ def _rule_nodes(document: Any, problems: list[str]) -> list[Any]:
 
 
 def _rule(node: Any, problems: list[str]) -> Rule | None:
-    line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
-        problems.append(f"line {line}: a rule must have keys and values")
+        problems.append(f"line {node.start_mark.line + 1 if node else 1}: a rule must have keys and values")
         return None
+    line = node.start_mark.line + 1
     pairs = {key.value: value for key, value in node.value}
     name = pairs["name"].value if isinstance(pairs.get("name"), yaml.ScalarNode) else "without a name"
     before = len(problems)

@@ -1,4 +1,4 @@
-"""The rules of a repository: from Quay's rows, the registry-wide default, and a file."""
+"""The rules of a repository: from Quay's rows, the registry-wide default, a file, and Dredge's own rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from model.db.connection import fetch, transaction
 from model.repository import Repository
 from model.retention.quay_policy import InvalidPolicy, QuayPolicy, parse_policy
 from model.retention.rule import Rule
+from model.retention.stored import read_stored
 
 # The namespace's first, then the repository's own, as Quay runs them.
 _ROWS = """
@@ -56,9 +57,16 @@ class RuleSet:
 
 
 def read_rules(where: Repository, policy: RetentionPolicy) -> RuleSet:
-    """Return the rules of a repository now; only reads.  Skips a policy that is not valid."""
-    together = tuple(rule for rule in policy.rules if rule.covers(where.path))
-    problems: list[str] = []
+    """Return the rules of a repository now; only reads.  Skips a policy that is not valid.
+
+    A rule of the file replaces a stored rule of the same name.  There are no rules at all while a stored
+    rule is not valid and may be a `keep`: then nobody knows which tags must not end.
+    """
+    stored = read_stored(replaced=frozenset(rule.name for rule in policy.rules))
+    problems = list(stored.problems)
+    if stored.blocks:
+        return RuleSet(problems=(*problems, "no rule ends a tag until that is mended"))
+    together = tuple(rule for rule in (*policy.rules, *stored.rules) if rule.covers(where.path))
     in_turn: list[Rule] = []
     patterns: list[str] = []
     for found in _valid(_texts(where, policy), problems):

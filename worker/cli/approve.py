@@ -17,7 +17,8 @@ def command(namespace: str | None, as_json: bool) -> None:
     """Close the open breaker of a NAMESPACE, or without one the registry's, so that its collection goes on.
 
     A breaker opens if more than DREDGE_BREAKER_SHARE percent of the manifests become due within an hour,
-    or if a recovery window was shortened.  The registry's counts purges, too, and stops them.  Look at `dredge status` and `dredge plan` first: tags and
+    or if a recovery window was shortened.  The registry's
+    counts purges, too, and stops them.  Look at `dredge status` and `dredge plan` first: tags and
     manifests that are collected then cannot be restored.
     """
     if namespace is not None and "/" in namespace:

@@ -22,6 +22,7 @@ from model.gc.storage_identity import find_suspended
 from model.purge.catalogue import find_unknown_references
 from model.rights import read_granted
 from worker.cli import output
+from worker.cli.check_retention import check_retention
 from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import Finding, unset
 from worker.human import human_ms
@@ -103,6 +104,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 yield from _locations(settings)
                 yield from _scan(settings)
                 yield from _poison()
+                yield from check_retention(settings)
                 yield from _throttle(settings)
     finally:
         database.db.close_all()

@@ -10,8 +10,10 @@ import click
 from model.retention.audit import list_ended_tags
 from model.retention.file import parse_policy_file
 from model.retention.find import list_problems
+from model.retention.stored import list_rules, remove_rules, store_rules
 from worker import wiring
 from worker.cli import output, repositories, tables
+from worker.cli.pause import author
 from worker.cli.times import when
 from worker.jobs.retain import retain_repository, retention_policy
 
@@ -20,7 +22,7 @@ TURN_S = 5.0
 
 @click.group(name="retention")
 def command() -> None:
-    """Run retention rules, and list the tags that they ended."""
+    """Set and run retention rules, and list the tags that they ended."""
 
 
 @command.command(short_help="Run the rules on repositories now.")
@@ -85,9 +87,56 @@ def problems(limit: int, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@command.command(short_help="Rules in the database.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def rules(as_json: bool) -> None:
+    """List the rules in the database, by name; exit 1 if one is not valid.
+
+    The rules of DREDGE_RETENTION_FILE hold as well, and replace those of the same name.
+    """
+    with output.connected(output.settings()):
+        found = list_rules()
+    if as_json:
+        for each in found:
+            output.emit_json(asdict(each))
+    else:
+        rows = [
+            (each.name, " ".join(each.rule.split("\n")), each.author, when(each.changed_ms), each.problem)
+            for each in found
+        ]
+        tables.table(("name", "rule", "by", "changed", "problem"), rows)
+    if invalid := [each.name for each in found if each.problem]:
+        output.fail(f"not valid: {', '.join(invalid)}; set them again, or remove them")
+
+
+@command.command(name="set", short_help="Write rules to the database.")
+@click.argument("file", type=click.File(encoding="utf-8"))
+def set_(file: TextIO) -> None:
+    """Write the rules of a file (- for standard input) to the database, for all workers.
+
+    A rule of the same name is replaced, others stay.  If one has a mistake, nothing is written.  See first
+    what would end: `dredge plan --policy FILE`.
+    """
+    with output.connected(output.settings()):
+        names = store_rules(file.read(), author=author())
+    click.echo(f"set: {', '.join(names) or 'nothing'}")
+
+
+@command.command(short_help="Remove rules from the database.")
+@click.argument("name", nargs=-1, required=True)
+def remove(name: tuple[str, ...]) -> None:
+    """Remove rules from the database by their names; the tags that they ended stay ended."""
+    with output.connected(output.settings()):
+        known = {each.name for each in list_rules()}
+        if unknown := [each for each in name if each not in known]:
+            output.fail(f"no stored rule is called {', '.join(unknown)}: see dredge retention rules")
+        remove_rules(list(name))
+    click.echo(f"removed: {', '.join(name)}")
+
+
 @command.command(short_help="Check a file of rules.")
 @click.argument("file", type=click.File(encoding="utf-8"))
 def check(file: TextIO) -> None:
     """Check a file of retention rules, and print every mistake with its line and the rule's name."""
-    rules = parse_policy_file(file.read())
-    click.echo(f"{len(rules):,} rules")
+    found = parse_policy_file(file.read())
+    click.echo(f"{len(found):,} rules, no mistakes")

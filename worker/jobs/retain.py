@@ -16,6 +16,7 @@ from model.retention.apply import Judged, end_chosen, judge_repository
 from model.retention.file import BadPolicyFile, parse_policy_file
 from model.retention.find import find_retention_due, record_visit
 from model.retention.policies import RetentionPolicy
+from model.retention.stored import has_rules
 from model.retention.warn import announce
 from worker import logs
 from worker.jobs.context import JobContext
@@ -40,7 +41,10 @@ class Retained:
 
 
 def retention_policy(settings: Settings) -> RetentionPolicy:
-    """Return the policy of the settings and of the rules file, read now.  Raises `BadPolicyFile`."""
+    """Return the policy of the settings and of the rules file, read now.  Raises `BadPolicyFile`.
+
+    The rules in the database are read for each repository, in the transaction that uses them.
+    """
     return RetentionPolicy(
         autoprune=settings.autoprune,
         default=settings.autoprune_default,
@@ -57,14 +61,15 @@ def enqueue_retention(context: JobContext) -> int:
     """
     settings = context.settings
     policy = retention_policy(settings)
-    if not policy:
-        return 0
     with connection():
+        has_stored = has_rules()
+        if not policy and not has_stored:
+            return 0
         due = find_retention_due(
             after=read_cursor(CURSOR),
             slice=settings.scan_slice,
             interval_ms=settings.retention_interval_s * 1000,
-            everywhere=bool(policy.default or policy.rules or policy.warn_ms),
+            everywhere=bool(policy.default or policy.rules or policy.warn_ms or has_stored),
             now_ms=now_ms(),
         )
         sent = context.queue.retain(due.repository_ids) if due.repository_ids else 0

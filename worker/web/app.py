@@ -18,6 +18,7 @@ from worker.web import (
     api_controls,
     api_deletions,
     api_plan,
+    api_retention,
     api_status,
     api_tags,
     login,
@@ -67,7 +68,17 @@ def build(context: JobContext) -> FastAPI:
     app.state.access = Access(context.settings.web_tokens)
     app.state.sessions = Sessions(app.state.access)
     # Routes of tags come before those of repositories, because a repository's name may contain slashes.
-    for part in (pages, login, actions, api_status, api_controls, api_plan, api_tags, api_deletions):
+    for part in (
+        pages,
+        login,
+        actions,
+        api_status,
+        api_controls,
+        api_plan,
+        api_retention,
+        api_tags,
+        api_deletions,
+    ):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     problems.install(app)

@@ -33,7 +33,7 @@ from model.db.tables.content import (
     TagKind,
 )
 from model.db.tables.erasing import Quarantined, RunningPush, Storage, Tombstone
-from model.db.tables.lifecycle import EndedTag, ExpiryWarning, InUse, Purge, Retention
+from model.db.tables.lifecycle import EndedTag, ExpiryWarning, InUse, Purge, Retention, RetentionRule
 from model.db.tables.own import (
     BlobCandidate,
     Breaker,
@@ -142,6 +142,7 @@ OWN_TABLES = (
     Poison,
     RunningPush,
     Retention,
+    RetentionRule,
     EndedTag,
     ExpiryWarning,
     InUse,
@@ -204,6 +205,7 @@ __all__ = [
     "RepositoryPermission",
     "RepositoryState",
     "Retention",
+    "RetentionRule",
     "Role",
     "RunningPush",
     "Storage",

@@ -36,6 +36,18 @@ class Retention(BaseModel):
         table_name = "dredge_retention"
 
 
+class RetentionRule(BaseModel):
+    """A retention rule of Dredge's own, as YAML, and who wrote it when."""
+
+    name = CharField(primary_key=True)
+    rule = TextField()
+    author = TextField()
+    changed_ms = BigIntegerField()
+
+    class Meta:
+        table_name = "dredge_retention_rule"
+
+
 class EndedTag(BaseModel):
     """The audit of retention: a tag that a rule ended, and until when it can be restored."""
 

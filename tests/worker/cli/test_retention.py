@@ -78,7 +78,7 @@ def test_a_skipped_policy_is_a_problem(world: World, dredge: Dredge, garbage: Ga
 
 
 def test_a_file_is_checked_and_a_mistake_is_one_line(dredge: Dredge, rules: str, tmp_path: Path) -> None:
-    assert dredge("retention", "check", rules).out == "1 rules\n"
+    assert dredge("retention", "check", rules).out == "1 rules, no mistakes\n"
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("rules:\n- {name: a, action: destroy}\n")
     for said in (dredge("retention", "check", str(wrong)), dredge("plan", "--policy", str(wrong))):
@@ -102,3 +102,53 @@ def test_the_list_of_digests_in_use_is_loaded_and_its_age_is_shown(
     assert dredge("inuse", "load", **source).code == 1
     assert world.value("SELECT count(*) FROM dredge_in_use") == 1
     assert dredge("inuse", "load").code == 1
+
+
+def test_rules_are_set_listed_and_removed_and_plan_shows_a_change_before_it_is_set(
+    builds: World, dredge: Dredge, rules: str, tmp_path: Path
+) -> None:
+    assert dredge("retention", "set", rules).out == "set: old builds\n"
+    assert dredge("retention", "rules", "--json").lines[0]["name"] == "old builds"
+    assert "older_than: 1d" in dredge("retention", "rules").out
+    changed = tmp_path / "changed.yaml"
+    changed.write_text("rules:\n- {name: old builds, action: expire, tags: pr-2, older_than: 1d}\n")
+    assert dredge("plan", "--policy", str(changed), "--json").lines[-1]["tags"] == 1
+    assert "acme/app: 2 tags ended" in dredge("retention", "run", "acme/app").out
+    assert alive(builds) == {"v1", "bystander"}
+    unknown = dredge("retention", "remove", "old builds", "other")
+    assert unknown.code == 1 and "no stored rule is called other" in unknown.err
+    assert dredge("retention", "remove", "old builds").out == "removed: old builds\n"
+    assert dredge("retention", "rules", "--json").lines == []
+    assert "0 tags ended" in dredge("retention", "run", "acme/b").out
+
+
+def test_a_mistake_is_not_set_and_a_row_that_is_wrong_is_seen(
+    world: World, dredge: Dredge, tmp_path: Path, garbage: Garbage
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("rules:\n- {name: a, action: destroy}\n")
+    with world.changes() as changes:
+        said = dredge("retention", "set", str(wrong))
+    assert said.code == 1 and not changes
+    assert said.err == "dredge: line 2: rule 'a': action must be keep or expire\n"
+    world.execute("INSERT INTO dredge_retention_rule VALUES ('a', '{name: a, action: destroy}', 'x', 1)")
+    seen = dredge("retention", "rules")
+    assert seen.code == 1 and "action must be keep or expire" in seen.out and "not valid: a" in seen.err
+    assert "The stored rule 'a' is not valid" in dredge("check").out
+    dredge("retention", "run", "acme/app")
+    assert "no rule ends a tag until that is mended" in dredge("retention", "problems").out
+
+
+def test_check_says_that_a_stale_list_stops_retention(
+    world: World, dredge: Dredge, rules: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "running"
+    path.write_text(f"sha256:{'a' * 64}\n")
+    settings = {"IN_USE_SOURCE": str(path), "RETENTION_FILE": rules}
+    said = dredge("check", **settings).out
+    assert "1 rules in the file, 0 in the database; Quay's policies do not run" in said
+    assert "The list of digests in use is missing or too old" in said
+    dredge("inuse", "load", **settings)
+    assert "The list of digests in use" not in dredge("check", **settings).out
+    assert "must be keep or expire" not in said
+    assert "not JSON" in dredge("check", AUTOPRUNE_DEFAULT="{").out

@@ -14,6 +14,7 @@ from model.db.clock import now_ms
 from model.in_use import StaleInUseList, replace_in_use
 from model.retention.file import BadPolicyFile
 from model.retention.find import list_problems
+from model.retention.stored import store_rules
 from tests.model.purge.conftest import quay
 from tests.model.retention.retaining import DAY_MS, aged, alive, namespace_policy
 from tests.support.pipeline import Recorded, make_toolbox
@@ -67,6 +68,16 @@ def test_a_file_of_rules_visits_every_repository(world: World, tmp_path: Path, r
     box = context(tmp_path, retention_file=str(rules), scan_slice=2)
     assert enqueue_retention(box) == 2 and enqueue_retention(box) == 1
     assert set(queued(box)) == found
+
+
+def test_rules_in_the_database_visit_every_repository(world: World, tmp_path: Path) -> None:
+    aged(world, "v1", 9)
+    box = context(tmp_path)
+    assert enqueue_retention(box) == 0
+    store_rules(RULES, author="ann")
+    assert enqueue_retention(box) == 1 and queued(box) == [world.repository_id]
+    assert retain_repository(box, world.repository_id, budget_s=60).ended == 1
+    assert alive(world) == set()
 
 
 def test_without_rules_nothing_is_looked_at(world: World, tmp_path: Path) -> None:

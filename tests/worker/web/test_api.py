@@ -125,6 +125,24 @@ def test_a_policy_is_planned_without_being_saved(world: World, call: Call) -> No
     assert wrong.status_code == 400 and "line 2" in wrong.json()["detail"]
 
 
+def test_rules_are_set_listed_and_removed_and_a_mistake_sets_none(world: World, call: Call) -> None:
+    world.tag("bystander")
+    text = "rules:\n  - {name: a/b c, action: expire, tags: x}\n"
+    assert call("operate", "PUT", "/api/v1/retention/rules", json={"rules": text}).status_code == 403
+    (rule,) = call("delete", "PUT", "/api/v1/retention/rules", json={"rules": text}).json()
+    assert (rule["name"], rule["problem"]) == ("a/b c", None) and "tags: x" in rule["rule"]
+    with world.changes() as changes:
+        wrong = call("delete", "PUT", "/api/v1/retention/rules", json={"rules": "rules:\n  - nam: x\n"})
+        assert wrong.status_code == 400 and "line 2" in wrong.json()["detail"]
+        assert call("read", "GET", "/api/v1/retention/rules").json() == [rule]
+        for path in ("audit", "audit?repository=acme/app", "problems"):
+            assert call("read", "GET", f"/api/v1/retention/{path}").json() == []
+        assert call("delete", "DELETE", "/api/v1/retention/rules/other").status_code == 404
+    assert not changes
+    assert call("delete", "DELETE", "/api/v1/retention/rules/a%2Fb%20c").json() == []
+    assert world.value("SELECT count(*) FROM dredge_retention_rule") == 0
+
+
 def test_history_is_of_one_repository_or_all(world: World, call: Call) -> None:
     world.insert("dredge_collection", stage="erase", started_ms=1, finished_ms=2, objects=3, bytes=9)
     assert [step["objects"] for step in call("read", "GET", "/api/v1/history").json()] == [3]
