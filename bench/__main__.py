@@ -20,6 +20,7 @@ BENCHES: tuple[str, ...] = (
     "unique",
     "certificates",
     "giant",
+    "retention",
     "slow",
     "concurrent",
     "finding",

@@ -45,9 +45,10 @@ def reset_children(tags: Sequence[Tag], *, end_ms: int, after_ms: int) -> tuple[
     """End the temporary tags of the children of these tags' manifests that end after `after_ms`.
 
     A deleted index no longer needs its children, so their temporary tags end.  Another index or tag that
-    uses a child still holds it.  A temporary tag that began after the tags stays: it belongs to another
-    push, which sends its index later.
+    uses a child still holds it.  A temporary tag that began after the tags of its own index stays: it
+    belongs to another push, which sends its index later.
     """
-    begun_by_ms = max(tag.start_ms for tag in tags)
-    below = find_below({tag.manifest_id for tag in tags}, begun_by_ms=begun_by_ms, after_ms=after_ms)
-    return displace_tags(below, end_ms=end_ms)
+    begun_by_ms: dict[int, int] = {}
+    for tag in tags:
+        begun_by_ms[tag.manifest_id] = max(tag.start_ms, begun_by_ms.get(tag.manifest_id, tag.start_ms))
+    return displace_tags(find_below(begun_by_ms, after_ms=after_ms), end_ms=end_ms)

@@ -16,9 +16,11 @@ from model.tag.temporary import PREFIX
 _FACTS = f"""
 SELECT t.id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms, t.lifetime_end_ms AS end_ms,
        t.hidden, t.immutable AND %(protects)s AS immutable,
-       EXISTS (SELECT FROM dredge_in_use u WHERE u.digest = m.digest)
+       CASE WHEN (SELECT EXISTS (SELECT FROM dredge_in_use)) THEN
+           EXISTS (SELECT FROM dredge_in_use u WHERE u.digest = m.digest)
            OR EXISTS (SELECT FROM manifestchild c JOIN manifest k ON k.id = c.child_manifest_id
-                      JOIN dredge_in_use u ON u.digest = k.digest WHERE c.manifest_id = m.id) AS in_use,
+                      JOIN dredge_in_use u ON u.digest = k.digest WHERE c.manifest_id = m.id)
+           ELSE false END AS in_use,
        CASE WHEN %(with_pulls)s THEN greatest(
            (SELECT (extract(epoch FROM p.last_tag_pull_date) * 1000)::bigint FROM tagpullstatistics p
             WHERE p.repository_id = t.repository_id AND p.tag_name = t.name),
@@ -28,12 +30,15 @@ SELECT t.id, t.name, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms, t
        CASE WHEN %(with_labels)s THEN ARRAY(
            SELECT ARRAY[l.key, l.value] FROM manifestlabel ml JOIN label l ON l.id = ml.label_id
            WHERE ml.manifest_id = m.id) END AS labels,
-       ARRAY(SELECT w.n::int - 1 FROM unnest(%(patterns)s::text[]) WITH ORDINALITY AS w (pattern, n)
-             WHERE t.name ~ w.pattern) AS patterns
+       CASE WHEN %(with_patterns)s THEN ARRAY(
+           SELECT w.n::int - 1 FROM unnest(%(patterns)s::text[]) WITH ORDINALITY AS w (pattern, n)
+           WHERE t.name ~ w.pattern) END AS patterns
 FROM tag t JOIN manifest m ON m.id = t.manifest_id
 WHERE t.repository_id = %(repository_id)s AND {ALIVE} AND t.name !~ %(cosign)s
   AND (NOT t.hidden OR (%(with_hidden)s AND starts_with(t.name, %(temporary)s)))
 """
+NONE: frozenset[Any] = frozenset()
+
 _OF_IDS = f"{_FACTS} AND t.id = ANY(%(ids)s)"
 
 
@@ -57,6 +62,7 @@ def read_facts(
         "patterns": list(patterns),
         "cosign": PATTERN,
         "temporary": PREFIX,
+        "with_patterns": bool(patterns),
         "with_hidden": any(rule.untagged for rule in rules),
         "with_pulls": any(rule.not_pulled_for_ms is not None for rule in rules),
         "with_labels": any(rule.label is not None for rule in rules),
@@ -66,5 +72,5 @@ def read_facts(
 
 
 def _facts(row: Any) -> TagFacts:
-    labels = frozenset((key, value) for key, value in row.labels or ())
-    return TagFacts._make((*row[:10], labels, frozenset(row.patterns)))
+    labels = frozenset((key, value) for key, value in row[10]) if row[10] else NONE
+    return TagFacts._make((*row[:10], labels, frozenset(row[11]) if row[11] else NONE))

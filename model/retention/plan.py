@@ -9,54 +9,29 @@ from model.db.connection import IntArray, fetch, fetch_one
 from model.gc.manifests.judge import judge_running, suppose_manifest_uses
 from model.gc.tags import CLOSURE
 from model.policy import Policy
+from model.retention.along import Along
 from model.retention.apply import Judged, judge_repository
 from model.retention.policies import RetentionPolicy
-from model.tag.cosign import PATTERN, SUFFIXES
-from model.tag.temporary import PREFIX
-
-# The Cosign tags of manifests that lose their last visible tag, and those of these tags, as in the façade.
-_SIBLINGS = """
-SELECT DISTINCT s.id FROM tag t JOIN manifest m ON m.id = t.manifest_id
-CROSS JOIN unnest(%(suffixes)s::text[]) AS x (suffix)
-JOIN tag s ON s.repository_id = t.repository_id AND s.name = replace(m.digest, ':', '-') || x.suffix
-WHERE t.id = ANY(%(ended)s) AND s.id <> ALL(%(ended)s) AND NOT s.hidden
-  AND (s.lifetime_end_ms IS NULL OR s.lifetime_end_ms > %(now_ms)s)
-  AND NOT (s.immutable AND %(protects)s)
-  AND NOT EXISTS (SELECT FROM tag o WHERE o.manifest_id = m.id AND o.id <> ALL(%(ended)s) AND NOT o.hidden
-                  AND (t.name ~ %(cosign)s OR o.name !~ %(cosign)s)
-                  AND (o.lifetime_end_ms IS NULL OR o.lifetime_end_ms > %(now_ms)s))
-"""
-
-# The temporary tags below an index end with it; see `model.registry.ending.reset_children`.
-_BELOW = """
-WITH RECURSIVE below (id) AS (
-    SELECT c.child_manifest_id FROM manifestchild c
-    WHERE c.manifest_id = ANY(ARRAY(SELECT manifest_id FROM tag WHERE id = ANY(%(ended)s)))
-    UNION SELECT c.child_manifest_id FROM manifestchild c JOIN below b ON b.id = c.manifest_id
-)
-SELECT t.id FROM below b JOIN tag t ON t.manifest_id = b.id
-WHERE t.hidden AND starts_with(t.name, %(temporary)s) AND t.lifetime_end_ms > %(now_ms)s
-  AND t.lifetime_start_ms <= (SELECT max(lifetime_start_ms) FROM tag WHERE id = ANY(%(ended)s))
-"""
+from model.retention.rule import TagFacts
 
 _REACH = f"""
 WITH RECURSIVE seeds (id) AS (
-    SELECT manifest_id FROM tag WHERE id = ANY(%(ended)s)
+    SELECT unnest(%(seeds)s)
 ), {CLOSURE}
 SELECT c.id FROM closure c JOIN manifest m ON m.id = c.id AND m.repository_id = %(repository_id)s
 """
 
+# A blob that a living manifest refers to is left at its first reference: no list is joined for each.
 _FREED = """
-WITH dead AS MATERIALIZED (SELECT unnest(%(dead)s) AS id),
-lost AS MATERIALIZED (
-    SELECT DISTINCT b.blob_id AS id FROM manifestblob b JOIN dead d ON d.id = b.manifest_id
+WITH lost AS MATERIALIZED (
+    SELECT DISTINCT b.blob_id AS id FROM manifestblob b WHERE b.manifest_id = ANY(%(dead)s)
 )
 SELECT count(*) AS blobs, coalesce(sum(b.image_size), 0)::bigint AS bytes
 FROM lost JOIN imagestorage b ON b.id = lost.id
-WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
-                  AND NOT EXISTS (SELECT FROM dead d WHERE d.id = r.manifest_id))
-  AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id)
-  AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id)
+WHERE NOT EXISTS (SELECT FROM manifestblob r
+                  WHERE r.blob_id = b.id AND r.manifest_id <> ALL(%(dead)s) OFFSET 0)
+  AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
+  AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)
 """
 
 
@@ -94,51 +69,39 @@ def plan_retention(repository_id: int, *, policy: Policy, retention: RetentionPo
     window of the tags.  Memory grows with the repository's alive tags.
     """
     judged = judge_repository(repository_id, policy=policy, retention=retention)
-    by_rule: dict[str, list[int]] = {}
+    by_rule: dict[str, list[TagFacts]] = {}
     for tag in judged.chosen:
-        by_rule.setdefault(judged.verdict.ended[tag.id].name, []).append(tag.id)
-    names = {tag.id: tag.name for tag in judged.chosen}
+        by_rule.setdefault(judged.verdict.ended[tag.id].name, []).append(tag)
+    if not by_rule:
+        return RetentionPlan(judged.repository.path, (), (), judged.rules.problems)
+    along = Along(judged.repository.id, policy=policy, now_ms=judged.now_ms)
     plans = []
-    for rule, ids in by_rule.items():
-        dead = _dead(judged, ids, policy)
+    for rule, chosen in by_rule.items():
+        dead = _dead(judged, chosen, along, policy)
         blobs, bytes = freed(dead)
-        tags = tuple(sorted(names[id] for id in ids))
+        tags = tuple(sorted(tag.name for tag in chosen))
         plans.append(RulePlan(judged.repository.path, rule, tags, dead, blobs, bytes))
-    whole = plans[0].manifest_ids if len(plans) == 1 else _dead(judged, list(names), policy)
+    whole = plans[0].manifest_ids if len(plans) == 1 else _dead(judged, judged.chosen, along, policy)
     return RetentionPlan(judged.repository.path, tuple(plans), whole, judged.rules.problems)
 
 
 def freed(dead: Iterable[int]) -> tuple[int, int]:
     """Return how many blobs, and of how many bytes, only these manifests refer to; only reads."""
-    row = fetch_one(_FREED, {"dead": IntArray(dead)})
+    ids = IntArray(dead)
+    if not ids:
+        return 0, 0
+    row = fetch_one(_FREED, {"dead": ids})
     return row.blobs, row.bytes
 
 
-def _dead(judged: Judged, tag_ids: Sequence[int], policy: Policy) -> tuple[int, ...]:
+def _dead(judged: Judged, tags: Sequence[TagFacts], along: Along, policy: Policy) -> tuple[int, ...]:
     """Return the manifests that nothing uses after these tags, and those that end with them, are gone."""
-    if not tag_ids:
-        return ()
-    ended = _with_siblings(list(tag_ids), judged, policy)
+    ended, manifests = along.find(tags)
     params = {
-        "ended": IntArray(ended),
+        "seeds": IntArray(manifests),
         "repository_id": judged.repository.id,
         "cascade": policy.referrers == "cascade",
     }
     reached = [row.id for row in fetch(_REACH, params)]
     uses = suppose_manifest_uses(reached, without=ended, policy=policy, now_ms=judged.now_ms)
     return tuple(sorted(judge_running(uses, now_ms=judged.now_ms)[1]))
-
-
-def _with_siblings(ended: list[int], judged: Judged, policy: Policy) -> list[int]:
-    params = {
-        "now_ms": judged.now_ms,
-        "suffixes": [f".{suffix}" for suffix in SUFFIXES],
-        "protects": policy.immutable_tags,
-        "cosign": PATTERN,
-        "temporary": PREFIX,
-    }
-    while more := [row.id for row in fetch(_SIBLINGS, {**params, "ended": IntArray(ended)})]:
-        ended += more
-    if policy.reset_child_manifest_expiration:
-        ended += [row.id for row in fetch(_BELOW, {**params, "ended": IntArray(ended)})]
-    return ended

@@ -22,9 +22,20 @@ def is_cosign(name: str) -> bool:
 
 def sibling_names(digest: str) -> tuple[str, ...]:
     """Return the tag names of signatures and other referrers of `digest` (Cosign, referrers tag schema)."""
+    beginning = subject_of_digest(digest)
+    suffixes = SUFFIXES if digest.startswith("sha256:") else ()
+    return (beginning, *(f"{beginning}.{suffix}" for suffix in suffixes))
+
+
+def subject_of_name(name: str) -> str:
+    """Return what the names of all siblings of one digest have in common; `subject_of_digest` is equal."""
+    return name.partition(".")[0]
+
+
+def subject_of_digest(digest: str) -> str:
+    """Return the beginning of the sibling names of `digest`."""
     algorithm, _, value = digest.partition(":")
-    signed = tuple(f"sha256-{value}.{suffix}" for suffix in SUFFIXES) if algorithm == "sha256" else ()
-    return (f"{algorithm}-{value[:64]}", *signed)
+    return f"{algorithm}-{value[:64]}"
 
 
 def find_orphaned_siblings(subject: Tag, *, now_ms: int, keep_immutable: bool) -> tuple[Tag, ...]:

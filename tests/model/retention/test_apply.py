@@ -24,6 +24,19 @@ from tests.support.world import World
 OLD = Rule("old", "expire", older_than_ms=DAY_MS)
 
 
+def test_a_push_of_an_index_keeps_its_children_although_a_newer_tag_ends_with_the_old_ones(
+    world: World,
+) -> None:
+    child = world.manifest()
+    aged(world, "old", 9, manifest=world.manifest(children=[child]))
+    aged(world, "newer", 2)
+    pushed = aged(world, "$temp-1", 5, manifest=child, hidden=True, ended_ms=world.now_ms + DAY_MS)
+    left = aged(world, "$temp-2", 9, manifest=child, hidden=True, ended_ms=world.now_ms + DAY_MS)
+    assert retain(world.repository_id, fileless(OLD))[0] == {"old", "newer"}
+    ends = dict(world.rows("SELECT id, lifetime_end_ms FROM tag WHERE hidden"))
+    assert ends[int(pushed)] == world.now_ms + DAY_MS and ends[int(left)] < world.now_ms + DAY_MS
+
+
 def _end_after(world: World, change: Callable[[], object], retention: RetentionPolicy) -> EndedBatch:
     """Judge, let the change happen, then end what was judged."""
     judged = judge_repository(world.repository_id, policy=DEFAULT, retention=retention)

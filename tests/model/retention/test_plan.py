@@ -40,8 +40,8 @@ def _registry(world: World, seed: int) -> None:
         for n in range(14):
             name = f"{chance.choice(['v', 'main', 'x'])}{n}"
             aged(world, name, chance.randrange(10), manifest=chance.choice(made))
-        for manifest in chance.sample(made, 3):
-            name = f"{manifest.digest.replace(':', '-')}.sig"
+        for manifest in chance.sample(made, 5):
+            name = manifest.digest.replace(":", "-") + chance.choice([".sig", ".att", ""])
             aged(world, name, 1, manifest=world.manifest(repository, blobs=[chance.choice(blobs)]))
         world.hold(chance.choice(made))
 

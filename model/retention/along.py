@@ -1,0 +1,89 @@
+"""The tags that would end with others: signatures that lose their subject, temporary tags below an index."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from model.db.connection import IntArray, fetch
+from model.policy import Policy
+from model.retention.rule import TagFacts
+from model.tag.cosign import PATTERN, is_cosign, subject_of_digest, subject_of_name
+from model.tag.rows import ALIVE
+from model.tag.temporary import read_below
+
+_SIGNATURES = f"""
+SELECT t.id, t.manifest_id, m.digest, t.lifetime_start_ms AS start_ms, t.name
+FROM tag t JOIN manifest m ON m.id = t.manifest_id
+WHERE t.repository_id = %(repository_id)s AND {ALIVE} AND NOT t.hidden AND t.name ~ %(cosign)s
+  AND NOT (t.immutable AND %(protects)s)
+"""
+
+_VISIBLE = f"""
+SELECT t.id, t.manifest_id, t.name FROM tag t
+WHERE t.manifest_id = ANY(%(manifests)s) AND {ALIVE} AND NOT t.hidden
+"""
+
+
+class Ending(NamedTuple):
+    """A tag that would end."""
+
+    id: int
+    manifest_id: int
+    digest: str
+    start_ms: int
+
+
+class Along:
+    """Finds what ends with some tags of a repository, as `model.registry.ending.end_tags` ends it.
+
+    Reads the repository's signatures once.  Only reads.
+    """
+
+    def __init__(self, repository_id: int, *, policy: Policy, now_ms: int) -> None:
+        self._policy, self._now_ms = policy, now_ms
+        self._signatures: defaultdict[str, list[Ending]] = defaultdict(list)
+        params = {"repository_id": repository_id, "cosign": PATTERN, "protects": policy.immutable_tags}
+        for row in fetch(_SIGNATURES, {**params, "now_ms": now_ms}):
+            self._signatures[subject_of_name(row.name)].append(Ending(*row[:4]))
+
+    def find(self, tags: Sequence[TagFacts]) -> tuple[set[int], set[int]]:
+        """Return the ids of all tags that would end, and those of the manifests that they point at."""
+        ended = {tag.id for tag in tags}
+        begun: dict[int, int] = {}
+        _note(begun, tags)
+        frontier = {tag.manifest_id: tag.digest for tag in tags if not tag.hidden}
+        # The first tags are none of Cosign's; the later ones all are.
+        is_first = True
+        while new := self._orphaned(frontier, ended, by_any=not is_first):
+            ended |= {tag.id for tag in new}
+            _note(begun, new)
+            frontier, is_first = {tag.manifest_id: tag.digest for tag in new}, False
+        manifests = set(begun)
+        if self._policy.reset_child_manifest_expiration and begun:
+            below = read_below(begun, after_ms=self._now_ms)
+            ended |= {id for id, _ in below}
+            manifests |= {manifest_id for _, manifest_id in below}
+        return ended, manifests
+
+    def _orphaned(self, subjects: Mapping[int, str], ended: set[int], *, by_any: bool) -> list[Ending]:
+        """Return the signatures of these manifests (id: digest) that no visible tag keeps any more.
+
+        `by_any`: a tag with a name of Cosign's keeps them, too.
+        """
+        if not self._signatures:
+            return []
+        found = {id: self._signatures.get(subject_of_digest(digest), []) for id, digest in subjects.items()}
+        left = {id: [tag for tag in signatures if tag.id not in ended] for id, signatures in found.items()}
+        asked = [id for id, signatures in left.items() if signatures]
+        rows = fetch(_VISIBLE, {"manifests": IntArray(asked), "now_ms": self._now_ms}) if asked else []
+        kept = {
+            row.manifest_id for row in rows if row.id not in ended and (by_any or not is_cosign(row.name))
+        }
+        return [tag for id in asked if id not in kept for tag in left[id]]
+
+
+def _note(begun: dict[int, int], tags: Iterable[TagFacts | Ending]) -> None:
+    for tag in tags:
+        begun[tag.manifest_id] = max(tag.start_ms, begun.get(tag.manifest_id, tag.start_ms))
