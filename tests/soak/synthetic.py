@@ -2,11 +2,15 @@
 
 Each operation takes effect at one moment; it begins a little before and is answered a little after, so
 operations of one key overlap.  Some clients are killed and never hear an answer; some meet an outage.
+
+    python -m tests.soak.synthetic 1000000 1 > history.jsonl    # how many operations, and the seed
 """
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,10 +81,7 @@ def _operation(
             if key not in state:
                 return None
             line["tag"] = None
-            for each in [
-                each for each, digest in state.items() if each[0] == repository and digest == state[key]
-            ]:
-                _end(each, now, state, ended)
+            _end_manifest(repository, state[key], now, state, ended)
         case _:
             line["changed"] = key in state
             _end(key, now, state, ended if op == "delete" else {})
@@ -88,8 +89,8 @@ def _operation(
 
 
 def _end_manifest(repository: int, digest: str, now: float, state: State, ended: Ended) -> None:
-    """End every shared tag of the manifest."""
-    for each in [(repository, f"v{n}") for n in range(TAGS)]:
+    """End every tag of the manifest: shared ones, and the one that it was kept under."""
+    for each in [(repository, f"v{n}") for n in range(TAGS)] + [(repository, f"kept{digest[1:]}")]:
         if state.get(each) == digest:
             _end(each, now, state, ended)
 
@@ -101,12 +102,12 @@ def _restore(
     state: State,
     ended: Ended,
 ) -> dict[str, Any] | None:
-    """What was ended last, if its window is open."""
+    """What was ended last, if its window is open or the name points at it again."""
     if key not in ended:
         return None
     digest, at = ended[key]
     line["digest"] = digest
-    if at + WINDOWS_S[key[0]] <= now:
+    if at + WINDOWS_S[key[0]] <= now and state.get(key) != digest:
         line["error"] = "NotRestorable"
         return line
     _end(key, now, state, {})
@@ -136,3 +137,8 @@ def _line(
     return {
         "op": op, "begin": begin, "end": end, "repository": repository, "tag": tag, "digest": digest, **more,
     }  # fmt: skip
+
+
+if __name__ == "__main__":
+    for made in make_history(int(sys.argv[1]), int(sys.argv[2])):
+        sys.stdout.write(json.dumps(made) + "\n")
