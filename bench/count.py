@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +45,7 @@ def counted() -> Iterator[Count]:
     count = Count()
     execute_sql, begin, commit = db.obj.execute_sql, db.obj.begin, db.obj.commit
     began = 0.0
-    backend = Path(f"/proc/{fetch_one('SELECT pg_backend_pid() AS pid').pid}/stat")
+    backend = Path(f"/proc/{fetch_one('SELECT pg_backend_pid() AS pid').pid}/schedstat")
 
     def counting(*args: Any, **kwargs: Any) -> Any:
         count.statements += 1
@@ -83,8 +82,8 @@ def _cpu_s(backend: Path) -> float:
     """
     if not backend.exists():
         return 0.0
-    ticks = backend.read_text().rpartition(")")[2].split()[11:13]
-    return time.process_time() + sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    nanoseconds, *_ = backend.read_text().split()
+    return time.process_time() + int(nanoseconds) / 1e9
 
 
 def row_counts() -> dict[str, int]:
