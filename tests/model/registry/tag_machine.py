@@ -1,7 +1,8 @@
 """A random life of a repository's tags by the façade, compared with `tag_life` after each step.
 
 The database's clock stands still and goes on only in the rules for it, so every time is known exactly.
-A life begins with dead tags, in and beyond their window, and restores are tried more often than anything.
+A life begins with living tags and with dead ones, in and beyond their window.  Rules that need a living tag
+choose one that lives, and each edge (of a window, an expiry, an age) has a rule that reaches it.
 """
 
 from __future__ import annotations
@@ -74,10 +75,11 @@ class TagMachine(RuleBasedStateMachine):
 
     @initialize(
         dead=st.lists(st.tuples(names, digests, st.sampled_from(ENDS_MS)), min_size=1, max_size=5),
+        alive=st.dictionaries(names, digests),
         window=st.sampled_from(WINDOWS_MS[:2]),
     )
-    def begin(self, dead: list[tuple[str, str, int]], window: int) -> None:
-        """Dead tags, and the manifests that they point at."""
+    def begin(self, dead: list[tuple[str, str, int]], alive: dict[str, str], window: int) -> None:
+        """Dead tags and living ones, and the manifests that they point at."""
         self.now_ms = 1_800_000_000_000
         self.ground.reset(self.now_ms)
         self.known = Repository(window_ms=2 * DAY_MS)
@@ -91,6 +93,8 @@ class TagMachine(RuleBasedStateMachine):
             where = self.ground.world.value("SELECT id FROM manifest WHERE digest = %s", (digest,))
             self.ground.world.tag(name, manifest=where, repository=self.ground.repository, ended_ms=end_ms)
         self.widen(window)
+        for name, digest in alive.items():
+            self.push(name, digest)
 
     # ------------------------------------------------------------------------------------ the rules
 
@@ -109,8 +113,15 @@ class TagMachine(RuleBasedStateMachine):
             self.known.point(name, digest, self.now_ms, end_ms),
         )
 
-    @rule(name=names)
-    def delete(self, name: str) -> None:
+    @rule(which=pick, digest=digests)
+    def move_what_lives(self, which: int, digest: str) -> None:
+        self.push(self.living(which), digest)
+
+    @rule(which=pick)
+    def delete(self, which: int) -> None:
+        self.delete_name(self.living(which))
+
+    def delete_name(self, name: str) -> None:
         self.both(
             lambda: registry.delete_tag(self.ground.repository, name), self.known.delete(name, self.now_ms)
         )
@@ -122,11 +133,16 @@ class TagMachine(RuleBasedStateMachine):
             self.known.delete_of_manifest(digest, self.now_ms),
         )
 
-    @rule(which=pick, is_alive=st.booleans())
-    def delete_permanently(self, which: int, is_alive: bool) -> None:
+    @rule(which=pick)
+    def delete_permanently(self, which: int) -> None:
         if self.known.lives:
             life = self.known.lives[which % len(self.known.lives)]
-            self.delete_any_permanently(life.name, life.digest, is_alive)
+            self.delete_any_permanently(life.name, life.digest, life.alive(self.now_ms))
+
+    @rule(which=pick, digest=digests)
+    def delete_another_permanently(self, which: int, digest: str) -> None:
+        """The name lives, and may point at another manifest."""
+        self.delete_any_permanently(self.living(which), digest, is_alive=True)
 
     @rule(name=names, digest=digests, is_alive=st.booleans())
     def delete_any_permanently(self, name: str, digest: str, is_alive: bool) -> None:
@@ -159,16 +175,35 @@ class TagMachine(RuleBasedStateMachine):
             self.known.restore(name, digest, self.now_ms),
         )
 
-    @rule(name=names, after_ms=st.sampled_from([None, 1, 3 * HOUR_MS, 900 * DAY_MS]))
-    def change_expiry(self, name: str, after_ms: int | None) -> None:
+    @rule(which=pick, after_ms=st.sampled_from([None, 1, 3 * HOUR_MS, 900 * DAY_MS]))
+    def change_expiry(self, which: int, after_ms: int | None) -> None:
+        self.expire_name(self.living(which), after_ms)
+
+    def expire_name(self, name: str, after_ms: int | None) -> None:
         end_ms = None if after_ms is None else self.now_ms + after_ms
         self.both(
             lambda: registry.change_tag_expiration(self.ground.repository, name, end_ms),
             self.known.expire_at(name, end_ms, self.now_ms),
         )
 
-    @rule(name=names, immutable=st.booleans())
-    def protect(self, name: str, immutable: bool) -> None:
+    @rule(name=names, digest=digests, edge=st.sampled_from(EDGE_MS), which=pick)
+    def reach_an_expiry(self, name: str, digest: str, edge: int, which: int) -> None:
+        """A tag expires now, or a millisecond earlier or later; somebody moves it or ends it."""
+        self.move(name, digest, 5 * HOUR_MS)
+        self.time_passes(5 * HOUR_MS + edge)
+        self.try_any(name, DIGESTS[which % len(DIGESTS)], which)
+
+    @rule(which=pick, digest=digests, what=pick)
+    def touch_what_is_immutable(self, which: int, digest: str, what: int) -> None:
+        name = self.living(which)
+        self.protect_name(name, immutable=True)
+        self.try_any(name, digest, what)
+
+    @rule(which=pick, immutable=st.booleans())
+    def protect(self, which: int, immutable: bool) -> None:
+        self.protect_name(self.living(which), immutable)
+
+    def protect_name(self, name: str, immutable: bool) -> None:
         self.both(
             lambda: registry.set_tag_immutable(self.ground.repository, name, immutable),
             self.known.make_immutable(name, immutable, self.now_ms),
@@ -212,13 +247,17 @@ class TagMachine(RuleBasedStateMachine):
         namespace.change_window("acme", window // 1000)
         self.known.window_ms = window
 
-    @rule()
-    def delete_or_restore_the_repository(self) -> None:
-        if self.known.deleted:
-            registry.restore_repository("acme/app")
-        else:
-            registry.delete_repository("acme/app")
-        self.known.deleted = not self.known.deleted
+    @rule(name=names, digest=digests, what=pick, passes_ms=st.sampled_from([0, DAY_MS]))
+    def delete_the_repository_for_a_time(self, name: str, digest: str, what: int, passes_ms: int) -> None:
+        """Whatever is asked of it meanwhile is refused, and nothing of it is collected."""
+        registry.delete_repository("acme/app")
+        self.known.deleted = True
+        self.try_any(name, digest, what)
+        self.time_passes(passes_ms)
+        self.collect(100)
+        self.the_rows_are_those_of_the_model()
+        registry.restore_repository("acme/app")
+        self.known.deleted = False
 
     # ------------------------------------------------------------------------------------ what holds
 
@@ -265,6 +304,23 @@ class TagMachine(RuleBasedStateMachine):
         except RegistryError as raised:
             error = type(raised).__name__
         assert error == expected, f"{error or 'no error'} instead of {expected or 'none'}"
+
+    def living(self, which: int) -> str:
+        """Return a name that points at something, or any if none does."""
+        alive = [name for name in NAMES if self.known.alive(name, self.now_ms)]
+        return (alive or NAMES)[which % len(alive or NAMES)]
+
+    def try_any(self, name: str, digest: str, what: int) -> None:
+        """Do one of the changes of a name."""
+        changes: list[Callable[[], None]] = [
+            lambda: self.move(name, digest),
+            lambda: self.delete_name(name),
+            lambda: self.delete_any_permanently(name, digest, is_alive=True),
+            lambda: self.restore_any(name, digest),
+            lambda: self.expire_name(name, 3 * HOUR_MS),
+            lambda: self.protect_name(name, immutable=False),
+        ]
+        changes[what % len(changes)]()
 
     def have_manifest(self, digest: str) -> None:
         """A push has brought it."""

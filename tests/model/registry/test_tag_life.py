@@ -18,10 +18,13 @@ from model.retention import rule as retention_rule
 from model.tag import history, lifetime
 from model.tag.rows import find_alive
 from tests.model.registry.tag_machine import Ground, TagMachine
+from tests.support.depths import IN_CI, depths
 from tests.support.explorer_steps import hooked
 from tests.support.world import World
 
-QUICK, DEEP, STEPS = 10, int(os.environ.get("EXAMPLES", "60")), 25
+# CI's lives are always the same ones, and these many meet every planted bug.
+DEEP = int(os.environ.get("EXAMPLES") or ("40" if IN_CI else "60"))
+QUICK, STEPS = 10, 25
 
 
 @pytest.fixture
@@ -49,15 +52,13 @@ def live(ground: Ground, examples: int, *, shrink: bool = True) -> None:
             phases=phases,
             suppress_health_check=list(HealthCheck),
             database=None,
-            derandomize=True if os.environ.get("CI") or not shrink else None,  # type: ignore[arg-type]
+            derandomize=True if IN_CI or not shrink else None,  # type: ignore[arg-type]
             print_blob=True,
         ),
     )
 
 
-@pytest.mark.parametrize(
-    "examples", [QUICK, pytest.param(DEEP, marks=pytest.mark.slow)], ids=["quick", "deep"]
-)
+@pytest.mark.parametrize("examples", depths(QUICK, DEEP))
 def test_the_facade_does_what_a_tags_life_is(ground: Ground, examples: int) -> None:
     live(ground, examples)
 
@@ -128,22 +129,8 @@ MUTANTS = (
 )  # fmt: skip
 
 
-# What the lives that CI draws do not meet; other draws do.
-RARELY_MET = {
-    "an expired tag counts as alive",
-    "deleting for good leaves the tag restorable",
-    "deleting for good takes every manifest of the name",
-    "immutable tags are moved and deleted",
-    "an expiry has no bounds",
-}
-rarely = pytest.mark.xfail(bool(os.environ.get("CI")), reason="sixty lives are too few", strict=False)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "mutant",
-    [pytest.param(m, id=m.wrong, marks=[rarely] if m.wrong in RARELY_MET else []) for m in MUTANTS],
-)
+@pytest.mark.parametrize("mutant", [pytest.param(m, id=m.wrong) for m in MUTANTS])
 def test_a_planted_bug_is_found(ground: Ground, mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.plant(monkeypatch)
     with pytest.raises(AssertionError):
