@@ -24,6 +24,7 @@ from tests.support.crash_points import (
     run_and_kill,
     wait_for_the_server,
 )
+from tests.support.depths import IN_CI, depths
 from tests.support.oracle import Oracle, Snapshot, Verdict
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
 from tests.support.race_actors import RaceActors, gone_tag
@@ -33,7 +34,7 @@ from worker.settings import Settings
 
 SEED = int(os.environ.get("SEED", "1"))
 # CI tries a seeded sample of the hundreds of points; `make slow` by hand tries every one.
-EVERY, QUICK = 60 if os.environ.get("CI") else None, 12
+EVERY, QUICK = 50 if IN_CI else None, 12
 IMAGES = 3
 
 
@@ -109,9 +110,7 @@ def scene(world: World, tmp_path: Path) -> Iterator[Scene]:
     yield Scene(world, tmp_path)
 
 
-@pytest.fixture(
-    params=[pytest.param(QUICK, id="sampled"), pytest.param(EVERY, id="every", marks=pytest.mark.slow)]
-)
+@pytest.fixture(params=depths(QUICK, EVERY, ids=("sampled", "every")))
 def sweep(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., int]:
     """Kill `work` at each point (or at some, seeded), `check` what is left; how many points were tried."""
 

@@ -18,6 +18,7 @@ from model.retention.rule import Rule
 from tests.crashes.test_crash_points import EVERY, QUICK, SEED
 from tests.model.purge.purging import exact_quota
 from tests.support.crash_points import MortalStore, let_fences_end, run_and_kill, wait_for_the_server
+from tests.support.depths import depths
 from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import RaceHarness
@@ -32,9 +33,7 @@ NOW = replace(DEFAULT, purge_grace_ms=0)
 RULES = RetentionPolicy(rules=(Rule("old", "expire", older_than_ms=DAY_MS),), warn_ms=DAY_MS)
 SETTINGS = Settings(batch_manifests=3, erase_batch=3)
 
-sampled = pytest.mark.parametrize(
-    "count", [pytest.param(QUICK, id="sampled"), pytest.param(EVERY, id="every", marks=pytest.mark.slow)]
-)
+sampled = pytest.mark.parametrize("count", depths(QUICK, EVERY, ids=("sampled", "every")))
 
 
 class Scene:

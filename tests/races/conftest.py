@@ -17,6 +17,7 @@ from model import blob
 from model.errors import DigestBusy
 from model.policy import DEFAULT, Policy
 from tests.races import stories
+from tests.support.depths import depths
 from tests.support.explorer import Explorer, Race, Report
 from tests.support.explorer_steps import Outcome
 from tests.support.memory_store import MemoryStore
@@ -63,9 +64,7 @@ def race(
         yield made
 
 
-@pytest.fixture(
-    params=[pytest.param(QUICK, id="quick"), pytest.param(DEEP, id="deep", marks=pytest.mark.slow)]
-)
+@pytest.fixture(params=depths(QUICK, DEEP))
 def explore(request: pytest.FixtureRequest, race: RaceActors) -> Iterator[Callable[..., Report]]:
     """Explore a race of named actors; each may end with success or one of the `errors`."""
 
