@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,8 @@ import psycopg2
 import redis
 
 from tests.hosts.network import SUBNET, Host
-from worker.local.servers.postgres import (
-    DATABASE,
-    Postgres,
-    _as_nobody,
-    _create_database,
-    postgres_binaries,
-)
+from tests.support.servers.standby import PROMOTE, RELOAD, SYNCHRONOUS, copy_database
+from worker.local.servers.postgres import DATABASE, Postgres, _create_database
 from worker.local.servers.valkey import Valkey
 
 PORT, BROKER_PORT = 5432, 6379
@@ -71,20 +65,10 @@ class Standby(HostPostgres):
     def follow(self, primary: HostPostgres) -> None:
         """Copy the primary and start; from then on the primary answers no commit that is not here."""
         source = f"host={primary.host.address} port={PORT} user=dredge"
-        program = str(postgres_binaries() / "pg_basebackup")
-        arguments = ["-D", str(self.directory), "-R", "-X", "stream", "-c", "fast", "-d", source]
-        self.directory.mkdir(mode=0o700)
-        if uid := self.privileges().get("user"):
-            os.chown(self.directory, uid, uid)
-        subprocess.run(
-            [*self.host.exec, *_as_nobody(), program, *arguments],
-            check=True,
-            capture_output=True,
-            **self.privileges(),
-        )
+        copy_database(self, source, through=self.host.exec)
         self.start()
-        primary.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        primary.ask("SELECT pg_reload_conf()")
+        primary.ask(SYNCHRONOUS)
+        primary.ask(RELOAD)
 
     def command(self) -> list[str]:
         # Nobody follows it: it must not wait for one.
@@ -92,7 +76,7 @@ class Standby(HostPostgres):
 
     def promote(self) -> None:
         """Make it the primary."""
-        self.ask("SELECT pg_promote()")
+        self.ask(PROMOTE)
 
 
 class HostValkey(Valkey):

@@ -1,9 +1,11 @@
 """A bounded soak: `python -m tests.soak --seconds 60 --seed 1 [--json]`, or `make soak SOAK_SECONDS=60`.
 
 Real servers, the Procfile's workers and beat, and processes that push, sign, mount, move, delete,
-restore and pull, while workers and clients are killed and servers restart, crash and freeze.  At the
-end everything comes to rest and the books are held against the registry: whoever was told yes has
-everything, every failure has a reason, and no garbage is left.  Exit 1 if one of these is not true.
+restore and pull, while workers, the beat and clients are killed, the database and the broker restart,
+crash and freeze, standbys are promoted, and a worker's clock jumps; each at least once, however short the
+time.  At the end everything comes to rest and the books are held against the registry: whoever was told
+yes has everything, every failure has a reason, no garbage is left, and every certificate is true.  Exit 1
+if one of these is not true.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,16 +27,18 @@ from honcho.environ import parse_procfile
 
 from model import namespace, repository
 from model.db import connection as database
+from model.verify import Verifier, open_snapshot
 from tests.soak.audit import SHOWN, Verdict, audit_journals, audit_registry, come_to_rest
 from tests.soak.history import write_history
 from tests.soak.journal import Entry, read_journals
 from tests.soak.quay import forget_strays
-from tests.soak.stage import ROOT, Actors, Chaos, Workers
+from tests.soak.stage import ROOT, Actors, Chaos, Span, Workers
 from tests.soak.verdict import judge_file
 from tests.support.databases import memory
+from tests.support.servers.standby import Pair
 from worker.cli import tables
 from worker.cli.embedded import command_environment, create_tables
-from worker.local.embedded import EmbeddedServers
+from worker.local.embedded import EmbeddedServers, free_port
 from worker.settings import Settings
 from worker.storage.base import open_stores
 
@@ -58,12 +62,22 @@ CHOICES = {
     "DREDGE_SWEEP_DELAY_S": "1",
 }
 KEPT = ("*.log", "*.journal", "history.jsonl")
+# Each process of the worker notes its steps: from which time to which, by the true clock.
 STEPPING_CLOCK = """
 import time
 _time = time.time
-time.time = lambda: _time() + (600 if int(_time()) // 7 % 2 else -600)
+_seen = {}
+def _steps():
+    now = _time()
+    ahead_s = 600 if int(now) // 7 % 2 else -600
+    if _seen.get("ahead_s", ahead_s) != ahead_s:
+        with open(__file__ + ".steps", "a") as steps:
+            steps.write(f"{now}\\n")
+    _seen["ahead_s"] = ahead_s
+    return now + ahead_s
+time.time = _steps
 """
-PAUSE_S = 2.0
+PAUSE_S = 1.5
 PATIENCE_S = 90.0
 
 
@@ -90,6 +104,7 @@ class Stage:
     """Where a soak takes place: servers with tables, repositories, and the children's environment."""
 
     servers: EmbeddedServers
+    database: Pair
     settings: Settings
     environment: Mapping[str, str]
     directory: Path
@@ -108,8 +123,12 @@ def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITO
             servers.postgres.durable = True
             servers.postgres.restart()
             create_tables(servers.database_url)
-            storage = {"DREDGE_STORAGE": f"local_us={servers.storage_url}?fsync=off"}
-            variables = {**servers.environment(), **CHOICES, **storage}
+            pair = Pair(servers.postgres, directory / "servers", free_port())
+            places = {
+                "DREDGE_STORAGE": f"local_us={servers.storage_url}?fsync=off",
+                "DREDGE_DATABASE_URL": pair.url,
+            }
+            variables = {**servers.environment(), **CHOICES, **places}
             settings = Settings.from_env(variables)
             database.configure(settings.database_url)
             made = [
@@ -118,7 +137,7 @@ def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITO
                 for n in range(repositories)
             ]
             ends = [float(window_s) for window_s in windows_s.values() for _ in range(repositories)]
-            yield Stage(servers, settings, command_environment(variables), directory, made, ends)
+            yield Stage(servers, pair, settings, command_environment(variables), directory, made, ends)
             database.db.close_all()
 
 
@@ -131,7 +150,7 @@ def soak(seconds: float, seed: int, *, logs: Path | None = None) -> Soaked:
         with Workers(lines, where.environment, where.directory) as workers:
             actors = Actors(ROLES, where.repositories, TAGS, where.environment, where.directory, seed)
             with actors:
-                chaos = Chaos(random.Random(seed), where.servers, workers, names, actors)
+                chaos = Chaos(random.Random(seed), where.servers, where.database, workers, names, actors)
                 actors.await_first_operations()
                 chaos.run(seconds, PAUSE_S)
                 crashed = actors.stop()
@@ -156,17 +175,30 @@ def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos |
     )
     rest.add("no rest", [f"{left}\n{workers.tail('worker')}"] if left else [])
     rest.counts["seconds to rest"] = round(time.monotonic() - began)
+    with closing(open_snapshot(where.settings.database_url)) as snapshot:
+        proven = Verifier(snapshot).run()
+    rest.add("false certificate", proven.problems)
+    rest.counts["certificates"] = proven.certificates
     entries = read_journals(where.directory)
     failed = [e.facts["blobs"] for e in entries if e.op == "quay push" and not e.yes]
     rest.counts["objects left by Quay"] = forget_strays(stores, failed)
     outages = chaos.outages if chaos else ()
+    faults = [*(chaos.faults if chaos else ()), *read_steps_of_the_clock(where.directory)]
     history = where.directory / "history.jsonl"
     windows = dict(zip(where.repositories, where.windows_s, strict=True))
-    write_history(history, entries, windows_s=windows, outages=outages, ttl_s=PUSH_TTL_S, stores=stores)
+    write_history(
+        history,
+        entries,
+        windows_s=windows,
+        outages=outages,
+        faults=faults,
+        ttl_s=PUSH_TTL_S,
+        stores=stores,
+    )
     seen = judge_file(history)
     clients = Verdict([*seen.wrong[:SHOWN]], Counter({"reads judged": seen.counts["reads judged"]}))
     verdicts = (audit_journals(entries, outages, PUSH_TTL_S), rest, audit_registry(stores, policy), clients)
-    return Soaked(entries, verdicts, chaos.done if chaos else {})
+    return Soaked(entries, verdicts, Counter(name for name, _ in faults))
 
 
 def steps_of_the_clock(directory: Path) -> str:
@@ -174,6 +206,13 @@ def steps_of_the_clock(directory: Path) -> str:
     (directory / "clock").mkdir(exist_ok=True)
     (directory / "clock/sitecustomize.py").write_text(STEPPING_CLOCK)
     return f"PYTHONPATH={directory}/clock"
+
+
+def read_steps_of_the_clock(directory: Path) -> list[tuple[str, Span]]:
+    """Return when the clock of a process has jumped."""
+    path = directory / "clock/sitecustomize.py.steps"
+    moments = [float(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [("clock jumped", (moment, moment)) for moment in moments]
 
 
 @click.command()

@@ -20,21 +20,19 @@ def write_history(
     *,
     windows_s: Mapping[int, float],
     outages: Iterable[tuple[float, float]],
+    faults: Iterable[tuple[str, tuple[float, float]]],
     ttl_s: float,
     stores: Stores,
 ) -> None:
-    """Write one JSON line for each operation, outage and repository; then read every key as a client does."""
+    """Write one JSON line for each operation, fault and repository; then read every key as a client does."""
     nowhere = {"repository": 0, "begin": 0, "end": 0, "tag": None, "digest": None}
     lines: list[dict[str, Any]] = [
-        {
-            "op": "repository",
-            "begin": 0,
-            "end": 0,
-            **nowhere,
-            "repository": id,
-            "facts": {"window_s": window_s},
-        }
+        {**nowhere, "op": "repository", "repository": id, "facts": {"window_s": window_s}}
         for id, window_s in windows_s.items()
+    ]
+    lines += [
+        {**nowhere, "op": "fault", "begin": begin, "end": end, "facts": {"what": what}}
+        for what, (begin, end) in faults
     ]
     lines += [{**nowhere, "op": "outage", "begin": begin, "end": end} for begin, end in outages]
     lines += [_line(entry, ttl_s) for entry in entries]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,8 +18,11 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.soak.actor import Actor
+from tests.support.servers.standby import Pair
 from worker.local.demo.processes import Processes
 from worker.local.embedded import EmbeddedServers, Server
+
+Span = tuple[float, float]
 
 STOP_S = 30
 START_S = 120
@@ -118,33 +122,36 @@ class Actors:
 
 @dataclass
 class Chaos:
-    """Kills and outages by dice, one at a time; remembers when the database was away."""
+    """Faults by dice, one at a time; remembers each, and when the database was away."""
 
     dice: random.Random
     servers: EmbeddedServers
+    database: Pair
     workers: Workers
     names: Sequence[str]
     actors: Actors
-    outages: list[tuple[float, float]] = field(default_factory=list)
-    done: dict[str, int] = field(default_factory=dict)
+    outages: list[Span] = field(default_factory=list)
+    faults: list[tuple[str, Span]] = field(default_factory=list)
 
     def run(self, seconds: float, pause_s: float) -> None:
-        """One thing after the other until the time is over."""
+        """One fault after the other until the time is over, and each at least once."""
         deadline = time.monotonic() + seconds
-        things = self._things()
-        bag: list[str] = []
-        while (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(left, self.dice.uniform(0.5, 1.5) * pause_s))
-            if not bag:  # each of them once before any comes again
-                bag = self.dice.sample(sorted(things), len(things))
-            if time.monotonic() < deadline:
-                name = bag.pop()
-                things[name]()
-                self._count(name)
+        things = self.things()
+        bag = self.dice.sample(sorted(things), len(things))
+        first = True
+        while first or time.monotonic() < deadline:
+            time.sleep(self.dice.uniform(0.5, 1.5) * pause_s)
+            name, begin = bag.pop(), time.time()
+            things[name]()
+            self.faults.append((name, (begin, time.time())))
             self._supervise()
+            if not bag:  # each of them once before any comes again
+                bag, first = self.dice.sample(sorted(things), len(things)), False
 
-    def _count(self, name: str) -> None:
-        self.done[name] = self.done.get(name, 0) + 1
+    @property
+    def done(self) -> Counter[str]:
+        """How often each fault was there."""
+        return Counter(name for name, _ in self.faults)
 
     def _supervise(self) -> None:
         """A child that is killed while the pool starts takes its worker along: Celery's way.
@@ -154,9 +161,10 @@ class Chaos:
         name = self.workers.ended()
         if name and "Could not start worker processes" in self.workers.tail(name):
             self.workers.start(name)
-            self._count("worker ended at its start, and started again")
+            self.faults.append(("worker ended at its start, and started again", (time.time(), time.time())))
 
-    def _things(self) -> dict[str, Callable[[], None]]:
+    def things(self) -> dict[str, Callable[[], None]]:
+        """What may happen, by name."""
         return {
             "worker killed": partial(self.kill_worker, "worker"),
             "beat killed": partial(self.kill_worker, "beat"),
@@ -168,6 +176,7 @@ class Chaos:
             "database restarted": self._postgres(Server.restart),
             "database killed": self._postgres(self._crash),
             "database frozen": self._postgres(self._freeze),
+            "standby promoted": self.fail_over,
         }
 
     def kill_worker(self, kind: str) -> None:
@@ -198,12 +207,14 @@ class Chaos:
         return partial(what, self.servers.valkey)
 
     def _postgres(self, what: Callable[[Server], None]) -> Callable[[], None]:
-        server = self.servers.postgres
-        assert server is not None
-
         def noted() -> None:
             begin = time.time()
-            what(server)
+            what(self.database.primary)
             self.outages.append((begin, time.time()))
 
         return noted
+
+    def fail_over(self) -> None:
+        """The primary dies, and a standby that has every commit takes its place at another port."""
+        self.servers.postgres, *outage = self.database.fail_over()
+        self.outages.append((outage[0], outage[1]))

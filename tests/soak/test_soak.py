@@ -17,6 +17,12 @@ from tests.soak.stage import ROOT
 from tests.soak.verdict import Judge, parse
 from tests.support.world import World
 
+FAULTS = {
+    *("worker killed", "worker's child killed", "beat killed", "client killed", "clock jumped"),
+    *("broker restarted", "broker killed", "broker frozen"),
+    *("database restarted", "database killed", "database frozen", "standby promoted"),
+}
+
 
 @pytest.mark.slow
 def test_a_short_soak_finds_nothing_wrong(tmp_path: Path) -> None:
@@ -46,7 +52,9 @@ def test_a_short_soak_finds_nothing_wrong(tmp_path: Path) -> None:
     assert told["counts"]["promises held"] > 0
     assert told["counts"]["worker killed"] > 0
     assert told["counts"]["reads judged"] > 0
+    assert told["counts"]["certificates"] > 0
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert {line["facts"]["what"] for line in lines if line["op"] == "fault"} >= FAULTS
     for name in ("a collection takes a tag in use", "an eraser takes an object in use"):
         mutate, finding = MUTATIONS[name]
         changed = copy.deepcopy(lines)

@@ -9,6 +9,9 @@ The history is a file of JSON lines, in any order; each is one operation of one 
     changed             false where the answer said that nothing was changed
     facts               `subject` of a signature, `window_s` of a repository, `ttl_s` of a push's hold
 
+Three lines are no client's: `repository`, `outage` (the database was away: a reason to fail), and `fault`
+(what else was done to the system: never a reason).
+
 It is judged from these lines alone: nothing of the registry's code or database is used here.  Memory grows
 with the number of operations, and time with that times the logarithm of those of one key.
 """
