@@ -1,65 +1,95 @@
-"""The cost of certificates: collections with and without them, in pairs, and the time to verify them."""
+"""The cost of certificates: batches with and without one take turns, and the time to verify them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import count
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 from unittest import mock
 
 import psycopg2
 
-from bench.collect import run_collector
-from bench.contest import Run, agree
+from bench.collect import collect_all, context, run_collector
+from bench.count import backend_of_this_process, cpu_s
 from bench.figure import Figure, Options
-from bench.lab import Lab, isolated
-from model.gc import certificate
+from bench.lab import Lab, configured, isolated
+from model.gc import certificate, collect, review
 from model.verify import Verifier, open_snapshot
 from worker.local.sample.shape import registry
 
 NAME = "certificates"
-PAIRS = 10
-
-
-def run_without(url: str) -> Run:
-    """Run the block without writing certificates."""
-
-    def nothing(*_: Any) -> dict[str, Any]:
-        return certificate.NOTHING
-
-    with mock.patch("model.gc.collect._seal", nothing), mock.patch("model.gc.review._certify", nothing):
-        return run_collector(url)
+PAIRS = 8
 
 
 def run(options: Options) -> Iterator[Figure]:
     """Yield the ratio of processor time over all pairs and its quartiles, bytes of each, and verification.
 
-    The two runs of a pair follow each other, and each comes first in every second pair: so whatever else
-    the machine does weighs on both alike.
+    In the second run of a pair every batch that had a certificate in the first has none, and the other way
+    round.  So both sums are of the same batches, and whatever else the machine does weighs on both alike.
     """
     shape = registry(options.manifests)
-    certified, plain = [], []
+    pairs = []
     with Lab() as lab:
-        for number in range(PAIRS):
-            for runs, contender in ((certified, run_collector), (plain, run_without))[:: 1 - number % 2 * 2]:
+        for _ in range(PAIRS):
+            spent = [0.0, 0.0]
+            for first in (0, 1):
                 with lab.clone(shape) as url:
-                    runs.append(isolated(contender, url))
-                    if runs is certified:
-                        size, seconds, dead = _verified(url)
-            agree("with certificates", certified[-1], "without", plain[-1])
-    all_of_it = sum(run.cpu_s for run in certified) / sum(run.cpu_s for run in plain)
-    ratios = [one.cpu_s / other.cpu_s for one, other in zip(certified, plain, strict=True)]
-    aim, what = "at most 1.05", "processor time with against without"
-    yield Figure(NAME, f"{what}, sum of {PAIRS} pairs", all_of_it, "times", aim)
-    for name, value in zip(("lower quartile", "median", "upper quartile"), quantiles(ratios), strict=True):
+                    one, other = isolated(run_in_turns, url, first)
+                spent = [spent[0] + one, spent[1] + other]
+            pairs.append((spent[0], spent[1]))
+        with lab.clone(shape) as url:
+            isolated(run_collector, url)
+            size, seconds, dead = _verified(url)
+    without, certified = (sum(part) for part in zip(*pairs, strict=True))
+    what = "processor time of batches with against without"
+    yield Figure(NAME, f"{what}, {PAIRS} pairs of runs", certified / without, "times", "at most 1.05")
+    found = quantiles(one / other for other, one in pairs)
+    for name, value in zip(("lower quartile", "median", "upper quartile"), found, strict=True):
         yield Figure(NAME, f"{what}, {name} of the pairs", value, "times")
     yield Figure(NAME, "bytes of certificates for each manifest and blob", size / dead, "bytes")
     yield Figure(NAME, "manifests and blobs verified per second", dead / seconds, "1/s")
 
 
+def run_in_turns(url: str, first: int) -> tuple[float, float]:
+    """Collect everything; every second batch of collections and reviews writes no certificate.
+
+    Returns the processor seconds, of client and server, of the batches without one and of those with one.
+    """
+    spent, numbers = [0.0, 0.0], count(first)
+    with configured(url), ExitStack() as patches:
+        backend = backend_of_this_process()
+        for module, name in ((collect, "_collect_batches"), (review, "_review_batch")):
+            timed = partial(_timed, getattr(module, name), backend, numbers, spent)
+            patches.enter_context(mock.patch.object(module, name, timed))
+        collect_all(context())
+    return spent[0], spent[1]
+
+
+def _timed(
+    batch: Callable[..., Any], backend: Path, numbers: Iterator[int], spent: list[float], *arguments: Any
+) -> Any:
+    certified = next(numbers) % 2
+    with ExitStack() as patches:
+        if not certified:
+            patches.enter_context(mock.patch.object(collect, "_seal", _nothing))
+            patches.enter_context(mock.patch.object(review, "_certify", _nothing))
+        began = cpu_s(backend)
+        done = batch(*arguments)
+        spent[certified] += cpu_s(backend) - began
+    return done
+
+
+def _nothing(*_: Any) -> dict[str, Any]:
+    return certificate.NOTHING
+
+
 def _verified(url: str) -> tuple[int, float, int]:
+    """Return the bytes of all certificates, the seconds of their verification, and how many they name."""
     started = time.perf_counter()
     with closing(open_snapshot(url)) as connection:
         verdict = Verifier(connection).run()

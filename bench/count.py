@@ -45,7 +45,7 @@ def counted() -> Iterator[Count]:
     count = Count()
     execute_sql, begin, commit = db.obj.execute_sql, db.obj.begin, db.obj.commit
     began = 0.0
-    backend = Path(f"/proc/{fetch_one('SELECT pg_backend_pid() AS pid').pid}/schedstat")
+    backend = backend_of_this_process()
 
     def counting(*args: Any, **kwargs: Any) -> Any:
         count.statements += 1
@@ -66,16 +66,21 @@ def counted() -> Iterator[Count]:
         count.longest_s = max(count.longest_s, time.perf_counter() - began)
 
     db.obj.execute_sql, db.obj.begin, db.obj.commit = counting, beginning, committing
-    started, cpu_before = time.perf_counter(), _cpu_s(backend)
+    started, cpu_before = time.perf_counter(), cpu_s(backend)
     try:
         yield count
     finally:
         count.seconds = time.perf_counter() - started
-        count.cpu_s = _cpu_s(backend) - cpu_before
+        count.cpu_s = cpu_s(backend) - cpu_before
         del db.obj.execute_sql, db.obj.begin, db.obj.commit
 
 
-def _cpu_s(backend: Path) -> float:
+def backend_of_this_process() -> Path:
+    """Return where Linux shows the processor time of the server process of this connection."""
+    return Path(f"/proc/{fetch_one('SELECT pg_backend_pid() AS pid').pid}/schedstat")
+
+
+def cpu_s(backend: Path) -> float:
     """Return the processor seconds of this process and its server process, or 0 if they are unknown.
 
     Unlike elapsed time, they hardly depend on other load of the machine.
