@@ -36,6 +36,16 @@ BUGS = (
     ),
     Bug("a request is sent without a look at the clock", "look_before_send", "a slow eraser and its fence"),
     Bug("the last look forgets that a request may be late", "late_is_counted", "a slow eraser and its fence"),
+    Bug(
+        "objects that nobody can put back get a short fence",
+        "short_needs_trash",
+        "objects are erased at once where others have a short fence",
+    ),
+    Bug(
+        "a tombstone is forgotten once its object is back, and its request is late",
+        "kept_after_return",
+        "a short fence ends before its request lands",
+    ),
     Bug("the client sends a request twice under one fence", "one_attempt", _LATE),
     Bug(
         "tombstones are held by row locks while the store works",

@@ -41,9 +41,13 @@ def erase(me: str, rules: Rules) -> Program:
     yield from tend(me, rules)
 
 
-def _fence(row: Row, moment: int) -> Program:
+def _is_short(rules: Rules) -> bool:
+    """Return whether the fence may end before the request lands: the object can be put back."""
+    return rules.short and (rules.quarantine or not rules.short_needs_trash)
+
+
+def _fence(row: Row, until: int) -> Program:
     number = yield w.new_id()
-    until = moment + w.FENCE
     fence = {"id": number, "tombstone": row["id"], "digest": row["digest"], "until": until}
     yield Insert("fence", fence)
     yield Update("tombstone", {"id": row["id"]}, {"sent": until})
@@ -88,11 +92,12 @@ def _fenced(row: Row, moment: int) -> Program:
 
 
 def _request(row: Row, me: str, rules: Rules, moment: int) -> Program:
-    fence = yield from _fence(row, moment)
-    until = moment + w.FENCE
+    is_short = _is_short(rules)
+    until = moment + (w.SHORT_FENCE if is_short else w.FENCE)
+    fence = yield from _fence(row, until)
     if rules.leases:
         yield COMMIT
-    last = until - w.LATE if rules.late_is_counted else until
+    last = until - w.LATE if rules.late_is_counted and not is_short else until
     looked = yield Do(_look, (row["id"], last, rules))
     existed = None
     if looked:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules; `atomic` and `lossy` describe the store and the network."""
+    """The rules; `atomic` and `lossy` describe the store and the network.
+
+    `short`: objects that can be put back are fenced for less time than a request may need.
+    """
 
     quarantine: bool = True
     atomic: bool = True
     lossy: bool = False
     freezes: bool = False
+    short: bool = False
     quay: bool = False
     # Each of these is a rule of the protocol.
     digest_lock: bool = True
@@ -20,6 +24,7 @@ class Rules:
     fence_outlives_retry: bool = True
     look_before_send: bool = True
     late_is_counted: bool = True
+    short_needs_trash: bool = True
     one_attempt: bool = True
     leases: bool = True
     look_at_references: bool = True

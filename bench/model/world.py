@@ -9,6 +9,8 @@ from bench.model.operations import Do, Operation, Program, Row
 
 # The maximum duration of each step, in the model's milliseconds.
 LATE, FENCE, LEASE, QUARANTINE, GRACE, QUAY_PUSH = 20, 60, 100, 1_000, 10, 200
+# The fence of an object that can be put back: a request may land after it.
+SHORT_FENCE = 10
 
 
 @dataclass

@@ -112,10 +112,11 @@ def find_tombstone_locations() -> list[str]:
     return [row.location for row in fetch(_LOCATIONS)]
 
 
-def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: bool) -> Claim:
+def claim_tombstones(location: str, *, limit: int, fence_ms: int, lease_ms: int, set_aside: bool) -> Claim:
     """Claim at most `limit` due tombstones of a location, longest due first, for one request.
 
-    They are fenced for `fence_ms` from now.  `set_aside`: the request will move the objects into the trash.
+    They are fenced for `fence_ms` from now, and belong to this claim for `lease_ms` (at least the fence) and
+    10 seconds more.  `set_aside`: the request will move the objects into the trash.
     If the last claim of the first one was not settled or failed as a whole: fewer, that failed as often.
     Afterwards call `find_referred` in the same transaction.
     """
@@ -132,7 +133,7 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, set_aside: boo
             "failures": portion.failures,
             "limit": portion.limit,
             "until": moment + fence_ms,
-            "lease": moment + fence_ms + LEASE_BEYOND_FENCE_MS,
+            "lease": moment + max(fence_ms, lease_ms) + LEASE_BEYOND_FENCE_MS,
             "token": token,
             "aside": set_aside,
         },

@@ -126,6 +126,16 @@ MUTANTS = (
         stories.slow_eraser, LOST, stories.LATE, store_type=LateStore,
     ),
     Mutant(
+        "objects that cannot be put back get the short fence",
+        erase, "late_ms", "", _returning(erase.USUAL_MS),
+        stories.late_request, LOST, stories.AFTER_A_SHORT_FENCE, store_type=LateStore,
+    ),
+    Mutant(
+        "nobody remembers that a move was slower than its short fence",
+        erase_outcome, "add_quarantined", "", _returning(None),
+        stories.late_request, LOST, stories.RETRIED, ASIDE, LateStore,
+    ),
+    Mutant(
         "a missing object is taken for erased",
         erase, "_distrust_missing", "", _returning(None),
         stories.unmounted, "is known to no row", stories.MISSING, store_type=SwappedStore,

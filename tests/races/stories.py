@@ -27,6 +27,8 @@ Telling = tuple[tuple[str, str], ...]
 
 # A retry after ten seconds is answered; a push follows; then the first request lands.
 RETRIED = (("erase", ""), ("time", "70 s"), ("again", ""), ("push", ""), ("network", ""))
+# The fence of an object that can be put back is over before the request lands.
+AFTER_A_SHORT_FENCE = (("erase", ""), ("time", "70 s"), ("push", ""), ("network", ""), ("time", ""))
 # The request is sent when its fence is over.
 SLOW = (("erase", "look at the clock"), ("time", ""), ("push", ""), ("erase", ""), ("network", ""))
 # The request is sent in time, and lands after twenty seconds.

@@ -33,7 +33,7 @@ def test_case_08_a_request_without_an_answer_lands_late(race: RaceActors, explor
 
 @set_aside
 @in_store(LateStore)
-@tellings(stories.RETRIED, stories.ZOMBIE)
+@tellings(stories.RETRIED, stories.ZOMBIE, stories.AFTER_A_SHORT_FENCE)
 def test_case_08_a_move_without_an_answer_lands_late(
     race: RaceActors, explore: Explore, telling: stories.Telling
 ) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from model.db.connection import connection, short_transaction
+from model.gc.poison import DIVIDE_BY
 from model.gc.tombstones import (
     Tombstone,
     claim_tombstones,
@@ -29,8 +30,10 @@ from worker.storage.base import Erased, SetAside, Store, Stores, clock_s
 
 log = logs.logger("dredge.erase")
 
-# Seconds after its claim in which a request may be sent.  A push waits no longer for a frozen eraser.
+# Milliseconds after its claim in which a request may be sent.
 WINDOW_MS = 3_000
+# How long a request for objects that can be put back is fenced after that time.  A push waits no longer.
+USUAL_MS = 2_000
 # A live Quay's pushes wait for each of these locks, so few are held at a time.
 BESIDE_QUAY = 100
 # Missing objects that are looked up in parallel.
@@ -64,7 +67,7 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
     settings, place = context.settings, Place(location, context.stores[location])
     place = replace(place, quarantine_s=choose_quarantine_s(settings, place.store))
     limit = min(settings.erase_batch, BESIDE_QUAY if settings.quay_redis_url else settings.erase_batch)
-    limit = context.limits.cap("objects", limit)
+    most = limit = context.limits.cap("objects", limit)
     total = Cleared()
     while True:
         if stopped := find_stop(context):
@@ -78,28 +81,46 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
         context.limits.charge(objects=cleared.claimed, bytes=cleared.bytes)
         _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
         total += cleared
-        if not cleared.others:
+        # A copy that took too long is found by the next request, which needs less time.
+        again = cleared.unsent and budget and not place.patient
+        if not (cleared.others or again):
             return total
         if not budget:
             return total + Cleared(has_more=True)
+        place = replace(place, patient=place.patient or (cleared.unsent > 0 and limit == 1))
+        limit = max(1, limit // DIVIDE_BY) if cleared.unsent else min(most, 2 * limit)
 
 
 def fence_of(store: Store) -> int:
-    """Return how long the objects of one request are fenced, in milliseconds.
+    """Return how long an object of one request is fenced if it cannot be put back, in milliseconds.
 
     That is the time in which it may be sent, and the time in which the store may still carry it out.
     """
     return max(WINDOW_MS, store.late_delete_ms // 4) + store.late_delete_ms
 
 
+def late_ms(place: Place) -> int:
+    """Return how long the objects of a request stay fenced after the last moment at which it may be sent.
+
+    If the objects can be put back until every late request has been carried out, that is only the time of a
+    usual answer: a later request moves an object that the next look at the trash puts back.
+    """
+    late = place.store.late_delete_ms
+    can_be_put_back = place.quarantine_s * 1000 > fence_of(place.store)
+    return min(USUAL_MS, late) if can_be_put_back and not place.patient else late
+
+
 def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     """Handle one request: claim tombstones, check for references, send, settle the rows."""
-    fence_ms = fence_of(place.store)
+    longest_ms, late = fence_of(place.store), late_ms(place)
+    window_ms = WINDOW_MS if late < place.store.late_delete_ms else longest_ms - late
     # Read before the database's clock, so that the request's time ends before its fence does.
-    until_s = clock_s() + (fence_ms - place.store.late_delete_ms) / 1000
+    until_s = clock_s() + window_ms / 1000
     aside, outcome = place.quarantine_s > 0, Outcome()
     with short_transaction():
-        claim = claim_tombstones(place.location, limit=limit, fence_ms=fence_ms, set_aside=aside)
+        claim = claim_tombstones(
+            place.location, limit=limit, fence_ms=window_ms + late, lease_ms=longest_ms, set_aside=aside
+        )
         # Safe: the tombstones are locked, and this is a new statement.  A push of one of these digests
         # locks its tombstone before it commits its row: either this statement sees the row, or the push
         # sees the fence.
@@ -107,7 +128,7 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
         settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
     if not claim.tombstones:
         return Cleared()
-    with QuayLocks(context.settings.quay_redis_url, lease_ms=fence_ms) as locks:
+    with QuayLocks(context.settings.quay_redis_url, lease_ms=window_ms + late) as locks:
         if locks.needed:
             doomed = _lock_with_quay(locks, doomed, outcome)
         _send(place.store, doomed, outcome, until_s, set_aside=aside)

@@ -29,11 +29,15 @@ UNCONFIGURED = 1_000
 
 @dataclass(frozen=True)
 class Place:
-    """A location whose store was verified, and how long its objects stay in the trash."""
+    """A location whose store was verified, and how long its objects stay in the trash.
+
+    `patient`: a request for one object took too long, so requests have all the time that the store may need.
+    """
 
     location: str
     store: Store
     quarantine_s: int = 0
+    patient: bool = False
 
 
 @dataclass
@@ -56,7 +60,7 @@ class Cleared:
 
     `objects` were deleted permanently; `set_aside` were moved to the trash; `put_back` were moved back from
     it.  `bytes` counts only objects that existed.  `stopped` is the reason if the turn had to stop early.
-    `others`: more tombstones may be due.
+    `others`: more tombstones may be due.  `unsent`: the time was over before they were sent.
     """
 
     objects: int = 0
@@ -67,6 +71,7 @@ class Cleared:
     set_aside: int = 0
     put_back: int = 0
     claimed: int = field(default=0, compare=False)
+    unsent: int = field(default=0, compare=False)
     others: bool = field(default=False, compare=False)
     has_more: bool = False
     stopped: str = ""
@@ -82,6 +87,7 @@ class Cleared:
             failed=len(outcome.failed) + len(outcome.unknown) + len(outcome.divided),
             set_aside=len(outcome.moved),
             claimed=len(claim.tombstones),
+            unsent=len(outcome.unsent),
             others=claim.more,
         )
 
@@ -111,7 +117,9 @@ def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
         ours = settle_tombstones(claim.token, [tombstone.id for tombstone in done])
         if aside:
             # A frozen process may have moved an object that is referenced now: check the trash at once.
-            late = frozenset(each.id for each, _, _ in aside if each.id not in ours)
+            # So may a slow request have, whose fence was over.
+            over = started_ms >= claim.until_ms
+            late = frozenset(each.id for each, _, _ in aside if over or each.id not in ours)
             at_once = late | frozenset(each.id for each, _, _ in needed)
             add_quarantined(place.location, aside, quarantine_ms=place.quarantine_s * 1000, at_once=at_once)
         if outcome.failed:
@@ -160,7 +168,7 @@ def record_erased(
 def fail_unconfigured(location: str) -> Cleared:
     """Postpone the due tombstones of a location that this process cannot reach."""
     with transaction():
-        claim = claim_tombstones(location, limit=UNCONFIGURED, fence_ms=0, set_aside=False)
+        claim = claim_tombstones(location, limit=UNCONFIGURED, fence_ms=0, lease_ms=0, set_aside=False)
         error = f"location {location} is not configured"
         postpone_tombstones(claim.token, {tombstone.id: error for tombstone in claim.tombstones})
     if claim.tombstones:

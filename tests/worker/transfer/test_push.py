@@ -218,7 +218,7 @@ def test_a_push_waits_for_the_eraser_and_then_writes_the_object_again(world: Wor
     with ThreadPoolExecutor(1) as pool:
         pushing = pool.submit(push)
         with transaction():
-            claim = claim_tombstones("local_us", limit=10, fence_ms=60_000, set_aside=False)
+            claim = claim_tombstones("local_us", limit=10, fence_ms=60_000, lease_ms=60_000, set_aside=False)
         claimed.set()
         assert not finished.wait(0.3)
         stores["local_us"].erase([PATH])
