@@ -25,6 +25,7 @@ BENCHES: tuple[str, ...] = (
     "concurrent",
     "finding",
     "erase",
+    "put_back",
     "pushes",
     "celery_rate",
     "many",

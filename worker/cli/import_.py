@@ -26,7 +26,7 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
 
     LAYOUT is a directory as skopeo, buildah, crane and umoci write it.  Every byte of it is verified before
     anything is stored.  REPO is namespace/name; a missing namespace or repository is created.  Importing
-    again stores nothing twice.
+    again stores nothing twice.  A tag ends when the image's label quay.expires-after says.
     """
     name = parse_repository(repository)
     read = output.settings()

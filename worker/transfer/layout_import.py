@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from model.manifest import Created, create_manifest
 from model.names import RepositoryName, parse_tag
 from model.oci import Document
 from model.policy import Policy
+from model.registry.limits import clamp_end
+from model.retention.duration import parse_age_ms
 from model.tag.lock import lock_repository_tags
 from model.tag.rows import find_alive
 from worker.storage.base import Stores
@@ -29,6 +31,7 @@ from worker.transfer.push import store_blob
 T = TypeVar("T")
 _TRIES = 8
 _PUSHES = 3
+EXPIRES_AFTER = "quay.expires-after"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ def import_layout(
 ) -> Imported:
     """Push a layout that `read_layout` verified, children before indexes, and tag it.
 
-    `tags` replaces the names in the layout.  Creates a missing namespace or repository.  Each manifest is
-    one transaction after its blobs.  Idempotent; a crash leaves holds that expire.
+    `tags` replaces the names in the layout.  A tag ends when the image's label `quay.expires-after` says.
+    Creates a missing namespace or repository.  Each manifest is one transaction after its blobs.  Idempotent;
+    a crash leaves holds that expire.
     """
     tags = dict(layout.tags) if tags is None else tags
     with connection():
@@ -162,11 +166,27 @@ class _Import:
                 allow_missing_children=True,
                 protect=not names,
             )
+            lifetime_ms = lifetime_of(self._layout.labels[document.digest])
             for tag in names:
                 alive = find_alive(self._repository_id, tag, now_ms=moment)
-                if not alive or alive[0].manifest_id != created.manifest_id or alive[0].end_ms is not None:
-                    registry.retarget_tag(self._repository_id, tag, created.manifest_id, policy=self._policy)
+                ends = bool(alive and alive[0].end_ms is not None)
+                if not alive or alive[0].manifest_id != created.manifest_id or (ends and not lifetime_ms):
+                    registry.retarget_tag(
+                        self._repository_id,
+                        tag,
+                        created.manifest_id,
+                        expires_ms=clamp_end(moment, moment + lifetime_ms) if lifetime_ms else None,
+                        policy=self._policy,
+                    )
         return created
+
+
+def lifetime_of(labels: Mapping[str, str]) -> int:
+    """Return the lifetime that an image's labels ask for, in milliseconds or 0, as Quay reads it."""
+    try:
+        return parse_age_ms(labels[EXPIRES_AFTER])
+    except (KeyError, ValueError):
+        return 0
 
 
 def patiently(work: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:

@@ -175,6 +175,10 @@ def test_a_registry_in_a_schema_that_the_url_names(empty_database: str, schema_n
         ("DROP TABLE label CASCADE", "The table label is missing"),
         ("ALTER TABLE tag DROP COLUMN immutable", "The column tag.immutable is missing"),
         ("ALTER TABLE manifest ALTER subject TYPE varchar(64)", "manifest.subject is character varying(64)"),
+        # Our own columns hold ids of Quay's tables, which are 32 bits wide in every version of Quay.
+        ("ALTER TABLE manifest ALTER id TYPE bigint", "manifest.id is bigint and should be integer"),
+        ("ALTER TABLE imagestorage ALTER id TYPE bigint", "imagestorage.id is bigint and should be integer"),
+        ("ALTER TABLE repository ALTER id TYPE bigint", "repository.id is bigint and should be integer"),
         ("ALTER TABLE manifest ALTER subject SET NOT NULL", "manifest.subject must have a value"),
         ("ALTER TABLE tag ADD colour text NOT NULL", "tag.colour is unknown and must have a value"),
         (

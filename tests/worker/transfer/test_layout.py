@@ -38,6 +38,7 @@ from worker.transfer.layout_export import export_layout
 from worker.transfer.layout_import import import_layout
 
 REPOSITORY = parse_repository("acme/shop")
+DAY_MS = 86_400_000
 
 
 def blobs(root: Path) -> dict[str, bytes]:
@@ -87,6 +88,28 @@ def test_importing_again_stores_nothing_twice(world: World, stores: Stores, tmp_
         assert bring(stores, layout).new_manifests == 0
     assert {name for name in changes.added if not name.startswith("dredge_")} == {"tag"}
     assert all(row["hidden"] for row in changes.added["tag"].values()), "no visible tag moved"
+
+
+@pytest.mark.parametrize(
+    ("label", "lifetime_ms"),
+    [("2d", 2 * DAY_MS), ("1s", DAY_MS // 24), ("900w", 728 * DAY_MS), ("soon", None), ("0d", None)],
+)
+def test_an_imported_tag_ends_when_its_label_says_as_a_pushed_one_does(
+    world: World, stores: Stores, tmp_path: Path, label: str, lifetime_ms: int | None
+) -> None:
+    layout = plain_layout(tmp_path / "layout", labels={"quay.expires-after": label})
+    bring(stores, layout)
+    tag = registry.get_tag("acme/shop", "v1")
+    assert tag is not None
+    if lifetime_ms is None:
+        assert tag.end_ms is None
+    else:
+        # The end counts from the begin of the transaction, a moment before the tag's.
+        assert tag.end_ms is not None
+        assert round(tag.end_ms - tag.start_ms, -6) == round(lifetime_ms, -6)
+    with world.changes() as changes:
+        bring(stores, layout)
+    assert "tag" not in changes.added | changes.changed | changes.removed, "it ends no later"
 
 
 def test_a_tag_moves_to_the_new_image(world: World, stores: Stores, tmp_path: Path) -> None:
