@@ -12,7 +12,7 @@ from celery.exceptions import TaskPredicate
 from model.db.connection import connection
 from model.errors import RegistryError, Verdict
 from worker import logs, metrics, verdicts
-from worker.broker import routes
+from worker.broker import periodic, routes
 
 log = logs.logger("dredge.tasks")
 
@@ -43,7 +43,9 @@ class Job(Task):  # type: ignore[misc]
         with logs.bound(**self._ids(args)), metrics.task(self.name):
             try:
                 with connection():
-                    return self.run(*args, **kwargs)
+                    result = self.run(*args, **kwargs)
+                    periodic.record_end(self.app, self.name)
+                    return result
             except (SystemExit, KeyboardInterrupt, TaskPredicate):
                 raise  # The process is asked to end, or the task itself asks for a retry or a rejection.
             except Exception as error:

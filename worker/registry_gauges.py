@@ -16,6 +16,7 @@ def gauges(overview: Overview) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily(name, help, value=float(value))
     yield from _labelled(overview)
     yield from _erasing(overview)
+    yield from _periodic(overview)
 
 
 def _plain(overview: Overview) -> dict[str, tuple[float, str]]:
@@ -70,6 +71,21 @@ def _labelled(overview: Overview) -> Iterator[GaugeMetricFamily]:
         "Rows that vacuum has not removed yet.",
         "table",
         {each.table: each.dead_rows for each in overview.tables},
+    )
+
+
+def _periodic(overview: Overview) -> Iterator[GaugeMetricFamily]:
+    yield _family(
+        "dredge_task_last_end_timestamp_seconds",
+        "When a periodic task last ended; 0: never.",
+        "task",
+        {each.name: (each.ended_ms or 0) / 1000 for each in overview.periodic},
+    )
+    yield _family(
+        "dredge_task_late",
+        "Whether a periodic task is late.",
+        "task",
+        {each.name: float(each.is_late) for each in overview.periodic},
     )
 
 

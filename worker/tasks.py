@@ -10,7 +10,7 @@ from model.gc.due.waiting import mark_queued
 from model.registry.arguments import checked_id, find_repository
 from worker import logs, metrics, wiring
 from worker.app import application
-from worker.broker import background_threads, routes, signals
+from worker.broker import background_threads, periodic, routes, signals
 from worker.broker.connection import BrokerUnavailable
 from worker.events.parking import retry_parked
 from worker.events.react import react
@@ -22,9 +22,6 @@ from worker.jobs.together import collect_with_others
 from worker.jobs.webhooks import deliver_webhooks as send_to_webhooks
 
 log = logs.logger("dredge.tasks")
-
-# A sweep pauses between its turns, so that other waiting tasks run first.
-PAUSE_S = 1
 
 signals.install()
 background_threads.install(application)
@@ -179,8 +176,9 @@ def deliver_webhooks() -> None:
 
 @application.task(name=routes.PRUNE)
 def prune() -> None:
-    """Delete old rows of the outbox and the history, and retry parked messages, for one turn."""
+    """Delete old rows, retry parked messages, and send periodic tasks that are late, for one turn."""
     box = _box()
+    periodic.send_late(application)
     pruning.prune(box, budget_s=box.settings.task_budget_s)
     retry_parked(lambda events: react(box, events))
 
@@ -190,7 +188,7 @@ def sweep_untraced() -> None:
     """Sweep for orphans.  Enqueues another turn if the pass is not over."""
     box = _box()
     if any(kind.has_more for kind in sweeping.sweep(box, budget_s=box.settings.task_budget_s)):
-        sweep_untraced.apply_async(countdown=PAUSE_S)
+        sweep_untraced.apply_async(countdown=sweeping.PAUSE_S)
 
 
 @application.task(name=routes.DELETE_TAG, ignore_result=False)

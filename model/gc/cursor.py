@@ -12,12 +12,6 @@ def read_cursor(name: str) -> int:
     return 0 if row is None else int(row.position)
 
 
-def read_age_ms(name: str) -> int | None:
-    """Return how long ago the position was stored, in milliseconds by the database's clock; None if never."""
-    row = fetch_one(f"SELECT {NOW_MS_SQL} - moved_ms AS age_ms FROM dredge_cursor WHERE name = %s", (name,))
-    return None if row is None else int(row.age_ms)
-
-
 def move_cursor(name: str, position: int) -> None:
     """Store the position.  Of two walks at once the later write wins, so rows may be read twice."""
     execute(

@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 from model.controls import limits
 from model.controls.holds import set_hold
 from model.controls.lease import release_lease, take_lease
+from model.periodic import record_end
 from model.policy import DEFAULT, HOUR_MS
 from tests.support.world import WEEK_S, World
 from worker import metrics
@@ -60,6 +61,9 @@ def state(world: World) -> RegistryState:
         world.tag(name, repository=world.repository(name), ended_ms=ended_ms)
     limits.charge("rows", 3600, per_s=1)
     set_hold(reason="x", author="y")
+    record_end("prune", 60_000)
+    record_end("sweep", 60_000)
+    world.execute("UPDATE dredge_periodic_task SET ended_ms = 1000 WHERE name = 'sweep'")
     return RegistryState(DEFAULT)
 
 
@@ -75,6 +79,8 @@ def test_the_gauges_are_what_the_database_holds(world: World, state: RegistrySta
     assert seen["dredge_window_open"] == 1 and seen['dredge_limit_wait_seconds{limit="rows"}'] > 3000
     assert seen['dredge_due_within_seconds{horizon="3600"}'] == 1
     assert seen['dredge_due_within_seconds{horizon="86400"}'] == 2
+    assert seen['dredge_task_late{task="sweep"}'] == 1 and seen['dredge_task_late{task="prune"}'] == 0
+    assert seen['dredge_task_last_end_timestamp_seconds{task="sweep"}'] == 1
     assert seen['dredge_dead_rows{table="tag"}'] >= 0
 
 

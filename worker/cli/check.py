@@ -15,10 +15,10 @@ from model.db import dsn, schema
 from model.db import lookup_rows as lookups
 from model.errors import RegistryError
 from model.events import trigger as triggers
-from model.gc.cursor import read_age_ms
 from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
+from model.periodic import list_periodic
 from model.purge.catalogue import find_unknown_references
 from model.rights import read_granted
 from worker.cli import output
@@ -27,14 +27,10 @@ from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import Finding, unset
 from worker.human import human_ms
 from worker.jobs.quarantine import choose_quarantine_s
-from worker.jobs.scan import CURSOR
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
 from worker.settings import Settings
 from worker.storage.base import open_store, open_stores
-
-# A scan may wait for a while behind longer tasks: this many intervals, and at least so long.
-_LATE_SCANS, _LATE_MS = 10, 300_000
 
 
 @click.command("check")
@@ -102,7 +98,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
                 yield Finding("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
-                yield from _scan(settings)
+                yield from _periodic()
                 yield from _poison()
                 yield from check_retention(settings)
                 yield from _throttle(settings)
@@ -148,15 +144,15 @@ def _throttle(settings: Settings) -> Iterator[Finding]:
     yield Finding("throttle", what, "" if health.sees_all else problem)
 
 
-def _scan(settings: Settings) -> Iterator[Finding]:
-    """Every beat sends scans, and each scan stores its position: an old one means that none runs."""
-    age_ms = read_age_ms(CURSOR)
-    if age_ms is None:
-        return
-    what = f"the last scan was {human_ms(age_ms)} ago"
-    problem = f"T{what[1:]}, one is due every {settings.scan_interval_s:g} s: start a beat and a worker"
-    is_late = age_ms > max(_LATE_MS, 1000 * _LATE_SCANS * settings.scan_interval_s)
-    yield Finding("stages", what, problem if is_late else "")
+def _periodic() -> Iterator[Finding]:
+    """Beat sends each periodic task, and each end is a row; none is there before the first worker."""
+    for each in list_periodic():
+        ended = "has never ended" if each.ended_ms is None else f"last ended {human_ms(each.age_ms)} ago"
+        what = f"The task {each.name} {ended}, one is due every {human_ms(each.interval_ms)}"
+        if each.is_late:
+            yield Finding("stages", what, f"{what}: start a beat and a worker, or see the worker's log")
+        elif each.name == "find":
+            yield Finding("stages", f"the last scan was {human_ms(each.age_ms)} ago")
 
 
 def _poison() -> Iterator[Finding]:

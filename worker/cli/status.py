@@ -9,13 +9,13 @@ from typing import NoReturn
 import click
 
 from worker.cli import output
-from worker.cli.sections import failing, freed, pace, stops, vacuum, waiting
+from worker.cli.sections import failing, freed, late, pace, stops, vacuum, waiting
 from worker.cli.sections.section import Section
 from worker.jobs.overview import read_overview
 from worker.settings import Settings
 
 # Each module reads one section; they are shown in this order.
-SECTIONS = (stops.read, pace.read, waiting.read, freed.read, failing.read, vacuum.read)
+SECTIONS = (stops.read, late.read, pace.read, waiting.read, freed.read, failing.read, vacuum.read)
 
 
 @click.command(name="status")

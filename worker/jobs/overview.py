@@ -26,6 +26,7 @@ from model.gc.inspect.troubles import Trouble, read_troubles
 from model.gc.inspect.vacuum import TableState, read_table_states
 from model.gc.poison import Poisoned, count_poison, list_poison
 from model.gc.storage_identity import RecordedStorage, find_suspended
+from model.periodic import LastRun, list_periodic
 from model.policy import HOUR_MS, Policy
 from worker.jobs.find import find_due
 
@@ -75,6 +76,7 @@ class Overview:
     tables: list[TableState]
     suspended: list[RecordedStorage]
     troubles: list[Trouble]
+    periodic: list[LastRun]
 
     @property
     def collect_left_ms(self) -> int | None:
@@ -120,6 +122,7 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
         },
         tables=read_table_states(),
         troubles=read_troubles(limit=SHOWN),
+        periodic=list_periodic(),
     )
 
 

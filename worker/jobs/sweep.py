@@ -18,6 +18,8 @@ from worker.jobs.sweep_result import Swept
 log = logs.logger("dredge.sweep")
 
 FORGET = 10_000
+# A sweep pauses between its turns, so that other waiting tasks run first.
+PAUSE_S = 1
 
 
 def sweep(context: JobContext, *, budget_s: float, dry_run: bool = False) -> tuple[Swept, ...]:

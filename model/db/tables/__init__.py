@@ -39,17 +39,14 @@ from model.db.tables.own import (
     Breaker,
     Certificate,
     Collection,
-    Cursor,
     Due,
     Event,
     Hold,
     Lease,
     Limit,
     ManifestCandidate,
-    OrphanMark,
     Poison,
     ReportDebt,
-    SweptLocation,
 )
 from model.db.tables.repository import (
     DeletedRepository,
@@ -73,6 +70,7 @@ from model.db.tables.statistics import (
     TagNotificationSuccess,
     TagPullStatistics,
 )
+from model.db.tables.walks import Cursor, OrphanMark, PeriodicTask, SweptLocation
 from model.db.tables.webhooks import Delivery, Webhook
 
 # In an order that satisfies foreign keys.
@@ -129,6 +127,7 @@ OWN_TABLES = (
     Collection,
     Certificate,
     Cursor,
+    PeriodicTask,
     Due,
     OrphanMark,
     SweptLocation,
@@ -190,6 +189,7 @@ __all__ = [
     "NamespaceAutoprunePolicy",
     "NamespaceGeoRestriction",
     "OrphanMark",
+    "PeriodicTask",
     "Poison",
     "ProxyCacheConfig",
     "Purge",

@@ -134,46 +134,6 @@ class Due(BaseModel):
         table_name = "dredge_due"
 
 
-class Cursor(BaseModel):
-    """Where a walk through a large table goes on."""
-
-    name = CharField(64, primary_key=True)
-    position = BigIntegerField()
-    moved_ms = BigIntegerField()
-
-    class Meta:
-        table_name = "dredge_cursor"
-
-
-class OrphanMark(BaseModel):
-    """A suspected orphan that the first pass has marked; a second pass after the delay confirms it."""
-
-    kind = CharField(32)
-    key = TextField()
-    first_seen_ms = BigIntegerField()
-
-    class Meta:
-        table_name = "dredge_orphan"
-        primary_key = CompositeKey("kind", "key")
-
-
-class SweptLocation(BaseModel):
-    """How many objects of a location a pass looked at, and how many no row knows; also of the pass before.
-
-    `accepted`: so many unknown objects are garbage, as an operator said.
-    """
-
-    location = CharField(primary_key=True)
-    looked = BigIntegerField(default=0)
-    unknown_objects = BigIntegerField(default=0)
-    last_looked = BigIntegerField(null=True)
-    last_unknown = BigIntegerField(null=True)
-    accepted = BigIntegerField(default=0)
-
-    class Meta:
-        table_name = "dredge_sweep"
-
-
 class Hold(BaseModel):
     """Nothing may be removed here; 0 in both columns stands for the whole registry."""
 

@@ -1,11 +1,18 @@
-"""The scheduler's end: once it was told to, it ends, whatever became of the exception that told it."""
+"""The scheduler ends once it is told to, and what it no longer sends is sent by what the rows say."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 from celery import Celery
 
+from tests.support.patience import PATIENCE_S, eventually
+from tests.support.world import World
+from tests.worker.broker.running import celery, worker
+from worker.broker import routes
 from worker.broker.beat import Scheduler
+from worker.client import Client
 
 
 def test_a_beat_whose_exit_was_lost_ends_at_its_next_tick(
@@ -18,3 +25,21 @@ def test_a_beat_whose_exit_was_lost_ends_at_its_next_tick(
     scheduler.close()
     with pytest.raises(SystemExit):
         scheduler.tick()
+
+
+@pytest.mark.slow
+def test_a_sweep_that_beat_forgets_each_time_redis_is_flushed_runs_by_its_row(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    world.tag("bystander")
+    day_ago = world.now_ms - 86_400_000
+    world.execute("INSERT INTO dredge_periodic_task VALUES ('sweep', 21600000, 1, %s)", (day_ago,))
+    ended = "SELECT name FROM dredge_periodic_task WHERE ended_ms > %s ORDER BY name"
+    with worker(environment, tmp_path) as working, Client(environment["DREDGE_BROKER_URL"]) as client:
+        client.collect(world.repository_id).get(timeout=PATIENCE_S)
+        with celery(environment, tmp_path, "call", routes.PRUNE) as call:
+            assert call.process.wait(PATIENCE_S) == 0, call.log
+        eventually(lambda: world.rows(ended, (day_ago,)) == [("prune",), ("sweep",)], working)
+        assert "periodic.late" in working.log
+    assert world.value("SELECT count(*) FROM dredge_periodic_task") == 10
+    assert world.value("SELECT count(*) FROM tag") == 1

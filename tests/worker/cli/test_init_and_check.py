@@ -16,13 +16,11 @@ from click.testing import CliRunner, Result
 from model.db import connection as database
 from model.db import introspection as catalog
 from model.events import trigger as triggers
+from model.periodic import record_end
 from model.policy import HOUR_MS
 from tests.support.quay import create_quay_tables
 from tests.support.world import World
 from worker.cli import dredge
-from worker.jobs.scan import CURSOR, scan
-from worker.settings import Settings
-from worker.wiring import in_process
 
 DREDGE = str(Path(sys.executable).parent / "dredge")
 
@@ -105,21 +103,28 @@ def test_check_names_locations_that_nobody_configured(environment: dict[str, str
     assert "far_away, which DREDGE_STORAGE does not name" in result.stdout
 
 
-def test_check_says_when_no_beat_sends_scans(environment: dict[str, str]) -> None:
+def test_check_and_status_say_which_periodic_task_is_late(environment: dict[str, str]) -> None:
     _run(environment, "init")
-    assert "last scan" not in _run(environment, "check").stdout
+    assert "PROBLEM" not in _run(environment, "check").stdout
     world = World(environment["DREDGE_DATABASE_URL"])
-    values = (CURSOR, world.now_ms - 2 * HOUR_MS)
-    world.execute("INSERT INTO dredge_cursor (name, position, moved_ms) VALUES (%s, 7, %s)", values)
+    values = [("find", 30_000, 2 * HOUR_MS), ("sweep", 6 * HOUR_MS, 2 * HOUR_MS), ("prune", 60_000, None)]
+    for name, interval_ms, ago_ms in values:
+        ended_ms = None if ago_ms is None else world.now_ms - ago_ms
+        row = (name, interval_ms, world.now_ms - 3 * HOUR_MS, ended_ms)
+        world.execute("INSERT INTO dredge_periodic_task VALUES (%s, %s, %s, %s)", row)
     late = _run(environment, "check")
-    assert late.exit_code == 1 and "PROBLEM  stages    The last scan was 2h " in late.stdout, late.stdout
-    assert "one is due every 30 s: start a beat and a worker" in late.stdout
-    seldom = environment | {"DREDGE_SCAN_INTERVAL_S": "3600"}
-    assert _run(seldom, "check").exit_code == 0
-    scan(in_process(Settings.from_env(environment)))
+    assert late.exit_code == 1 and late.stdout.count("PROBLEM") == 2, late.stdout
+    assert "PROBLEM  stages    The task find last ended 2h " in late.stdout
+    assert "The task prune has never ended, one is due every 1m 0s: start a beat and a worker" in late.stdout
+    status = _run(environment, "status").stdout
+    assert "find\t30.0s\t" in status and "prune\t1m 0s\tnever\t3h 0m" in status and "sweep\t" not in status
+    told = json.loads(_run(environment, "status", "--json").stdout)["periodic"]
+    assert {each["name"]: each["is_late"] for each in told} == {"find": True, "prune": True, "sweep": False}
+    for name, interval_ms, _ in values:
+        record_end(name, interval_ms)
     again = _run(environment, "check")
     assert again.exit_code == 0 and "ok       stages    the last scan was " in again.stdout, again.stdout
-    assert world.value("SELECT count(*) FROM dredge_cursor WHERE name = %s", (CURSOR,)) == 1
+    assert world.value("SELECT count(*) FROM dredge_periodic_task") == 3
     world.close()
 
 
