@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model.db.connection import fetch
+from model.db.connection import fetch, fetch_one
 
 
 class Column(NamedTuple):
@@ -71,6 +71,11 @@ def find_indexes() -> dict[str, list[Index]]:
     for row in rows:
         found.setdefault(row.relname, []).append(Index(tuple(row.columns), row.indisunique, row.partial))
     return found
+
+
+def read_server_version() -> str:
+    """Return the version that the server says."""
+    return str(fetch_one("SELECT current_setting('server_version') AS version").version)
 
 
 def find_references() -> set[Reference]:

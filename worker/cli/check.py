@@ -13,6 +13,7 @@ from model.controls.health import read_health
 from model.db import connection as database
 from model.db import dsn, schema
 from model.db import lookup_rows as lookups
+from model.db.introspection import read_server_version
 from model.errors import RegistryError
 from model.events import trigger as triggers
 from model.gc.orphans.share import read_shares
@@ -77,9 +78,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     )
     try:
         with database.connection():
-            version = database.fetch_one("SELECT current_setting('server_version') AS version").version
             place = dsn.parse(settings.database_url).place
-            yield Finding("database", f"PostgreSQL {version} answers at {place}")
+            yield Finding("database", f"PostgreSQL {read_server_version()} answers at {place}")
             if replaced := ", ".join(map(str, database.find_inherited())):
                 yield Finding(
                     "database", f"Sessions replace what the role, database or server sets: {replaced}"

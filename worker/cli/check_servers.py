@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+import amqp
 import redis
 
 from model.errors import BadInput
@@ -75,10 +76,12 @@ def _short(error: BaseException) -> str:
 
 def _advice(part: str, error: BaseException) -> str:
     variable = f"DREDGE_{part.upper()}_URL"
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return "grant the user what deploy/redis.acl lists"
-    if isinstance(error, redis.AuthenticationError):
-        return f"correct user and password in {variable}"
+    # kombu raises an error of its own from that of redis-py.
+    for each in (error, error.__cause__):
+        if isinstance(each, redis.exceptions.NoPermissionError):
+            return "grant the user what deploy/redis.acl lists"
+        if isinstance(each, (redis.AuthenticationError, amqp.AccessRefused)):
+            return f"correct user and password in {variable}"
     return f"start it, or correct {variable}"
 
 

@@ -117,6 +117,7 @@ def test_check_and_status_say_which_periodic_task_is_late(environment: dict[str,
     assert "PROBLEM  stages    The task find last ended 2h " in late.stdout
     assert "The task prune has never ended, one is due every 1m 0s: start a beat and a worker" in late.stdout
     status = _run(environment, "status").stdout
+    assert status.startswith("late task\tevery\tlast ended\twaits for\n")
     assert "find\t30.0s\t" in status and "prune\t1m 0s\tnever\t3h 0m" in status and "sweep\t" not in status
     told = json.loads(_run(environment, "status", "--json").stdout)["periodic"]
     assert {each["name"]: each["is_late"] for each in told} == {"find": True, "prune": True, "sweep": False}

@@ -75,7 +75,8 @@ def test_an_open_breaker_is_seen_and_approved(world: World, dredge: Dredge, garb
     said = dredge("collect", "--all", BREAKER_MANIFESTS="3")
     assert said.code == 1 and garbage.objects() == 4
     assert "the namespace's breaker is open: 3 of 4 manifests become due within an hour" in said.err
-    assert "3 of 4 manifests become due" in dredge("status").out
+    status = dredge("status").out
+    assert "breaker open\t" in status and "3 of 4 manifests become due" in status
     assert dredge("status", "--json").lines[0]["breakers"][0]["namespace"] == "acme"
     assert "breaker of the whole registry is not open; open: acme" in dredge("approve").err
     assert dredge("approve", "acme").out == "approved: removals of acme go on\n"

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
 import pytest
 from click.testing import CliRunner, Result
 
 from model import registry
+from model.policy import HOUR_MS
+from tests.support.pipeline import make_toolbox
 from tests.support.world import World
 from tests.worker.fsck.test_fsck import look
 from worker.cli import dredge
+from worker.jobs.reports import Delivered, deliver_reports
+from worker.jobs.to_the_end import collect_to_the_end
+from worker.settings import Settings
 from worker.storage.local import LocalStore
 
 UNKNOWN = "sha256/ff/ff" + "0" * 62
+
+
+class NothingThere(BaseHTTPRequestHandler):
+    """A scanner that has no report of any manifest."""
+
+    def do_DELETE(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
 
 
 @pytest.fixture
@@ -67,3 +87,52 @@ def test_a_repository_that_failed_is_tried_again(registered: World, store: Local
     assert "it failed" in run("status").output
     assert run("collect", "--all").exit_code == 0
     assert "repository-failing" not in pending(registered, store)
+
+
+def test_a_referrer_that_waits_for_its_subject_is_judged_when_its_grace_is_over(
+    registered: World, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREDGE_REFERRERS", "cascade")
+    image = registered.manifest()
+    signature = registered.manifest(subject=image.digest)
+    registered.tag("$temp-1", manifest=signature, hidden=True, start_ms=registered.now_ms - HOUR_MS)
+    registered.tag("v1", manifest=image, ended_ms=1)
+    registered.tag("named", manifest=signature, ended_ms=2)
+    monkeypatch.setenv("DREDGE_BATCH_MANIFESTS", "1")
+    assert run("collect", "--all").exit_code == 0
+    assert "manifest-candidate-later" in pending(registered, store)
+    assert registered.value("SELECT count(*) FROM manifest WHERE id = %s", (int(signature),)) == 1
+    registered.execute("UPDATE tag SET lifetime_start_ms = 0 WHERE hidden")
+    registered.execute("UPDATE dredge_manifest_candidate SET due_ms = 0")
+    assert run("collect", "--all").exit_code == 0
+    assert pending(registered, store).isdisjoint({"manifest-candidate", "manifest-candidate-later"})
+    assert registered.rows("SELECT name FROM tag") == [("bystander",)]
+
+
+def test_what_a_download_left_goes_with_the_second_sweep(registered: World, store: LocalStore) -> None:
+    left = registered.blob(placement=None)
+    assert "blob-downloading" in pending(registered, store)
+    for command in (["sweep"], ["sweep"], ["collect", "--all"]):
+        assert run(*command).exit_code == 0
+    assert "blob-downloading" not in pending(registered, store)
+    assert registered.value("SELECT count(*) FROM imagestorage WHERE id = %s", (int(left),)) == 0
+    assert registered.value("SELECT count(*) FROM tag") == 1
+
+
+def test_a_report_is_owed_until_the_scanner_answers(
+    registered: World, store: LocalStore, tmp_path: Path
+) -> None:
+    dead = registered.tag("scanned", ended_ms=1).manifest
+    registered.security(dead)
+    with ThreadingHTTPServer(("127.0.0.1", 0), NothingThere) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        settings = Settings(clair_url=url)
+        context = make_toolbox(tmp_path, settings=settings, policy=settings.policy)
+        list(collect_to_the_end(context, registered.repository_id))
+        assert registered.rows("SELECT digest FROM dredge_report_debt") == [(dead.digest,)]
+        assert "report-debt" in pending(registered, store)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert deliver_reports(context, budget_s=60) == Delivered(deleted=1)
+        server.shutdown()
+    assert "report-debt" not in pending(registered, store)
+    assert registered.rows("SELECT name FROM tag") == [("bystander",)]
