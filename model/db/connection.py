@@ -14,7 +14,7 @@ import peewee
 import psycopg2
 from playhouse.pool import MaxConnectionsExceeded
 
-from model.db import dsn, sqlstate
+from model.db import dsn, permission, sqlstate
 from model.db.session import Database, Inherited, inherited_sql
 from model.errors import (
     BrokenInstallation,
@@ -78,6 +78,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable("Every connection of the pool is in use") from error
     except (peewee.InterfaceError, peewee.DatabaseError, psycopg2.Error) as error:
         cause = error if isinstance(error, psycopg2.Error) else getattr(error, "orig", error.__cause__)
+        if denied := permission.describe(cause):
+            raise BrokenInstallation(denied) from error
         ours = _ours(getattr(cause, "pgcode", None), str(error).strip().partition("\n")[0])
         if ours is None:
             raise

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from model.db import connection as database
+from model.db import permission
 from model.db.connection import BigIntArray, IntArray, connection, db, fetch
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
@@ -48,6 +49,7 @@ def _run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     name, prepare, execute = _texts(sql, types)
     known = _prepared.setdefault(db.connection(), set())
     if name not in known:
+        permission.remember(name, sql)
         with database.translated():
             db.execute_sql(prepare)
         known.add(name)

@@ -70,13 +70,14 @@ _RETRY = {
     "quarantine": f"""UPDATE dredge_quarantine SET look_ms = CASE WHEN token > 0
                         THEN least(look_ms, {NOW_MS_SQL} + 60000) ELSE {NOW_MS_SQL} END
                       WHERE tries > 0 AND look_ms > {NOW_MS_SQL}""",
+    "purge": f"UPDATE dredge_purge SET retry_ms = {NOW_MS_SQL} WHERE failures > 0",
     "reports": f"UPDATE dredge_report_debt SET due_ms = {NOW_MS_SQL} WHERE tries > 0",
 }
 _RETRY_POISON = f"""
 UPDATE dredge_poison SET due_ms = {NOW_MS_SQL} WHERE %(stage)s IN ('', stage) AND %(key)s IN ('', key)
 """
 
-STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "quarantine", "sweep")
+STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "quarantine", "sweep", "purge")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from worker.cli import output
 def command(stage: str, key: str, as_json: bool) -> None:
     """Retry failed work now instead of at its next try; workers start it within seconds.
 
-    Without a stage, all are retried: collect, review, relay, consumer, reports, erase, sweep. KEY is one item
-    that review, relay, consumer or sweep has set aside, as `dredge status` names it.
+    Without a stage, all are retried: collect, review, relay, consumer, reports, erase, quarantine, sweep,
+    purge. KEY is one item that review, relay, consumer or sweep has set aside, as `dredge status` names it.
     """
     with output.connected(output.settings()):
         done = retry(stage, key)

@@ -48,8 +48,9 @@ def owner(world: World) -> Iterator[World]:
     for statement in (ROLES, ROLES, *LOGINS):
         world.execute(statement)
     yield world
-    world.execute("DROP OWNED BY dredge_collector, dredge_reader")
-    world.execute("DROP ROLE dredge_collector, dredge_reader, dredge_worker, dredge_monitoring")
+    roles = "dredge_collector, dredge_reader, dredge_worker, dredge_monitoring"
+    world.execute(f"DROP OWNED BY {roles}")
+    world.execute(f"DROP ROLE {roles}")
 
 
 def tags_of(world: World) -> set[int]:
