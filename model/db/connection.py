@@ -100,7 +100,9 @@ def _ours(code: str | None, text: str) -> RegistryError | None:
     if verdict is Verdict.BROKEN:
         return BrokenInstallation(f"The database refuses: {text}; see `dredge check`")
     if verdict is Verdict.NOT_NOW:
-        return DatabaseUnavailable(f"The database did not answer: {text}")
+        # A refusal while connecting has no SQLSTATE, and may end by itself: the server starts, or is full.
+        said = "refuses the connection" if "FATAL:" in text else "did not answer"
+        return DatabaseUnavailable(f"The database {said}: {text}")
     return None
 
 

@@ -26,7 +26,9 @@ from worker import logs
 from worker.cli.errors import say_error
 from worker.settings import Settings
 
-_HOW = "set it ({example}), or run the command on servers of its own: dredge embedded -- dredge …"
+_HOW = "set it ({example})"
+_EMBEDDED = ", or run the command on servers of its own: dredge embedded -- dredge …"
+_SERVERS = ("database_url", "broker_url", "storage")
 _EXAMPLES = {
     "database_url": "postgresql://quay@host:5432/quay",
     "broker_url": "redis://host:6379/0",
@@ -81,7 +83,8 @@ def require(read: Settings, *names: str) -> None:
     """End the command with one line if a setting that it needs is empty."""
     for name in names:
         if not getattr(read, name):
-            fail(f"DREDGE_{name.upper()} is not set: " + _HOW.format(example=_EXAMPLES[name]))
+            how = _HOW.format(example=_EXAMPLES[name]) + (_EMBEDDED if name in _SERVERS else "")
+            fail(f"DREDGE_{name.upper()} is not set: {how}")
 
 
 @contextmanager
