@@ -20,6 +20,8 @@ BENCHES: tuple[str, ...] = (
     "unique",
     "certificates",
     "giant",
+    "purge",
+    "shield",
     "retention",
     "slow",
     "concurrent",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from bench.lab import Lab, configured
 from bench.system import Unfinished, fed_worker
 from model.db.connection import fetch, fetch_one
 from model.policy import DEFAULT
+from worker.broker.task_queue import CeleryQueue
 from worker.jobs.find import find_due
 from worker.local.sample import Shape
 from worker.local.sample.shape import registry
@@ -36,11 +37,11 @@ def run(options: Options) -> Iterator[Figure]:
     large = replace(giant(options.manifests), seed=2)
     small = replace(registry(SMALL * 14), repositories=SMALL * 7 // 5)
     with Lab(valkey=True) as lab, tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory:
-        alone = _waits(lab, (small, large), Path(directory), beside_giant=False)
-        beside = _waits(lab, (small, large), Path(directory), beside_giant=True)
-    for name, waits in (("alone", alone), ("beside a giant", beside)):
-        yield Figure(NAME, f"{len(waits):,} small {name}: median wait", statistics.median(waits), "s")
-        yield Figure(NAME, f"{len(waits):,} small {name}: longest wait", max(waits), "s")
+        alone = waits(lab, (small, large), Path(directory))
+        beside = waits(lab, (small, large), Path(directory), start=_collect)
+    for name, found in (("alone", alone), ("beside a giant", beside)):
+        yield Figure(NAME, f"{len(found):,} small {name}: median wait", statistics.median(found), "s")
+        yield Figure(NAME, f"{len(found):,} small {name}: longest wait", max(found), "s")
     ratio = statistics.median(beside) / statistics.median(alone)
     yield Figure(NAME, "median wait beside a giant against alone", ratio, "times", f"at most {PROCESSES}")
     ratio = max(beside) / max(alone)
@@ -48,21 +49,41 @@ def run(options: Options) -> Iterator[Figure]:
     yield from flood(NAME, min(FLOOD, options.manifests))
 
 
-def _waits(lab: Lab, shapes: tuple[Shape, ...], directory: Path, *, beside_giant: bool) -> list[float]:
-    """Return the seconds from enqueueing to the end of each small repository's collection."""
+def waits(
+    lab: Lab,
+    shapes: tuple[Shape, ...],
+    directory: Path,
+    *,
+    small: int = SMALL,
+    start: Callable[[CeleryQueue, int], None] | None = None,
+) -> list[float]:
+    """Return the seconds from enqueueing to the end of each small repository's collection.
+
+    `start` begins the work on the giant, which has its queue and its id, a second before.
+    """
     with lab.clone(shapes) as url:
         with configured(url):
             due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
-            large = fetch_one("SELECT repository_id AS id FROM tag GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
-        small = sorted({found.repository_id for found in due} - {large.id})[:SMALL]
+            giant_id = find_giant()
+        others = sorted({found.repository_id for found in due} - {giant_id})[:small]
         with fed_worker(lab, url, directory, concurrency=PROCESSES) as queue, configured(url):
-            if beside_giant:
-                queue.collect([large.id])
-                time.sleep(1)  # The giant is being collected when the others are enqueued.
+            if start is not None:
+                start(queue, giant_id)
+                time.sleep(1)  # A worker is at it when the others are enqueued.
             started_ms = time.time() * 1000
-            queue.collect(small)
-            finished = _finished(small)
+            queue.collect(others)
+            finished = _finished(others)
         return sorted((ended_ms - started_ms) / 1000 for ended_ms in finished)
+
+
+def find_giant() -> int:
+    """Return the id of the repository with the most tags."""
+    row = fetch_one("SELECT repository_id AS id FROM tag GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
+    return int(row.id)
+
+
+def _collect(queue: CeleryQueue, giant_id: int) -> None:
+    queue.collect([giant_id])
 
 
 def _finished(small: Sequence[int]) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import peewee
 
 from model import registry
+from model.controls.holds import set_hold
 from model.errors import (
     BlobGone,
     Contended,
@@ -17,6 +18,7 @@ from model.errors import (
     NameTaken,
     NoSuchBlob,
     NoSuchRepository,
+    NoSuchTag,
     NotRestorable,
 )
 from model.in_use import replace_in_use
@@ -95,6 +97,7 @@ def test_case_72_a_purge_is_undone_at_the_last_moment(race: RaceActors, explore:
         purge=purge(race, where),
         restore=lambda: registry.restore_repository("acme/doomed") and None,
         check=is_whole_or_gone(race, where, 2),
+        telling=(("restore", ""), ("purge", "")),
         errors=GONE,
     )
     assert len(report.outcomes) == 2
@@ -156,6 +159,25 @@ def test_case_71_a_purge_beside_a_collection_that_began_before_the_deletion(
         check=finish(race, where),
         errors=GONE,
     )
+
+
+def test_case_76_a_hold_beside_a_purge_stops_it_within_one_batch(race: RaceActors, explore: Explore) -> None:
+    where = doomed(race)
+
+    def held_or_finished(outcomes: Mapping[str, Outcome]) -> None:
+        before = race.world.value("SELECT count(*) FROM tag WHERE repository_id = %s", (int(where),))
+        purge(race, where)()
+        after = race.world.value("SELECT count(*) FROM tag WHERE repository_id = %s", (int(where),))
+        if before != after:
+            raise Broken("a purge went on under a hold")
+        race.world.execute("DELETE FROM dredge_hold")
+        finish(race, where)(outcomes)
+
+    explore(purge=purge(race, where), hold=_hold, check=held_or_finished, errors=(Contended,))
+
+
+def _hold() -> None:
+    set_hold(namespace_id=0, repository_id=0, reason="audit", author="ann", until_ms=None)
 
 
 # --------------------------------------------------------------------------- retention
@@ -243,6 +265,39 @@ def test_case_75_a_digest_begins_to_run_while_retention_and_a_collection_work(
         collect=race.collect(),
         check=kept,
         errors=(Contended,),
+    )
+
+
+def test_case_76_a_hold_beside_retention_ends_no_tag_after_it(race: RaceActors, explore: Explore) -> None:
+    old_tags(race)
+
+    def held(outcomes: Mapping[str, Outcome]) -> None:
+        before = race.world.rows("SELECT id, lifetime_end_ms FROM tag ORDER BY id")
+        retain(race)()
+        if race.world.rows("SELECT id, lifetime_end_ms FROM tag ORDER BY id") != before:
+            raise Broken("a tag was ended under a hold")
+
+    explore(retain=retain(race), hold=_hold, check=held, errors=(Contended,))
+
+
+def test_case_73_a_restore_beside_retention_and_a_collection(race: RaceActors, explore: Explore) -> None:
+    """A restored tag begins now: no rule about old tags ends it, whenever it was judged."""
+    tags = old_tags(race)
+    race.world.execute("UPDATE tag SET lifetime_end_ms = %s WHERE name = 'first'", (race.world.now_ms - 10,))
+
+    def restored(outcomes: Mapping[str, Outcome]) -> None:
+        rows = race.world.rows("SELECT lifetime_end_ms FROM tag WHERE name = 'first' AND reversion")
+        if outcomes["restore"].ok and rows != [(None,)]:
+            raise Broken(f"the restored tag does not live: {rows}")
+
+    explore(
+        retain=retain(race),
+        restore=lambda: (
+            registry.restore_tag(race.world.repository_id, "first", tags["first"].manifest.digest) and None
+        ),
+        collect=race.collect(),
+        check=restored,
+        errors=(Contended, NotRestorable, ManifestGone, NoSuchTag),
     )
 
 

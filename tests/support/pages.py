@@ -12,6 +12,8 @@ from typing import Any
 from click import Group
 from click.testing import CliRunner
 
+from tests.model.retention.quay_policy_cases import PAGE as AUTO_PRUNE
+from tests.model.retention.quay_policy_cases import cases_page
 from tests.support.asyncapi import asyncapi
 from tests.support.findings import FINDINGS, findings_page
 from worker.cli import COMMANDS, dredge
@@ -137,6 +139,7 @@ def openapi() -> str:
 
 if __name__ == "__main__":
     FINDINGS.write_text(findings_page())
+    AUTO_PRUNE.write_text(cases_page())
     CASES.write_text(refreshed_cases(CASES.read_text()))
     CONFIGURATION.write_text(refreshed_configuration(CONFIGURATION.read_text()))
     PAGE.write_text(page())

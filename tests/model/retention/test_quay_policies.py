@@ -10,66 +10,10 @@ import pytest
 from model.retention.policies import RetentionPolicy
 from model.retention.quay_policy import InvalidPolicy, parse_policy
 from model.retention.rule import Rule
+from tests.model.retention.quay_policy_cases import AGE, CASES, COUNT, PAGE, cases_page
 from tests.model.retention.retaining import DAY_MS, aged, alive, namespace_policy, repository_policy, retain
 from tests.model.retention.test_rules import tag
 from tests.support.world import World, digest_of
-
-COUNT, AGE = "number_of_tags", "creation_date"
-
-# (policy, {tag: days old}, the tags that end)
-CASES: dict[str, tuple[dict[str, Any], dict[str, float], set[str]]] = {
-    "the newest stay": ({"method": COUNT, "value": 2}, {"a": 3, "b": 2, "c": 1}, {"a"}),
-    "fewer than allowed": ({"method": COUNT, "value": 5}, {"a": 3, "b": 2}, set()),
-    "exactly as many": ({"method": COUNT, "value": 2}, {"a": 3, "b": 2}, set()),
-    "one stays": ({"method": COUNT, "value": 1}, {"a": 3, "b": 2, "c": 1}, {"a", "b"}),
-    "a tie: the later row is newer": ({"method": COUNT, "value": 1}, {"a": 1, "b": 1, "c": 1}, {"a", "b"}),
-    "of those that match": (
-        {"method": COUNT, "value": 1, "tag_pattern": "^v"},
-        {"v1": 3, "v2": 2, "main": 9},
-        {"v1"},
-    ),
-    "a pattern is found anywhere in the name": (
-        {"method": COUNT, "value": 1, "tag_pattern": "rc"},
-        {"v1-rc1": 3, "v1-rc2": 2, "v1": 9},
-        {"v1-rc1"},
-    ),
-    "of those that do not match": (
-        {"method": COUNT, "value": 1, "tag_pattern": "^v", "tag_pattern_matches": False},
-        {"v1": 3, "v2": 2, "main": 9, "next": 1},
-        {"main"},
-    ),
-    "a pattern that matches nothing": (
-        {"method": COUNT, "value": 1, "tag_pattern": "^never$"},
-        {"a": 3, "b": 2},
-        set(),
-    ),
-    "an empty pattern is none": ({"method": COUNT, "value": 1, "tag_pattern": ""}, {"a": 3, "b": 2}, {"a"}),
-    "matches is true by default": (
-        {"method": COUNT, "value": 1, "tag_pattern": "a", "tag_pattern_matches": None},
-        {"a1": 3, "a2": 2, "b": 9},
-        {"a1"},
-    ),
-    "patterns are PostgreSQL's": (
-        {"method": COUNT, "value": 1, "tag_pattern": r"^\d+$"},
-        {"1": 3, "22": 2, "x": 9},
-        {"1"},
-    ),
-    "older than days": ({"method": AGE, "value": "5d"}, {"a": 5.1, "b": 4.9}, {"a"}),
-    "older than weeks": ({"method": AGE, "value": "2w"}, {"a": 14.1, "b": 13.9}, {"a"}),
-    "older than hours": ({"method": AGE, "value": "12h"}, {"a": 0.6, "b": 0.4}, {"a"}),
-    "older than minutes": ({"method": AGE, "value": "90m"}, {"a": 0.07, "b": 0.05}, {"a"}),
-    "older than a year": ({"method": AGE, "value": "1y"}, {"a": 366, "b": 364}, {"a"}),
-    "older, of those that match": (
-        {"method": AGE, "value": "1d", "tag_pattern": "^pr-"},
-        {"pr-1": 2, "pr-2": 0.5, "v1": 9},
-        {"pr-1"},
-    ),
-    "older, of those that do not match": (
-        {"method": AGE, "value": "1d", "tag_pattern": "^v", "tag_pattern_matches": False},
-        {"pr-1": 2, "v1": 9},
-        {"pr-1"},
-    ),
-}
 
 
 @pytest.mark.parametrize(
@@ -192,3 +136,7 @@ def test_switched_off_quays_policies_are_left_to_quay(world: World) -> None:
     with world.changes() as changes:
         assert retain(world.repository_id, RetentionPolicy()) == (set(), ())
     assert not changes
+
+
+def test_the_page_of_cases_shows_what_is_tested() -> None:
+    assert PAGE.read_text() == cases_page(), "run make docs"

@@ -20,11 +20,14 @@ from model.events.deliveries import claim_deliveries, prune_dead, retry_dead
 from model.events.webhooks import add_webhook, list_webhooks, remove_webhook
 from model.gc.inspect.troubles import read_troubles
 from model.gc.storage_identity import suspend_location
+from model.retention.stored import store_rules
+from tests.model.retention.retaining import DAY_MS, aged, alive
 from tests.support.world import World
 from tests.worker.events.receiving import KEY, SETTINGS, Endpoint, endpoint
 from tests.worker.events.test_message import SCHEMAS
 from worker import wiring
 from worker.events.webhook import secret_of
+from worker.jobs.retain import retain_repository
 from worker.jobs.webhooks import Delivered, deliver_webhooks
 
 
@@ -64,6 +67,30 @@ def test_an_event_is_sent_signed_and_forgotten_and_the_outbox_keeps_it(world: Wo
     expected = base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
     assert got.headers["webhook-signature"] == f"v1,{expected}"
     assert world.value("SELECT count(*) FROM dredge_event WHERE published_ms IS NULL") == 1
+
+
+def test_a_warning_before_a_tag_ends_reaches_its_endpoint_once_and_the_end_follows(
+    world: World, hook: Endpoint
+) -> None:
+    aged(world, "pr-1", 8)
+    world.tag("bystander")
+    store_rules("rules:\n- {name: old, action: expire, older_than: 10d, tags: 'pr-*'}\n", author="ann")
+    settings = replace(SETTINGS, expiry_warning_days=3)
+    box = wiring.in_process(settings)
+    for _ in range(2):
+        retain_repository(box, world.repository_id, budget_s=60)
+        deliver()
+    (warning,) = hook.received
+    assert warning.headers["webhook-signature"].startswith("v1,")
+    event = json.loads(warning.body)
+    schema = json.loads((SCHEMAS / "tag.expiring.json").read_text())
+    jsonschema.validate(event, schema, format_checker=jsonschema.FormatChecker())
+    assert (event["subject"], event["data"]["rule"]) == ("acme/app:pr-1", "old")
+    world.execute("UPDATE tag SET lifetime_start_ms = lifetime_start_ms - %s", (3 * DAY_MS,))
+    retain_repository(box, world.repository_id, budget_s=60)
+    deliver()
+    assert [json.loads(got.body)["type"] for got in hook.received[1:]] == ["registry.tag.deleted"]
+    assert alive(world) == {"bystander"} and owed(world) == []
 
 
 def test_a_change_that_is_rolled_back_owes_nothing(world: World, hook: Endpoint) -> None:
