@@ -26,6 +26,7 @@ BENCHES: tuple[str, ...] = (
     "slow",
     "concurrent",
     "finding",
+    "bloat",
     "erase",
     "put_back",
     "pushes",

@@ -7,7 +7,8 @@ from model.gc.due.waiting import find_waiting, mark_queued
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 
-LIMIT = 1000
+# Messages in the queue.  Each task takes other repositories along, whose messages would be for nothing.
+LIMIT = 200
 
 
 def enqueue_due(context: JobContext) -> int:

@@ -23,7 +23,7 @@ from model.gc.inspect.status import (
     read_waiting,
 )
 from model.gc.inspect.troubles import Trouble, read_troubles
-from model.gc.inspect.vacuum import TableState, read_table_states
+from model.gc.inspect.vacuum import IndexState, TableState, read_index_states, read_table_states
 from model.gc.poison import Poisoned, count_poison, list_poison
 from model.gc.storage_identity import RecordedStorage, find_suspended
 from model.periodic import LastRun, list_periodic
@@ -74,6 +74,7 @@ class Overview:
     poisoned: dict[str, int]
     due_within: dict[int, int]
     tables: list[TableState]
+    indexes: list[IndexState]
     suspended: list[RecordedStorage]
     troubles: list[Trouble]
     periodic: list[LastRun]
@@ -121,6 +122,7 @@ def read_overview(policy: Policy, *, hours: int = 24) -> Overview:
             for seconds in HORIZONS_S
         },
         tables=read_table_states(),
+        indexes=read_index_states(),
         troubles=read_troubles(limit=SHOWN),
         periodic=list_periodic(),
     )

@@ -9,6 +9,9 @@ from model.db.connection import IntArray, fetch
 from model.db.prepared import run
 from model.gc.find import Due, rank
 
+# Rows that are looked at for the next messages.
+LOOK = 1_000
+
 _QUEUED = """
 SELECT d.namespace_id, count(*) AS n FROM dredge_due d WHERE d.queued_ms IS NOT NULL GROUP BY 1
 """
@@ -25,14 +28,21 @@ ORDER BY d.next_try_ms, d.repository_id LIMIT %(limit)s
 def find_waiting(*, limit: int, share: int) -> list[int]:
     """Return due repositories that are not in the queue, ordered by `in_share`; only reads.
 
-    At most as many as bring the queue to `limit`: the others are collected together with those.  The cost
-    depends on what it finds, not on the size of the registry.
+    At most as many as bring the queue to `limit`, because tasks take further ones along; but always one of a
+    namespace that has none there.  The cost depends on what is due, not on the size of the registry.
     """
     queued = _count_queued()
-    limit = max(0, limit - sum(queued.values()))
-    full = [namespace_id for namespace_id, n in queued.items() if n >= share]
-    found = [Due(*row) for row in run(UNQUEUED, {"full": IntArray(full), "limit": limit})]
-    return [due.repository_id for due in _in_share(found, queued, limit=limit, share=share)]
+    # A namespace with thousands of due ones must not hide the others, so those are looked for first.
+    found = _find_unqueued(except_of=list(queued))
+    if queued and len(found) < LOOK:
+        found += _find_unqueued(except_of=[id for id, n in queued.items() if n >= share])
+    free = limit - sum(queued.values())
+    chosen = _in_share(found, queued, limit=LOOK, share=share)
+    return [due.repository_id for n, due in enumerate(chosen) if n < free or due.namespace_id not in queued]
+
+
+def _find_unqueued(*, except_of: Sequence[int]) -> list[Due]:
+    return [Due(*row) for row in run(UNQUEUED, {"full": IntArray(except_of), "limit": LOOK})]
 
 
 def in_share(found: Sequence[Due], *, limit: int, share: int) -> list[int]:

@@ -156,6 +156,22 @@ def test_a_full_queue_gets_no_further_messages(world: World) -> None:
     assert find_waiting(limit=2, share=100) == []
 
 
+def test_a_namespace_without_a_message_gets_one_in_a_full_queue_and_behind_thousands_of_others(
+    world: World,
+) -> None:
+    (queued,) = noted(world, 1)
+    mark_queued([queued])
+    owner = world.value("SELECT namespace_id FROM dredge_due WHERE repository_id = %s", (queued,))
+    world.execute(
+        "INSERT INTO dredge_due (repository_id, namespace_id, due_ms, next_try_ms)"
+        " SELECT g, %s, 1, 1 FROM generate_series(1000000, 1001100) g",
+        (owner,),
+    )
+    single = int(world.repository(namespace=world.namespace()))
+    note_due({single: world.now_ms - 1})
+    assert find_waiting(limit=1, share=100) == [single]
+
+
 def test_a_repository_that_was_attempted_before_is_claimed_alone(world: World) -> None:
     poison, fine = noted(world, 2)
     claim([poison])

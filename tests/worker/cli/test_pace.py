@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from model.controls import limits
+from model.gc.inspect import vacuum
 from tests.support.world import World
 from tests.worker.cli.conftest import Dredge, Garbage
 
@@ -57,6 +60,29 @@ def test_status_names_tables_that_vacuum_does_not_keep_up_with(world: World, dre
     assert worst["table"] == "dredge_event" and worst["dead_rows"] > 10_000 > worst["live_rows"]
     shown = dredge("status").out
     assert "table behind on vacuum" in shown and "dredge_event\t" in shown and "\tnever\n" in shown
+    assert "VACUUM is due" in shown and "Autovacuum is off." in shown
+
+
+def test_status_names_indexes_that_a_mass_deletion_has_left_nearly_empty(
+    world: World, dredge: Dredge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.execute(
+        "INSERT INTO dredge_event (event_id, type, subject, data, created_ms, published_ms)"
+        " SELECT n, 'x', 'x', '{}', 1, 1 FROM generate_series(1, 20000) n"
+    )
+    world.execute("VACUUM ANALYZE dredge_event")
+    full = {each.index: each for each in vacuum.read_index_states()}["dredge_event_pkey"]
+    assert full.rows == 20_000 and 0.9 < full.bytes_if_new / full.bytes < 1.6
+    world.execute("DELETE FROM dredge_event WHERE id % 200 <> 0")
+    world.execute("VACUUM ANALYZE dredge_event")
+    assert "larger than needed" not in dredge("status").out, "less than 50 MB is not worth the work"
+    monkeypatch.setattr(vacuum, "_WASTED_BYTES", 100_000)
+    shown = dredge("status").out
+    assert "index larger than needed" in shown and "dredge_event_pkey\t" in shown
+    assert "REINDEX INDEX CONCURRENTLY is due" in shown
+    world.execute("REINDEX INDEX dredge_event_pkey")
+    assert "dredge_event_pkey\t" not in dredge("status").out
+    assert world.rows("SELECT count(*) FROM dredge_event") == [(100,)]
 
 
 def test_check_says_whether_the_role_can_see_the_health(world: World, dredge: Dredge) -> None:
