@@ -31,7 +31,8 @@ from worker.wiring import context
 log = logs.logger("dredge.background")
 
 POLL_S = 1.0
-TICK_S = 0.2
+# Seconds between two looks for due repositories: the first after some were found, else the second.
+TICK_S, IDLE_TICK_S = 0.2, 1.0
 # Commits come in bursts.  After the first commit of a burst the relay waits for others and publishes them
 # together; it waits longer if the last burst, a moment ago, was large.
 BATCHING_DELAY_S = 0.01
@@ -136,8 +137,10 @@ class BackgroundThreads:
         react(self._box, events)
 
     def _due(self) -> None:
-        while not self._stop.wait(TICK_S):
-            enqueue_due(self._box)
+        """Look often while there is something to enqueue, so that an idle worker hardly uses the processor."""
+        found = 0
+        while not self._stop.wait(TICK_S if found else IDLE_TICK_S):
+            found = enqueue_due(self._box)
 
 
 class BackgroundThreadsStep(bootsteps.StartStopStep):  # type: ignore[misc]
