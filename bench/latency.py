@@ -25,6 +25,8 @@ NAME = "latency"
 PROCESSES = 2
 PER_S = 100
 PATIENCE_S = 60
+# The first ticks of beat and the first task of each process are over after this time.
+WARM_S = 10
 # How often the objects are looked for, in seconds.
 LOOK_S = 0.01
 
@@ -90,7 +92,7 @@ def _measure(
         pid = running.enter_context(worker(env, directory / "worker.log", concurrency=PROCESSES))
         beat_pid = running.enter_context(beat(env, directory / "beat.log"))
         running.enter_context(configured(url))
-        time.sleep(2)  # The first ticks of beat are over.
+        time.sleep(WARM_S)
         shares = idle_shares((family(pid), [beat_pid]), seconds)
         waits, rate = delete_and_wait(objects, fetch(_TAGS), seconds)
     yield Figure(NAME, f"{name}: deletions", rate, "deletions/s", str(PER_S))

@@ -137,7 +137,7 @@ class BackgroundThreads:
         react(self._box, events)
 
     def _due(self) -> None:
-        """Look often while there is something to enqueue, so that an idle worker hardly uses the processor."""
+        """Look often while there is something to enqueue; an idle worker hardly uses the processor."""
         found = 0
         while not self._stop.wait(TICK_S if found else IDLE_TICK_S):
             found = enqueue_due(self._box)

@@ -53,5 +53,5 @@ def _bloated(overview: Overview) -> Table:
             for each in overview.indexes
             if each.is_bloated
         ],
-        note="REINDEX INDEX CONCURRENTLY is due: most entries are gone. New entries use the free pages again.",
+        note="REINDEX INDEX CONCURRENTLY is due: most entries are gone. New ones use the free pages again.",
     )
