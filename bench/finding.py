@@ -12,11 +12,13 @@ from bench.wide import GARBAGE, WINDOWS_S, Wide, make_garbage
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.errors import DatabaseUnavailable
+from model.gc.due.waiting import find_waiting
 from model.policy import DEFAULT
 from worker.jobs.find import find_due
 
 NAME = "finding"
 SLICE = 20_000
+ROUNDS = 10
 
 # Quay's way: one policy (window) after another, with the index on the tags' ends.
 _WALK = """
@@ -24,6 +26,12 @@ SELECT DISTINCT t.repository_id FROM tag t JOIN repository r ON r.id = t.reposit
 JOIN "user" n ON n.id = r.namespace_user_id
 WHERE t.lifetime_end_ms <= %(now_ms)s - %(window_s)s::bigint * 1000
   AND n.removed_tag_expiration_s = %(window_s)s AND n.enabled AND r.state <> 3 LIMIT 500
+"""
+
+_DUE = """
+INSERT INTO dredge_due (repository_id, namespace_id, due_ms, next_try_ms)
+SELECT g, g %% 1000, moment.ms, moment.ms FROM generate_series(1, %(repositories)s) g
+CROSS JOIN LATERAL (SELECT %(now_ms)s + CASE WHEN g %% 100 = 0 THEN -g ELSE 86400000 + g END AS ms) moment
 """
 
 
@@ -40,6 +48,23 @@ def run(options: Options) -> Iterator[Figure]:
                 execute("CHECKPOINT")
                 yield from _measure(kind, wide.repositories)
                 yield _walked(kind, options.seconds)
+        with lab.clone(None) as url, configured(url):
+            yield _from_table(wide.repositories)
+
+
+def _from_table(repositories: int) -> Figure:
+    """Find the first 1,000 in the table of due repositories, where one in a hundred is due; best of ten."""
+    execute(_DUE, {"repositories": repositories, "now_ms": now_ms()})
+    execute("ANALYZE dredge_due")
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        found = find_waiting(limit=1_000, share=1_000)
+        seconds.append(time.perf_counter() - started)
+        if len(found) != min(1_000, repositories // 100):
+            raise Disagreement(f"{len(found)} were found")
+    name = f"table of due repositories: the first 1,000 of {repositories // 100:,} among {repositories:,}"
+    return Figure(NAME, name, min(seconds) * 1000, "ms", "under 20")
 
 
 def _measure(kind: str, repositories: int) -> Iterator[Figure]:
