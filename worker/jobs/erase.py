@@ -24,7 +24,7 @@ from worker.jobs.erase_outcome import Cleared, Outcome, Place, fail_unconfigured
 from worker.jobs.isolation import is_of_an_item
 from worker.jobs.pace import Budget
 from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
-from worker.jobs.storage_identity import doubt, verify_location
+from worker.jobs.storage_identity import doubt, verify_location, verify_suspended
 from worker.quay.quay_lock import QuayLocks
 from worker.storage.base import Erased, SetAside, Store, Stores, clock_s
 
@@ -49,6 +49,7 @@ def erase(context: JobContext, *, budget_s: float) -> Cleared:
     """
     budget = Budget(budget_s)
     with connection():
+        verify_suspended(context.stores)
         total = tend_quarantine(context, Budget(budget_s / 2))
         for location in find_tombstone_locations():
             if location not in context.stores:

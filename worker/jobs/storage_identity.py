@@ -8,6 +8,7 @@ from model.db.clock import now_ms
 from model.gc.orphans.objects import find_some_objects
 from model.gc.storage_identity import (
     RecordedStorage,
+    find_suspended,
     read_storage,
     record_identity,
     suspend_location,
@@ -46,6 +47,13 @@ def verify_location(stores: Stores, location: str) -> str:
         log.info("location.verified", location=location, identity=identity)
         record_identity(location, address=address, identity=identity)
     return problem
+
+
+def verify_suspended(stores: Stores) -> None:
+    """Verify the suspended locations again; one whose right store is back is suspended no longer."""
+    for each in find_suspended():
+        if each.location in stores:
+            verify_location(stores, each.location)
 
 
 def _judge(store: Store, location: str, recorded: RecordedStorage | None) -> tuple[str, str]:

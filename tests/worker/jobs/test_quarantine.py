@@ -94,6 +94,17 @@ def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_
     assert not find_suspended()
 
 
+def test_case_62_a_location_without_work_is_suspended_no_longer_when_the_right_store_is_back(
+    eraser: EraserFixture,
+) -> None:
+    root, tools = eraser.store.root, make_toolbox({LOCATION: eraser.store}, settings=Settings())
+    away = root.rename(root.with_suffix(".away"))
+    assert sweep(tools, budget_s=60)[-1].error and find_suspended()
+    assert erase(tools, budget_s=60) == Cleared() and find_suspended()
+    away.rename(root)
+    assert erase(tools, budget_s=60) == Cleared() and not find_suspended()
+
+
 def test_case_57_two_names_of_one_store_are_swept_as_one(eraser: EraserFixture) -> None:
     held = eraser.object("held under the other name")
     eraser.world.blob(digest=held, placement="renamed")
