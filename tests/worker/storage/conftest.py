@@ -12,7 +12,7 @@ import pytest
 from tests.support.servers.node import Azurite, S3rver
 from worker.storage.base import Store, open_store
 
-# A Google server that others wrote comes as a program in Go, which no registry of packages has.
+# None for Google: fake-gcs-server refuses the PUT of Google's XML API, which our library sends.
 KINDS = (
     "local",
     "bucket",
