@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from model.db.clock import now_ms
 from model.gc.inspect.explanation import Explanation
+from model.human import human_ms
 from model.policy import Policy
 from model.repository import Repository
 from model.retention.facts import read_facts
@@ -35,7 +36,7 @@ def explain_tag(
         return Explanation("tag", subject, False, tuple(_of_ended(tag, where, policy, moment)))
     reasons = [f"points at {tag.digest}"]
     if tag.end_ms is not None:
-        reasons.append(f"ends by itself in {(tag.end_ms - moment) // 1000} s")
+        reasons.append(f"ends by itself in {human_ms(tag.end_ms - moment)}")
     if tag.immutable and policy.immutable_tags:
         reasons.append("is immutable: nothing but its own expiry ends it")
     reasons += _of_rules(tag, where, policy, retention, moment)
@@ -48,7 +49,7 @@ def _of_ended(tag: Tag, where: Repository, policy: Policy, now_ms: int) -> list[
     if tag.immutable and policy.protects_immutable:
         return [*reasons, "is immutable: no collection removes it"]
     if left_ms > 0:
-        return [*reasons, f"can be restored for {left_ms // 1000} s more"]
+        return [*reasons, f"can be restored for {human_ms(left_ms)} more"]
     return [*reasons, "is past its recovery window: goes with the next collection"]
 
 

@@ -19,6 +19,7 @@ from model.events import trigger as triggers
 from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
+from model.human import human_ms
 from model.periodic import list_periodic
 from model.purge.catalogue import find_unknown_references
 from model.rights import read_granted
@@ -26,7 +27,6 @@ from worker.cli import output
 from worker.cli.check_retention import check_retention
 from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import Finding, unset
-from worker.human import human_ms
 from worker.jobs.quarantine import choose_quarantine_s
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked

@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 import click
 
 from model.errors import RegistryError
+from model.gc.inspect.quarantine import read_quarantine
 from model.purge.namespace import NamespacePurge
 from worker import wiring
 from worker.cli import output, repositories, tables
+from worker.cli.times import when
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
+from worker.jobs.erase_outcome import Cleared
 from worker.jobs.plan import Total, all_due
 from worker.jobs.to_the_end import (
     collect_many_to_the_end,
@@ -52,24 +55,23 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         sums, stops = tally.total(), tally.stops
         names = repositories.names_of([id for id, _ in tally.failures])
         sums, blocked = _purge(context, sums) if everything else (sums, [])
-        objects = failed = 0
+        cleared, last_purge_ms = Cleared(), None
         # If nothing was collected, nothing is reviewed or erased either.
         if sums.repositories or not stops or len(stops) < len(ids):
             sums = _review(context, sums)
-            objects, failed = _erase(context)
+            cleared = _erase(context)
+            last_purge_ms = read_quarantine().last_purge_ms
     if as_json:
         output.emit_json(asdict(sums))
     else:
-        click.echo(
-            f"gone: {sums.tags:,} tags and {sums.manifests:,} manifests of"
-            f" {sums.repositories:,} repositories,"
-            f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {objects:,} objects"
-        )
+        _say(sums, cleared, last_purge_ms)
     _report(tally, names, len(ids))
     if blocked:
         output.fail(f"{len(blocked):,} deleted repositories or namespaces were not purged: {blocked[0]}")
-    if failed:
-        output.fail(f"{failed:,} objects could not be erased; they are tried again: see dredge status")
+    if cleared.failed:
+        output.fail(
+            f"{cleared.failed:,} objects could not be erased; they are tried again: see dredge status"
+        )
 
 
 @dataclass
@@ -86,6 +88,18 @@ class _Tally:
             repositories=len(self.freed),
             tags=sum(tags for tags, _ in self.freed.values()),
             manifests=sum(manifests for _, manifests in self.freed.values()),
+        )
+
+
+def _say(sums: Total, cleared: Cleared, last_purge_ms: int | None) -> None:
+    click.echo(
+        f"gone: {sums.tags:,} tags and {sums.manifests:,} manifests of {sums.repositories:,} repositories,"
+        f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {cleared.objects:,} objects"
+    )
+    if cleared.set_aside:
+        click.echo(
+            f"set aside: {cleared.set_aside:,} objects ({tables.human_bytes(cleared.set_aside_bytes)})"
+            f" in the trash; all are freed after {when(last_purge_ms)}"
         )
 
 
@@ -149,11 +163,10 @@ def _review(context: JobContext, sums: Total) -> Total:
     return sums
 
 
-def _erase(context: JobContext) -> tuple[int, int]:
-    objects = failed = 0
+def _erase(context: JobContext) -> Cleared:
+    total = Cleared()
     with output.progress("erasing objects") as advance:
         for turn in erase_to_the_end(context):
-            objects += turn.objects
-            failed += turn.failed
-            advance(turn.objects)
-    return objects, failed
+            total += turn
+            advance(turn.objects + turn.set_aside)
+    return total

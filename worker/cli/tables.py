@@ -11,9 +11,9 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from model.human import human_bytes as human_bytes
+from model.human import human_ms as human_ms
 from worker.cli.output import console
-from worker.human import human_bytes as human_bytes
-from worker.human import human_ms as human_ms
 
 _DIGEST = re.compile(r"\b(sha\d{3}:[0-9a-f]{12})[0-9a-f]{52,}")
 # Blanks that the table puts between two columns.

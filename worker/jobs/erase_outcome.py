@@ -70,6 +70,7 @@ class Cleared:
     failed: int = 0
     set_aside: int = 0
     put_back: int = 0
+    set_aside_bytes: int = field(default=0, compare=False)
     claimed: int = field(default=0, compare=False)
     unsent: int = field(default=0, compare=False)
     others: bool = field(default=False, compare=False)
@@ -86,6 +87,7 @@ class Cleared:
             dropped=len(outcome.dropped),
             failed=len(outcome.failed) + len(outcome.unknown) + len(outcome.divided),
             set_aside=len(outcome.moved),
+            set_aside_bytes=sum(tombstone.size for tombstone, _, _ in outcome.moved),
             claimed=len(claim.tombstones),
             unsent=len(outcome.unsent),
             others=claim.more,
@@ -100,6 +102,7 @@ class Cleared:
             failed=self.failed + other.failed,
             set_aside=self.set_aside + other.set_aside,
             put_back=self.put_back + other.put_back,
+            set_aside_bytes=self.set_aside_bytes + other.set_aside_bytes,
             claimed=self.claimed + other.claimed,
             has_more=self.has_more or other.has_more,
             stopped=self.stopped or other.stopped,

@@ -10,6 +10,7 @@ from model.gc.inspect.explain import explain, explain_digest
 from model.gc.inspect.explain_object import explain_object
 from model.gc.inspect.explain_repository import explain_garbage
 from model.gc.inspect.explanation import Explanation
+from model.human import human_ms
 from model.names import parse_digest, parse_manifest, parse_repository, parse_tag
 from model.purge.deletion import DeletedRepository, find_deleted_repositories
 from model.repository import Repository
@@ -100,7 +101,7 @@ def _deleted(text: str, deleted: DeletedRepository, settings: Settings) -> Expla
     if deleted.begun:
         reasons = ["was deleted, and its purge has begun"]
     elif left_ms > 0:
-        reasons = [f"was deleted, and can be restored for {left_ms // 1000} s more"]
+        reasons = [f"was deleted, and can be restored for {human_ms(left_ms)} more"]
     else:
         reasons = ["was deleted, and the next look for purges takes it"]
     if deleted.last_error:

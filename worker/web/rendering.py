@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from worker.human import human_bytes, human_ms, when
+from model.human import human_bytes, human_ms, when
 from worker.web.sessions import Session
 
 HERE = Path(__file__).parent

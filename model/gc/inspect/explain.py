@@ -11,6 +11,7 @@ from model.gc.inspect.explanation import Explanation
 from model.gc.inspect.plan import plan_repository
 from model.gc.manifests.judge import judge, read_manifest_uses
 from model.gc.repository_lock import Scope, read_repository
+from model.human import human_ms
 from model.in_use import is_in_use
 from model.policy import Policy
 
@@ -88,10 +89,10 @@ def _tag_reason(tag: Any, scope: Scope) -> str:
     if tag.end_ms is None:
         return f"has the living {kind} {tag.name}"
     if tag.end_ms > scope.now_ms:
-        return f"has the {kind} {tag.name}, which ends in {(tag.end_ms - scope.now_ms) // 1000} s"
+        return f"has the {kind} {tag.name}, which ends in {human_ms(tag.end_ms - scope.now_ms)}"
     if tag.due_ms > scope.now_ms:
-        left_s = (tag.due_ms - scope.now_ms) // 1000
-        return f"had the {kind} {tag.name}, which can be restored for {left_s} s more"
+        left = human_ms(tag.due_ms - scope.now_ms)
+        return f"had the {kind} {tag.name}, which can be restored for {left} more"
     return f"had the {kind} {tag.name}, past its recovery window"
 
 

@@ -10,6 +10,7 @@ from model.db.connection import fetch, fetch_one
 from model.db.lookup_rows import find_used_locations
 from model.gc.inspect.explanation import Explanation
 from model.gc.orphans.objects import find_known
+from model.human import human_ms
 from model.storage_paths import (
     EMPTY_LAYER_PATH,
     IDENTITY_PATH,
@@ -101,18 +102,18 @@ def _doomed(subject: str, params: dict[str, Any]) -> Explanation | None:
     """Explain when the object of a tombstone, or one in the trash, is erased."""
     row = fetch_one(_TOMBSTONE, params)
     if row is not None:
-        wait_s = max(0, row.due_ms - now_ms()) // 1000
+        wait = human_ms(max(0, row.due_ms - now_ms()))
         return Explanation(
             "object",
             subject,
             False,
-            (f"its object will be erased in {wait_s} s{_tries(row)}", *_suspended(row.location)),
+            (f"its object will be erased in {wait}{_tries(row)}", *_suspended(row.location)),
         )
     row = fetch_one(_QUARANTINED, params)
     if row is None:
         return None
-    wait_s = max(0, row.purge_ms - now_ms()) // 1000
-    reason = f"is in the trash of {row.location}, and is erased in {wait_s} s{_tries(row)}"
+    wait = human_ms(max(0, row.purge_ms - now_ms()))
+    reason = f"is in the trash of {row.location}, and is erased in {wait}{_tries(row)}"
     what_to_do = "goes back if a row refers to it before: see dredge undelete"
     return Explanation("object", subject, False, (reason, what_to_do, *_suspended(row.location)))
 

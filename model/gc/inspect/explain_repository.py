@@ -6,6 +6,7 @@ from model.db.clock import now_ms
 from model.db.connection import fetch_one
 from model.gc.due.note import NEVER_MS
 from model.gc.inspect.plan import Plan, plan_repository
+from model.human import human_ms
 from model.policy import Policy
 from model.repository import Repository
 
@@ -40,4 +41,4 @@ def _next(where: Repository, policy: Policy) -> list[str]:
         "protects_immutable": policy.protects_immutable,
     }
     due_ms = fetch_one(_NEXT, params).due_ms
-    return [] if due_ms is None else [f"more becomes garbage in {(due_ms - moment) // 1000} s"]
+    return [] if due_ms is None else [f"more becomes garbage in {human_ms(due_ms - moment)}"]

@@ -11,14 +11,17 @@ SELECT count(*) FILTER (WHERE put_back_ms IS NULL) AS objects,
        coalesce(sum(size) FILTER (WHERE put_back_ms IS NULL), 0)::bigint AS bytes,
        count(*) FILTER (WHERE put_back_ms IS NOT NULL) AS put_back,
        count(*) FILTER (WHERE tries > 0) AS failing,
-       min(purge_ms) FILTER (WHERE put_back_ms IS NULL) AS next_purge_ms
+       min(purge_ms) FILTER (WHERE put_back_ms IS NULL) AS next_purge_ms,
+       max(purge_ms) FILTER (WHERE put_back_ms IS NULL) AS last_purge_ms
 FROM dredge_quarantine
 """
 
 
 @dataclass(frozen=True)
 class QuarantineState:
-    """Objects in the trash, their bytes, and the time of the next purge in ms (None: the trash is empty).
+    """Objects in the trash, their bytes, and when the first and the last of them are purged, in ms.
+
+    Both times are None if the trash is empty.
 
     `put_back` objects are in their places again, and are watched for late requests.
     """
@@ -28,6 +31,7 @@ class QuarantineState:
     put_back: int
     failing: int
     next_purge_ms: int | None
+    last_purge_ms: int | None
 
 
 def read_quarantine() -> QuarantineState:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from model.db.clock import now_ms
+from model.human import when
 from model.storage_paths import object_path
 from tests.support.eraser import CONTENT, EraserFixture
 from tests.support.world import Row, World
-from tests.worker.cli.conftest import Dredge
+from tests.worker.cli.conftest import Dredge, Garbage
 from worker.storage.local import LocalStore
 
 DAY_S = 86_400
@@ -183,3 +184,18 @@ def test_init_gives_a_store_without_the_rows_objects_no_identity(
     said = dredge("init")
     assert said.code == 0 and "local_us is suspended: no object that the rows know is there" in said.out
     assert store.read_identity() is None
+
+
+def test_collect_says_what_it_has_set_aside_and_until_when(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    dead = [garbage.image(name, size=1024, dead_for_ms=1) for name in ("v1", "v2")]
+    blobs = [id for (id,) in world.rows("SELECT id FROM imagestorage WHERE image_size = 1024")]
+    with world.only_removes(tag=dead, manifest=[tag.manifest for tag in dead], blob=blobs):
+        said = dredge("collect", "acme/app", QUARANTINE_S=str(DAY_S))
+    gone, aside = said.out.splitlines()
+    assert said.code == 0 and gone.endswith("2 blobs (2.0 KiB), 0 objects")
+    purge_ms = world.value("SELECT max(purge_ms) FROM dredge_quarantine")
+    assert aside == f"set aside: 2 objects (2.0 KiB) in the trash; all are freed after {when(purge_ms)}"
+    assert purge_ms - now_ms() > DAY_S * 1000 - 60_000
+    assert "set aside" not in dredge("collect", "acme/app", QUARANTINE_S=str(DAY_S)).out
