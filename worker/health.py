@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from kombu import Connection
@@ -90,14 +91,41 @@ class HealthServer:
             server.server_close()
 
 
+class DatabaseProbe:
+    """Asks the database for an answer, and waits five seconds for it.
+
+    A statement on a connection that exists waits for ever if the server is frozen.  So a thread waits, one at
+    a time: while it does, the database does not answer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asking: threading.Thread | None = None
+        self._answered = False
+
+    def answers(self) -> bool:
+        """Return whether the database answers in time."""
+        with self._lock:
+            if self._asking is None or not self._asking.is_alive():
+                self._answered = False
+                self._asking = threading.Thread(target=self._ask, name="dredge-probe", daemon=True)
+                self._asking.start()
+            asking = self._asking
+        asking.join(TIMEOUT_S)
+        return not asking.is_alive() and self._answered
+
+    def _ask(self) -> None:
+        with suppress(RegistryError), connection():
+            execute("SELECT 1")
+            self._answered = True
+
+
+_DATABASE = DatabaseProbe()
+
+
 def find_outages(settings: Settings) -> list[str]:
     """Return a message, without secrets, for the database and the broker if it does not answer."""
-    problems = []
-    try:
-        with connection():
-            execute("SELECT 1")
-    except RegistryError:
-        problems.append("the database does not answer")
+    problems = [] if _DATABASE.answers() else ["the database does not answer"]
     return problems + [
         f"the {name} does not answer" for name, url in _servers(settings).items() if not _answers(url)
     ]

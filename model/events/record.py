@@ -31,6 +31,7 @@ NAMESPACE_PURGED = "registry.namespace.purged"
 BLOB_ERASED = "registry.blob.erased"
 BREAKER_OPENED = "registry.breaker.opened"
 LOCATION_SUSPENDED = "registry.location.suspended"
+WORK_FAILING = "registry.work.failing"
 
 
 @dataclass(frozen=True)

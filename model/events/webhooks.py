@@ -22,6 +22,7 @@ USUAL = (
     events.BLOB_ERASED,
     events.BREAKER_OPENED,
     events.LOCATION_SUSPENDED,
+    events.WORK_FAILING,
     events.TAG_EXPIRING,
     events.REPOSITORY_PURGED,
     events.NAMESPACE_PURGED,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import execute, fetch, fetch_one
+from model.db.connection import execute, fetch, fetch_one, transaction
+from model.gc.failing import tell_failing
 from model.policy import HOUR_MS
 
 FIRST_RETRY_MS = 30_000
@@ -26,7 +27,7 @@ INSERT INTO dredge_poison AS p (stage, key, created_ms, due_ms, tries, last_erro
 VALUES (%(stage)s, %(key)s, {NOW_MS_SQL}, {NOW_MS_SQL} + {FIRST_RETRY_MS}, 1, %(no_end)s, %(data)s)
 ON CONFLICT (stage, key) DO UPDATE SET tries = p.tries + 1, due_ms = {NOW_MS_SQL} + {_BACKOFF_MS},
     data = coalesce(excluded.data, p.data)
-RETURNING tries
+RETURNING tries, last_error
 """
 
 _DUE = f"""
@@ -77,6 +78,9 @@ _RETRY_POISON = f"""
 UPDATE dredge_poison SET due_ms = {NOW_MS_SQL} WHERE %(stage)s IN ('', stage) AND %(key)s IN ('', key)
 """
 
+# Their items are events: an event about each could fail like the item, and so on.
+EVENT_STAGES = ("relay", "consumer")
+
 STAGES = ("collect", "review", "relay", "consumer", "reports", "erase", "quarantine", "sweep", "purge")
 
 
@@ -105,9 +109,12 @@ def attempt(stage: str, key: str, data: str | None = None) -> int:
     """Count an attempt at an item, before the work.  Returns the number of attempts.
 
     Call it outside of the work's transaction.  The next try is 30 seconds later; each attempt doubles that
-    time, up to a day.
+    time, up to a day.  The sixth attempt records `registry.work.failing`.
     """
-    row = fetch_one(_ATTEMPT, {"stage": stage, "key": key, "no_end": NO_END, "data": data})
+    with transaction():
+        row = fetch_one(_ATTEMPT, {"stage": stage, "key": key, "no_end": NO_END, "data": data})
+        if stage not in EVENT_STAGES:
+            tell_failing(stage, key, tries=row.tries - 1, reason=row.last_error)
     return int(row.tries)
 
 

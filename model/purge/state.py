@@ -8,6 +8,7 @@ from model.db.clock import now_ms
 from model.db.connection import execute, fetch_one, transaction
 from model.errors import RegistryError
 from model.gc.due.attempt import FIRST_RETRY_MS, LAST_RETRY_MS
+from model.gc.failing import tell_failing_row
 
 Kind = Literal["repository", "namespace"]
 
@@ -32,6 +33,7 @@ INSERT INTO dredge_purge AS p (kind, subject_id, failures, retry_ms, last_error)
 VALUES (%(kind)s, %(id)s, 1, %(now_ms)s + %(first)s, %(error)s)
 ON CONFLICT (kind, subject_id) DO UPDATE SET failures = p.failures + 1, last_error = excluded.last_error,
     retry_ms = %(now_ms)s + least(%(last)s, %(first)s * power(2, least(p.failures, 20)))::bigint
+RETURNING failures
 """
 
 
@@ -62,7 +64,11 @@ def forget(kind: Kind, subject_id: int) -> None:
 
 
 def record_failure(kind: Kind, subject_id: int, error: str) -> None:
-    """Note the error and the next try: 30 seconds later; each failure doubles that time, up to a day."""
+    """Note the error and the next try: 30 seconds later; each failure doubles that time, up to a day.
+
+    The fifth failure records `registry.work.failing`.
+    """
     with transaction():
         params = {"kind": kind, "id": subject_id, "error": error[:500], "now_ms": now_ms()}
-        execute(_FAIL, {**params, "first": FIRST_RETRY_MS, "last": LAST_RETRY_MS})
+        row = fetch_one(_FAIL, {**params, "first": FIRST_RETRY_MS, "last": LAST_RETRY_MS})
+        tell_failing_row("purge", kind, subject_id, tries=row.failures, reason=error[:500])

@@ -7,12 +7,14 @@ the repository is tried again later, `dredge status` shows it, and other reposit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import IntArray, execute, transaction
 from model.db.prepared import run
 from model.db.tables import RepositoryState
 from model.gc.due.note import NEVER_MS
+from model.gc.failing import tell_failing_row
 from model.policy import HOUR_MS
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
@@ -31,7 +33,7 @@ INSERT INTO dredge_due AS d (repository_id, namespace_id, due_ms, attempts, next
 SELECT r.id, r.namespace_user_id, {NOW_MS_SQL}, 1, {NOW_MS_SQL} + {FIRST_RETRY_MS}
 FROM unnest(%(ids)s) AS w (id) JOIN repository r ON r.id = w.id ORDER BY r.id
 ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}, leader_id = NULL
-RETURNING repository_id, attempts
+RETURNING repository_id, attempts, last_error
 """
 
 # Others that other namespaces have in the queue: at most so many, one of each namespace in turns.
@@ -91,9 +93,20 @@ SELECT EXISTS (SELECT FROM dredge_due d
 def claim(repository_ids: Sequence[int]) -> list[int]:
     """Count an attempt at each repository, in a transaction of its own.  Returns those that exist.
 
-    Call it before the work, and `settle`, `release` or `record_failure` after it.
+    Call it before the work, and `settle`, `release` or `record_failure` after it.  The sixth attempt records
+    `registry.work.failing`.
     """
-    return [row.repository_id for row in run(_CLAIM, {"ids": IntArray(sorted(set(repository_ids)))})]
+    with transaction():
+        return [row.repository_id for row in _claim(repository_ids)]
+
+
+def _claim(repository_ids: Sequence[int]) -> list[Any]:
+    claimed = run(_CLAIM, {"ids": IntArray(sorted(set(repository_ids)))})
+    for row in claimed:
+        tell_failing_row(
+            "collect", "repository", row.repository_id, tries=row.attempts - 1, reason=row.last_error
+        )
+    return claimed
 
 
 def claim_with_others(repository_id: int, *, others: int) -> list[int]:
@@ -104,7 +117,7 @@ def claim_with_others(repository_id: int, *, others: int) -> list[int]:
     claimed with it then are due at once, each alone.
     """
     with transaction():
-        claimed = run(_CLAIM, {"ids": IntArray([repository_id])})
+        claimed = _claim([repository_id])
         if not claimed:
             return []
         if claimed[0].attempts > 1:

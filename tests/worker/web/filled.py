@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.controls import limits
 from model.controls.holds import set_hold
 from model.gc.due.attempt import claim, record_failure
 from model.gc.storage_identity import suspend_location
@@ -63,6 +64,8 @@ def fill(world: World) -> None:
     set_hold(namespace_id=int(world.namespace("customer")), reason="legal hold 17", author="anna@ops1")
     open_breaker(world)
     failing_store(world)
+    limits.charge("rows", 90, per_s=1)
+    limits.close("health", for_ms=10_000)
     world.execute(
         "INSERT INTO dredge_poison (stage, key, created_ms, due_ms, tries, last_error)"
         " VALUES ('review', 'blob 17', 0, %s, 4, 'the blob has two rows')",
@@ -81,5 +84,11 @@ def history(world: World) -> None:
         gone = {"tags": 20 + day, "manifests": 30 + day, "rows": 300}
         collect = {"stage": "collect", "repository_id": world.repository_id, **gone}
         erase = {"stage": "erase", "objects": 90 + day, "bytes": (day * 37 % 11 + 1) << 30}
-        for step in (collect, erase):
+        review = {
+            "stage": "review",
+            "repository_id": world.repository_id,
+            "blobs": 90,
+            "bytes": (day + 1) << 30,
+        }
+        for step in (collect, review, erase):
             world.insert("dredge_collection", **times, **step)
