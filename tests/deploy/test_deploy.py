@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -20,6 +22,9 @@ DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "dredge"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SYSTEMD = shutil.which("systemd-analyze")
+COMPOSE = shutil.which("docker-compose")
+# The chart asks for 1.25 or newer; the last is the newest that the schemas know.
+KUBERNETES = ("1.25", "1.30", "1.37")
 SETTINGS = {f"DREDGE_{field.name.upper()}" for field in fields(Settings)}
 
 
@@ -61,6 +66,29 @@ def test_the_chart_runs_workers_and_beats_without_rights_and_initialises_first()
     command = made["Deployment/gc-worker"]["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[4:6] == ["worker", "--concurrency=2"]
     assert all(isinstance(value, str) for value in made["ConfigMap/gc-settings"]["data"].values())
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_accepts_what_the_chart_makes(version: str) -> None:
+    for document in chart().values():
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.skipif(COMPOSE is None, reason="docker-compose (Debian: docker-compose) is not installed")
+def test_compose_accepts_the_file_and_asks_for_what_is_missing() -> None:
+    command = [str(COMPOSE), "-f", str(DEPLOY / "compose.yaml"), "config"]
+    servers = {
+        "DREDGE_DATABASE_URL": "postgresql://u@db/x",
+        "DREDGE_BROKER_URL": "redis://r",
+        "DREDGE_STORAGE": "/s",
+    }
+    given = {"PATH": os.defpath, **servers}
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = yaml.safe_load(done.stdout)["services"]
+    assert all(servers.items() <= service["environment"].items() for service in made.values())
+    done = subprocess.run(command, env={"PATH": os.defpath}, capture_output=True, text=True, check=False)
+    assert done.returncode and "the database of the registry" in done.stderr
 
 
 def test_the_compose_file_runs_the_procfile_s_commands_read_only() -> None:
