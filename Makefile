@@ -80,7 +80,7 @@ constraints: $(STAMP) ## write what is installed into constraints.txt
 audit: $(STAMP) ## known vulnerabilities of the tested versions, and everybody's licences; needs PyPI
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit pip-licenses; }
 	build/audit/bin/pip-licenses --python=$(BIN)/python --order=license
-	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 clean: ## remove the virtual environment and what tools leave
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -44,12 +44,14 @@ def test_case_76_a_hold_stops_every_process_of_two_workers_within_one_batch_and_
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with (
-        worker(slow, tmp_path / "one", concurrency=2) as one,
-        worker(slow, tmp_path / "two", concurrency=2) as two,
+        worker(slow, tmp_path / "one") as one,
+        worker(slow, tmp_path / "two") as two,
     ):
         for repository_id in repositories:
             client.collect(repository_id)
-        eventually(lambda: world.value(left, (repositories,)) < 2 * TAGS - BATCH, one, two)
+        # Each worker has one process, so each collects one of the repositories.
+        for each in repositories:
+            eventually(lambda: world.value(left, ([each],)) < TAGS, one, two)  # noqa: B023
         set_hold(reason="stop", author="test")
         stopped_ms = now_ms()
         results = [client.collect(repository_id).get(timeout=PATIENCE_S) for repository_id in repositories]

@@ -53,6 +53,9 @@ def test_the_page_shows_all_that_stops_waits_and_fails(world: World, client: Tes
         "the blob has two rows",
         "acme/service-11",
         "143.0 GiB in 30 days",
+        "always open",
+        "Limits of all workers",
+        "most bytes first",
     ):
         assert wanted in text
 
