@@ -44,14 +44,16 @@ BY_CHECKSUM_SQL = f"(b.cas_path AND b.content_checksum ~ '{CHECKSUM}') IS TRUE"
 # The row of blob `b` is damaged: no object can have its path.
 MALFORMED_SQL = f"(CASE WHEN b.cas_path THEN NOT {BY_CHECKSUM_SQL} ELSE b.uuid !~ '^[0-9A-Za-z-]+$' END)"
 
-# `object_path` of blob `b` (a test compares the two).
-PATH_SQL = f"""
-CASE WHEN {BY_CHECKSUM_SQL}
-     THEN split_part(b.content_checksum, ':', 1)
+_CHECKSUM_PATH = """split_part(b.content_checksum, ':', 1)
           || '/' || lpad(left(split_part(b.content_checksum, ':', 2), 2), 2, '0')
-          || '/' || split_part(b.content_checksum, ':', 2)
-     ELSE 'sharedimages/' || b.uuid || '/layer' END
-"""
+          || '/' || split_part(b.content_checksum, ':', 2)"""
+_UUID_PATH = "'sharedimages/' || b.uuid || '/layer'"
+
+# `object_path` of blob `b` (a test compares the two).
+PATH_SQL = f"(CASE WHEN {BY_CHECKSUM_SQL} THEN {_CHECKSUM_PATH} ELSE {_UUID_PATH} END)"
+
+# The same for a blob that is not malformed, without a second look at the checksum.
+SOUND_PATH_SQL = f"(CASE WHEN b.cas_path THEN {_CHECKSUM_PATH} ELSE {_UUID_PATH} END)"
 
 
 def object_path(digest: str | None, cas_path: bool, uuid: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from model.cache.backend import Backend, CacheConfig, CacheUnavailable, ForeignCache
 from model.cache.generations import Generations, Place
 from model.cache.keys import CacheKey
+from model.cache.none import NoBackend
 from model.cache.record import Recorder, Silence
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,11 @@ class DataModelCache:
         for kind, count in counts.items():
             self._record(kind, "invalidate" if delivered else "undelivered", each * count, count)
         return delivered
+
+    @property
+    def is_off(self) -> bool:
+        """Return whether nothing is ever kept, so that nothing has to be invalidated."""
+        return isinstance(self._backend, NoBackend) and self._quay_cache is None
 
     def close(self) -> None:
         """Give back connections; the next use opens new ones."""

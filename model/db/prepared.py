@@ -15,6 +15,7 @@ from typing import Any
 from model.db import connection as database
 from model.db import permission
 from model.db.connection import BigIntArray, IntArray, connection, db, fetch
+from model.db.text_array import TextArray
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
@@ -24,6 +25,7 @@ _TYPES: dict[type, str] = {
     str: "text",
     BigIntArray: "bigint[]",
     IntArray: "int[]",
+    TextArray: "text[]",
     list: "text[]",
 }
 

@@ -37,9 +37,9 @@ WITH unused AS MATERIALIZED (
     SELECT l.namespace_id, l.size
     FROM (SELECT DISTINCT namespace_id, id, size FROM left_repository WHERE has_quota) l
     CROSS JOIN LATERAL (
-        SELECT count(*) AS looked, count(r.id) AS ours
-        FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 8) o
-        LEFT JOIN repository r ON r.id = o.repository_id AND r.namespace_user_id = l.namespace_id) near
+        SELECT count(*) AS looked, count(*) FILTER (WHERE l.namespace_id = (
+            SELECT r.namespace_user_id FROM repository r WHERE r.id = o.repository_id)) AS ours
+        FROM (SELECT o.repository_id FROM manifestblob o WHERE o.blob_id = l.id LIMIT 8) o) near
     WHERE near.ours = 0
       AND (near.looked < 8 OR NOT EXISTS (
           SELECT FROM repository r CROSS JOIN LATERAL (

@@ -12,7 +12,7 @@ from model.db.fragments import PLACED
 from model.db.prepared import run_one
 from model.gc import certificate
 from model.policy import Policy
-from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, PATH_SQL
+from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, SOUND_PATH_SQL
 
 # A blob that left a repository on hold stays a candidate until the hold is lifted.
 # A blob that makes batches fail is judged alone.
@@ -52,7 +52,7 @@ WITH dead AS MATERIALIZED (
     SELECT b.id, b.cas_path, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size,
            -- Where nothing was placed, nothing is freed: a download that never came, a push that died.
            CASE WHEN {PLACED} THEN coalesce(b.image_size, 0) ELSE 0 END AS freed,
-           {PATH_SQL} AS path, {MALFORMED_SQL} AS malformed
+           {SOUND_PATH_SQL} AS path, {MALFORMED_SQL} AS malformed
     FROM unnest(%(locked)s) AS l (id) JOIN imagestorage b ON b.id = l.id
     WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id OFFSET 0)
       AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
@@ -81,7 +81,7 @@ WITH dead AS MATERIALIZED (
     SELECT o.id, p.location, %(now_ms)s FROM places p
     JOIN dead d ON d.id = p.blob_id AND d.cas_path AND NOT d.malformed
     JOIN imagestorage o ON o.content_checksum = d.digest AND o.cas_path
-    WHERE o.id <> ALL(ARRAY(SELECT id FROM dead))
+    WHERE o.id NOT IN (SELECT id FROM dead)
       AND NOT EXISTS (SELECT FROM imagestorageplacement e WHERE e.storage_id = o.id OFFSET 0)
     ON CONFLICT (blob_id, location) DO NOTHING
 ), tombstones AS (

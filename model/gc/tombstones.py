@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
 from model.db.fragments import OBJECT_REFERRED
+from model.db.prepared import run
+from model.db.text_array import TextArray
 from model.gc.division import ALIKE, BACKOFF, CLAIMED, FAILED, LEASE, Division
 
 # The lease is longer than the fence, so that an answer that comes after the fence still settles.
@@ -151,12 +153,12 @@ def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:
     named = [tombstone for tombstone in tombstones if tombstone.digest]
     if not named:
         return frozenset()
-    rows = fetch(
+    rows = run(
         _REFERRED,
         {
             "ids": BigIntArray(tombstone.id for tombstone in named),
-            "digests": [tombstone.digest for tombstone in named],
-            "locations": [tombstone.location for tombstone in named],
+            "digests": TextArray(tombstone.digest for tombstone in named),
+            "locations": TextArray(tombstone.location for tombstone in named),
         },
     )
     return frozenset(row.id for row in rows)

@@ -127,7 +127,7 @@ def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> N
         context.queue.reports()
     if batch.stopped:
         log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
-    if batch.scope is None or not batch.rows:
+    if batch.scope is None or not batch.rows or context.cache.is_off:
         return
     context.cache.invalidate(
         *invalidation.after_collection(

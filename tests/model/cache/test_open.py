@@ -72,6 +72,12 @@ def test_none_loads_every_time_and_forgets_anything() -> None:
     assert loader.calls == 18
 
 
+def test_only_none_without_a_quay_has_nothing_to_invalidate() -> None:
+    assert open_cache("none://").is_off
+    for url, quay_url in (("memory://", ""), ("none://", "redis://192.0.2.1"), ("redis://192.0.2.1", "")):
+        assert not open_cache(url, quay_url=quay_url).is_off
+
+
 def test_a_unix_socket(place: Path) -> None:
     server = Socketed(place / "socketed")
     server.start()

@@ -10,6 +10,7 @@ import pytest
 from model.db import connection as database
 from model.db.connection import BigIntArray, IntArray, fetch
 from model.db.prepared import run, run_one
+from model.db.text_array import TextArray
 from model.errors import DatabaseUnavailable
 from model.gc.collect import collect_batch
 from model.policy import DEFAULT
@@ -47,6 +48,14 @@ def test_a_statement_is_prepared_once_for_each_connection(database: str) -> None
                 ["it's", "%s"],
             )
         assert len(prepared() - before) == 1
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+def test_an_array_of_texts_arrives_as_it_was(world: World, prepare: bool) -> None:
+    database.configure(world.url, pooled=not prepare)
+    texts = ["a", "", "NULL", None, 'x"y\\z', "it's", "{,}", "é☃", " b ", "%s %(ids)s", "\n", "\\'"]
+    for given in (texts, []):
+        assert run_one("SELECT %(texts)s AS texts", {"texts": TextArray(given)}).texts == given
 
 
 def test_a_subclass_of_int_is_an_int(database: str) -> None:

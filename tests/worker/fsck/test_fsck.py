@@ -307,6 +307,8 @@ def test_paths_are_the_same_in_sql_and_in_python(world: World) -> None:
         paths.object_path(row.digest, row.cas_path, row.uuid) for row in made
     ]
     assert [malformed for _, malformed in asked] == [row.cas_path and row.digest in odd for row in made]
+    sound = world.rows(f"SELECT {paths.SOUND_PATH_SQL} FROM imagestorage b WHERE NOT {paths.MALFORMED_SQL}")
+    assert {path for (path,) in sound} == {path for path, malformed in asked if not malformed}
     said = {row.path for row in objects.stream_expected(LOCATION)}
     assert said == {path for path, malformed in asked if not malformed}
     # A location whose store was never verified may be another name of the same store.
