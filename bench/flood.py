@@ -21,7 +21,9 @@ from model.db.connection import execute, fetch, fetch_one
 from model.gc.due.note import note_due
 
 PROCESSES = 2
-SINGLES = 30
+SINGLES = 20
+# So many have more than twice as many namespaces.
+REPOSITORIES = 400
 PAUSE_S = 0.2
 PATIENCE_S = 60
 
@@ -45,7 +47,7 @@ _BACKLOG = "SELECT count(*) AS repositories FROM dredge_due WHERE next_try_ms <=
 
 def flood(name: str, repositories: int) -> Iterator[Figure]:
     """Yield the waits without and beside `repositories` due ones of one other namespace, and their ratio."""
-    singles = replace(living(2 * SINGLES), repositories=2 * SINGLES, seed=2)
+    singles = replace(living(REPOSITORIES), repositories=REPOSITORIES, seed=2)
     with (
         Lab(valkey=True, autovacuum=True) as lab,
         tempfile.TemporaryDirectory(prefix="dredge-bench-") as directory,
