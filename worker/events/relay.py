@@ -47,14 +47,17 @@ def relay(exchange: Exchange) -> Relayed:
     which is set aside.  A crash between publishing and marking repeats events, with the same IDs, and loses
     none.  Raises `BrokerUnavailable` with no row marked.
     """
+    # An outage is no row's fault.  While the database is unavailable, the attempt cannot be taken back at once.
+    while _interrupted:
+        _end(_interrupted[-1], last=0)
+        _interrupted.pop()
     batch = _begin()
     if batch is None:
         return Relayed()
     try:
         relayed = _relay(exchange, batch)
     except RegistryError:
-        # An outage is no row's fault.
-        _end(batch, last=0)
+        _interrupted.append(batch)
         raise
     metrics.published(relayed.events)
     return relayed
@@ -65,6 +68,10 @@ class Batch(NamedTuple):
 
     limit: int
     last: int
+
+
+# The batches of this process that an outage ended, and whose attempts still count.
+_interrupted: list[Batch] = []
 
 
 def _begin() -> Batch | None:

@@ -10,15 +10,16 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg2
 import pytest
 from kombu import Queue
 
 from model.db import connection as database_connection
 from model.db.connection import connection, transaction
-from model.errors import DatabaseUnavailable
+from model.errors import DatabaseUnavailable, RegistryError
 from model.events import outbox
 from model.events import record as events
-from model.gc.poison import NO_END, list_poison, retry
+from model.gc.poison import NO_END, count_batch_failures, list_poison, retry
 from tests.support.world import World
 from worker.broker.connection import BrokerUnavailable
 from worker.events import relay as relay_module
@@ -164,6 +165,33 @@ def test_without_the_broker_nothing_is_marked_and_everything_comes_later(
     servers.valkey.start()
     relay_all(publisher)
     assert arrived(valkey) == ["patient"]
+
+
+def test_an_event_does_not_wait_because_the_database_was_away_again_and_again(
+    database: str, valkey: str, publisher: Publisher, servers: EmbeddedServers
+) -> None:
+    name = database.rpartition("/")[2]
+    admin = psycopg2.connect(servers.database_url.rpartition("/")[0] + "/postgres")
+    admin.autocommit = True
+
+    class Outage(Publisher):
+        def publish(self, events: Any, removals: Any = ()) -> int:
+            with admin.cursor() as cursor:
+                cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+                )
+            return 0
+
+    record("patient", "bystander")
+    for _ in range(6):
+        with pytest.raises(RegistryError):
+            relay(Outage(valkey, "dredge:"))
+        with admin.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    admin.close()
+    assert relay_all(publisher) == 2 and arrived(valkey) == ["patient", "bystander"]
+    assert (outbox.count_unpublished(), list_poison(limit=5), count_batch_failures("relay")) == (0, [], 0)
 
 
 def test_after_a_flush_every_queue_is_bound_again_and_gets_what_is_still_kept(
