@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 _OUTSIDE = re.compile(
-    r"\[([^\]]+)\]\((?:\.\./)+(?:tests|model|worker|bench|deploy|README|CONTRIBUTING|SECURITY)[^)]*\)"
+    r"\[([^\]]+)\]\((?:\.\./)+(?:tests|model|worker|bench|deploy|README|CONTRIBUTING|SECURITY|CHANGELOG)[^)]*\)"
 )
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from model import digest as digests
+from model.blob_list import FoundBlob, find_blob
 from model.db.connection import BigIntArray, execute, fetch, fetch_one, in_transaction, transaction
-from model.db.fragments import AT, PLACED, REFERRED, UNTIL
+from model.db.fragments import AT, UNTIL
 from model.db.tables.repository import RepositoryState
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch
 from model.fence import cancel_tombstone
@@ -42,17 +43,6 @@ class Push:
     path: str
     known: bool
     size: int | None
-
-
-@dataclass(frozen=True)
-class FoundBlob:
-    """A ready blob of a repository and the locations that hold its object."""
-
-    blob_id: int
-    digest: str
-    size: int | None
-    path: str
-    locations: tuple[str, ...]
 
 
 def begin_push(
@@ -96,29 +86,40 @@ def _begin(
     return Push(repository_id, digest, blob_id, marker, held, path, known, size)
 
 
+_LOCK_ROWS = """
+SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,
+    (SELECT l.name FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id
+    WHERE p.storage_id = b.id ORDER BY l.name <> %s, l.id LIMIT 1) AS location
+    FROM imagestorage b WHERE b.content_checksum = %s ORDER BY b.id FOR KEY SHARE OF b
+"""
+
+
 def _lock_rows(digest: str, location: str) -> Any:
     """Lock all rows of the digest against the review, in id order.  Returns the best of them.
 
     Waits for a review that has locked one; after that the row is gone, or it stays.
     """
-    rows = fetch(
-        "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
-        " (SELECT l.name FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id"
-        "  WHERE p.storage_id = b.id ORDER BY l.name <> %s, l.id LIMIT 1) AS location"
-        " FROM imagestorage b WHERE b.content_checksum = %s ORDER BY b.id FOR KEY SHARE OF b",
-        (location, digest),
-    )
+    rows = fetch(_LOCK_ROWS, (location, digest))
     return min(rows, key=lambda row: (row.location is None, row.id), default=None)
+
+
+_INSERT_BLOB = """
+INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)
+    VALUES (%s, %s, true, true, %s) RETURNING id
+"""
 
 
 def _insert_blob(digest: str, size: int | None) -> tuple[int, str]:
     blob_uuid = str(uuid.uuid4())
-    made = fetch_one(
-        "INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)"
-        " VALUES (%s, %s, true, true, %s) RETURNING id",
-        (blob_uuid, size, digest),
-    )
+    made = fetch_one(_INSERT_BLOB, (blob_uuid, size, digest))
     return made.id, object_path(digest, True, blob_uuid)
+
+
+_ANNOUNCE = """
+INSERT INTO dredge_push (blob_id, location, created_ms)
+    SELECT %s, name, %s FROM imagestoragelocation WHERE name = %s
+    ON CONFLICT (blob_id, location) DO UPDATE SET created_ms = excluded.created_ms
+"""
 
 
 def _announce(blob_id: int, location: str, now_ms: int) -> None:
@@ -126,22 +127,22 @@ def _announce(blob_id: int, location: str, now_ms: int) -> None:
 
     The placement is written last, because readers and a Quay take it as proof that the object exists.
     """
-    if not execute(
-        "INSERT INTO dredge_push (blob_id, location, created_ms)"
-        " SELECT %s, name, %s FROM imagestoragelocation WHERE name = %s"
-        " ON CONFLICT (blob_id, location) DO UPDATE SET created_ms = excluded.created_ms",
-        (blob_id, now_ms, location),
-    ):
+    if not execute(_ANNOUNCE, (blob_id, now_ms, location)):
         raise SchemaMismatch(
             "The database has no such storage location: run `dredge init`", location=location
         )
 
 
+_MARK = f"""
+INSERT INTO uploadedblob (repository_id, blob_id, uploaded_at, expires_at)
+    SELECT r.id, %(blob)s, {AT}, {UNTIL} FROM repository r
+    WHERE r.id = %(repository)s AND r.state <> %(deleted)s FOR KEY SHARE OF r RETURNING id
+"""
+
+
 def _mark(repository_id: int, blob_id: int, now_ms: int, ttl_ms: int) -> int:
     made = fetch_one(
-        "INSERT INTO uploadedblob (repository_id, blob_id, uploaded_at, expires_at)"
-        f" SELECT r.id, %(blob)s, {AT}, {UNTIL} FROM repository r"
-        " WHERE r.id = %(repository)s AND r.state <> %(deleted)s FOR KEY SHARE OF r RETURNING id",
+        _MARK,
         {
             "repository": repository_id,
             "deleted": RepositoryState.MARKED_FOR_DELETION.value,
@@ -196,23 +197,20 @@ ON CONFLICT (storage_id, location_id) DO NOTHING
 """
 
 
+_RELEASE = """
+WITH gone AS (DELETE FROM uploadedblob WHERE id = ANY(%s) RETURNING blob_id, repository_id)
+    INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)
+    SELECT blob_id, repository_id, %s FROM gone
+"""
+
+
 def release_pushes(pushes: Iterable[Push], *, now_ms: int) -> None:
     """Delete the markers of these pushes.  A blob lives on if a manifest or another push refers to it.
 
     Each blob becomes a candidate, because no other code may notice that this reference is gone.
     Idempotent.
     """
-    execute(
-        "WITH gone AS (DELETE FROM uploadedblob WHERE id = ANY(%s) RETURNING blob_id, repository_id)"
-        " INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)"
-        " SELECT blob_id, repository_id, %s FROM gone",
-        (BigIntArray(push.marker_id for push in pushes), now_ms),
-    )
-
-
-def find_blob(repository_id: int, digest: str, *, now_ms: int) -> FoundBlob | None:
-    """Return a ready blob of that digest if this repository refers to it, else None; only reads."""
-    return _find(repository_id, digest, now_ms, lock="")
+    execute(_RELEASE, (BigIntArray(push.marker_id for push in pushes), now_ms))
 
 
 def mount_blob(
@@ -224,24 +222,8 @@ def mount_blob(
     has its object, even if the last manifest that used it is collected at the same time.
     """
     with transaction():
-        found = _find(from_repository, digest, now_ms, lock=" FOR KEY SHARE OF b")
+        found = find_blob(from_repository, digest, now_ms=now_ms, lock=True)
         if found is None:
             raise NoSuchBlob(digest=digest)
         _mark(to_repository, found.blob_id, now_ms, policy.push_ttl_ms)
     return found
-
-
-def _find(repository_id: int, digest: str, now_ms: int, *, lock: str) -> FoundBlob | None:
-    rows = fetch(
-        "SELECT b.id, b.uuid, b.cas_path, b.image_size AS size,"
-        " ARRAY(SELECT l.name FROM imagestorageplacement p"
-        "  JOIN imagestoragelocation l ON l.id = p.location_id"
-        "  WHERE p.storage_id = b.id ORDER BY l.id) AS locations"
-        f" FROM imagestorage b WHERE b.content_checksum = %(digest)s AND {PLACED}"
-        f" AND {REFERRED} ORDER BY b.id{lock}",
-        {"digest": digest, "repository": repository_id, "at": now_ms},
-    )
-    for row in rows:
-        path = object_path(digest, row.cas_path, row.uuid)
-        return FoundBlob(row.id, digest, row.size, path, tuple(row.locations))
-    return None

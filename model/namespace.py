@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.db.connection import execute, fetch, fetch_one
+from model.db.introspection import has_table
 from model.errors import BadInput, NameTaken, NoSuchNamespace
 
 _SELECT = (
@@ -32,6 +33,15 @@ def get(name: str) -> Namespace | None:
     return _namespace(fetch_one(f"{_SELECT} WHERE u.username = %s", (name,)))
 
 
+_INSERT = f"""
+INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,
+    invalid_login_attempts, last_invalid_login, enabled, removed_tag_expiration_s, creation_date)
+    SELECT %s, %s, %s, true, true, false, false, 0, now() AT TIME ZONE 'UTC', true,
+    coalesce(%s, 1209600), now() AT TIME ZONE 'UTC'
+    WHERE NOT EXISTS ({_KEPT_NAME}) ON CONFLICT (username) DO NOTHING
+"""
+
+
 def ensure(name: str, *, window_s: int | None = None) -> Namespace:
     """Return the namespace of that name; create an organisation if it is missing.  Idempotent.
 
@@ -42,11 +52,7 @@ def ensure(name: str, *, window_s: int | None = None) -> Namespace:
     found = get(name)
     if found is None:
         execute(
-            'INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,'
-            " invalid_login_attempts, last_invalid_login, enabled, removed_tag_expiration_s, creation_date)"
-            " SELECT %s, %s, %s, true, true, false, false, 0, now() AT TIME ZONE 'UTC', true,"
-            " coalesce(%s, 1209600), now() AT TIME ZONE 'UTC'"
-            f" WHERE NOT EXISTS ({_KEPT_NAME}) ON CONFLICT (username) DO NOTHING",
+            _INSERT,
             # An organisation has no address of its own, and the column is unique: Quay writes a uuid, too.
             (str(uuid.uuid4()), name, str(uuid.uuid4()), window_s, name),
         )
@@ -70,18 +76,20 @@ def change_window(name: str, window_s: int) -> Namespace:
     return ensure(name)
 
 
+_GEO_RESTRICTIONS = """
+SELECT g.restricted_region_iso_code AS code FROM namespacegeorestriction g
+    JOIN "user" u ON u.id = g.namespace_id WHERE u.username = %s ORDER BY 1
+"""
+
+
 def geo_restrictions(name: str) -> tuple[str, ...]:
     """Return the ISO codes of the regions that may not pull from a namespace, sorted.
 
     Newer databases do not have the table; then the result is empty.
     """
-    if fetch_one("SELECT to_regclass('namespacegeorestriction') IS NOT NULL AS there").there is False:
+    if not has_table("namespacegeorestriction"):
         return ()
-    rows = fetch(
-        "SELECT g.restricted_region_iso_code AS code FROM namespacegeorestriction g"
-        ' JOIN "user" u ON u.id = g.namespace_id WHERE u.username = %s ORDER BY 1',
-        (name,),
-    )
+    rows = fetch(_GEO_RESTRICTIONS, (name,))
     return tuple(row.code for row in rows)
 
 

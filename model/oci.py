@@ -126,7 +126,9 @@ def _media_type(fields: dict[str, Any], announced: str | None) -> str:
         )
     stated = _text(fields.get("mediaType"), "mediaType")
     if announced and stated and announced != stated:
-        raise BadManifest("The manifest is not what it was announced as", announced=announced, stated=stated)
+        raise BadManifest(
+            "The manifest's media type is not the announced one", announced=announced, stated=stated
+        )
     is_index, is_image = "manifests" in fields, "layers" in fields or "config" in fields
     if is_index == is_image:
         raise BadManifest("The manifest must have either `manifests` or `config` and `layers`")

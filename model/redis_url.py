@@ -129,10 +129,10 @@ def _check(
     if number and not number.isdigit():
         raise BadInput("must end in the number of a database: redis://host:6379/0")
     if tls is None and any(name in server_url.TLS_OPTIONS for name in options):
-        raise BadInput("has an option of TLS: then it must start with rediss")
+        raise BadInput("has a TLS option: it must start with rediss")
     if unknown := set(options) - allowed:
         known = ", ".join(sorted({*allowed, "db", *server_url.TLS_OPTIONS}))
-        raise BadInput(f"has {len(unknown)} option(s) that mean nothing here; there are {known}")
+        raise BadInput(f"has {len(unknown)} unknown option(s); known are {known}")
     if not all(options[name].isdigit() for name in _NUMBERS if name in options):
         raise BadInput(f"must have numbers in {' and '.join(_NUMBERS)}")
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.db.connection import IntArray, execute, fetch, fetch_one
+from model.db.introspection import has_table
 from model.db.prepared import run_one
 from model.db.tables import RepositoryState
 from model.errors import NameTaken, NoSuchRepository
 
-_SELECT = (
-    "SELECT r.id, r.name, u.id AS namespace_id, u.username AS namespace, k.name AS kind,"
-    " v.name AS visibility, r.state, u.removed_tag_expiration_s * 1000 AS window_ms, u.enabled"
-    " FROM repository r"
-    ' JOIN "user" u ON u.id = r.namespace_user_id'
-    " JOIN repositorykind k ON k.id = r.kind_id"
-    " JOIN visibility v ON v.id = r.visibility_id"
-)
+_SELECT = """
+SELECT r.id, r.name, u.id AS namespace_id, u.username AS namespace, k.name AS kind,
+    v.name AS visibility, r.state, u.removed_tag_expiration_s * 1000 AS window_ms, u.enabled
+    FROM repository r
+    JOIN "user" u ON u.id = r.namespace_user_id
+    JOIN repositorykind k ON k.id = r.kind_id
+    JOIN visibility v ON v.id = r.visibility_id
+"""
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 
 # A deleted repository keeps its name until it is purged, so that it can be restored under it.
@@ -55,15 +56,15 @@ def by_id(repository_id: int) -> Repository | None:
     return _repository(run_one(sql, {"id": repository_id}))
 
 
+_BY_NAME = f"""
+{_SELECT} WHERE u.username = %s AND r.name = %s AND r.state <> {_MARKED}
+    AND (%s::text IS NULL OR k.name = %s)
+"""
+
+
 def by_name(namespace: str, name: str, *, kind: str | None = None) -> Repository | None:
     """Return the repository of that name (and kind, if given); None if it is marked for deletion."""
-    return _repository(
-        fetch_one(
-            f"{_SELECT} WHERE u.username = %s AND r.name = %s AND r.state <> {_MARKED}"
-            " AND (%s::text IS NULL OR k.name = %s)",
-            (namespace, name, kind, kind),
-        )
-    )
+    return _repository(fetch_one(_BY_NAME, (namespace, name, kind, kind)))
 
 
 def by_ids(repository_ids: Iterable[int]) -> dict[int, Repository]:
@@ -89,6 +90,14 @@ def names_like(prefix: str, *, limit: int) -> list[str]:
     return [row.path for row in fetch(_NAMES_LIKE, params)]
 
 
+_INSERT = f"""
+INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token,
+    kind_id, trust_enabled, state) SELECT %s, %s, v.id, %s, %s, k.id, false, 0
+    FROM visibility v, repositorykind k WHERE v.name = %s AND k.name = 'image'
+    AND NOT EXISTS ({_KEPT_NAME}) ON CONFLICT (namespace_user_id, name) DO NOTHING
+"""
+
+
 def ensure(
     namespace_id: int, name: str, *, visibility: str = "private", description: str | None = None
 ) -> Repository:
@@ -100,13 +109,7 @@ def ensure(
     """
     found = _by_namespace(namespace_id, name)
     if found is None:
-        execute(
-            "INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token,"
-            " kind_id, trust_enabled, state) SELECT %s, %s, v.id, %s, %s, k.id, false, 0"
-            " FROM visibility v, repositorykind k WHERE v.name = %s AND k.name = 'image'"
-            f" AND NOT EXISTS ({_KEPT_NAME}) ON CONFLICT (namespace_user_id, name) DO NOTHING",
-            (namespace_id, name, description, str(uuid.uuid4()), visibility, namespace_id, name),
-        )
+        execute(_INSERT, (namespace_id, name, description, str(uuid.uuid4()), visibility, namespace_id, name))
         found = _by_namespace(namespace_id, name)
     if found is None and fetch_one(_KEPT_NAME, (namespace_id, name)) is not None:
         raise NameTaken(
@@ -131,34 +134,41 @@ class CataloguePage:
     next_id: int | None
 
 
+_BY_USER = """
+v.name = 'public' OR u.username = %(username)s OR EXISTS (
+    SELECT FROM repositorypermission p JOIN "user" me ON me.id = p.user_id
+    WHERE p.repository_id = r.id AND me.username = %(username)s)
+"""
+
+_BY_TEAM = """
+EXISTS (
+    SELECT FROM repositorypermission p
+    JOIN teammember tm ON tm.team_id = p.team_id JOIN "user" me ON me.id = tm.user_id
+    WHERE p.repository_id = r.id AND me.username = %(username)s)
+"""
+
+_CATALOGUE = f"""
+{_SELECT} WHERE r.id >= %(start)s AND r.state <> {_MARKED} AND k.name = 'image' AND u.enabled
+    AND ({_BY_USER}) ORDER BY r.id LIMIT %(limit)s
+"""
+
+_CATALOGUE_WITH_TEAMS = f"""
+{_SELECT} WHERE r.id >= %(start)s AND r.state <> {_MARKED} AND k.name = 'image' AND u.enabled
+    AND ({_BY_USER} OR {_BY_TEAM}) ORDER BY r.id LIMIT %(limit)s
+"""
+
+
 def catalogue_page(username: str | None, *, start_id: int = 0, limit: int = 100) -> CataloguePage:
     """Return at most `limit` image repositories that `username` (None: anybody) may see, from `start_id` on.
 
     Anybody may see public ones.  A user may also see those of the own namespace, and those for which the user
     or a team of the user has a permission.
     """
-    rows = fetch(
-        f"{_SELECT} WHERE r.id >= %(start)s AND r.state <> {_MARKED} AND k.name = 'image' AND u.enabled"
-        f" AND (v.name = 'public' OR {_seen_by_user()}) ORDER BY r.id LIMIT %(limit)s",
-        {"start": start_id, "limit": limit + 1, "username": username},
-    )
+    # Who is in which team is Quay's own table: a database that Dredge made does not have it.
+    sql = _CATALOGUE_WITH_TEAMS if has_table("teammember") else _CATALOGUE
+    rows = fetch(sql, {"start": start_id, "limit": limit + 1, "username": username})
     page = tuple(Repository(**row._asdict()) for row in rows)
     return CataloguePage(page[:limit], page[limit].id if len(page) > limit else None)
-
-
-def _seen_by_user() -> str:
-    seen = (
-        "u.username = %(username)s OR EXISTS (SELECT 1 FROM repositorypermission p"
-        ' JOIN "user" me ON me.id = p.user_id WHERE p.repository_id = r.id AND me.username = %(username)s)'
-    )
-    # Who is in which team is Quay's own table: a database that Dredge made does not have it.
-    if fetch_one("SELECT to_regclass('teammember') IS NOT NULL AS there").there:
-        seen += (
-            " OR EXISTS (SELECT 1 FROM repositorypermission p JOIN teammember tm ON tm.team_id = p.team_id"
-            ' JOIN "user" me ON me.id = tm.user_id'
-            " WHERE p.repository_id = r.id AND me.username = %(username)s)"
-        )
-    return f"({seen})"
 
 
 def _by_namespace(namespace_id: int, name: str) -> Repository | None:

@@ -18,7 +18,7 @@ _KNOWN = frozenset(model._meta.table_name for model in REGISTRY_TABLES) | OWN | 
 
 
 def _ruled(action: str) -> frozenset[str]:
-    """Tables whose rows a purge deletes, or lets go."""
+    """Tables whose rows a purge deletes, or whose reference it sets to null."""
     rules = (rule for by_column in RULES.values() for rule in by_column.items())
     return frozenset(column.partition(".")[0] for column, taken in rules if taken == action)
 

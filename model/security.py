@@ -9,10 +9,10 @@ from typing import Any
 from model.db.connection import fetch_one
 from model.db.tables import IndexStatus
 
-_SELECT = (
-    "SELECT m.digest, s.index_status, s.error_json, s.last_indexed, s.indexer_hash, s.indexer_version,"
-    " s.metadata_json FROM manifestsecuritystatus s JOIN manifest m ON m.id = s.manifest_id"
-)
+_SELECT = """
+SELECT m.digest, s.index_status, s.error_json, s.last_indexed, s.indexer_hash, s.indexer_version,
+    s.metadata_json FROM manifestsecuritystatus s JOIN manifest m ON m.id = s.manifest_id
+"""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ UNION SELECT m[1] FROM {NAMED_SQL} AS m
 UNION SELECT 'uploads/' || u.uuid WHERE strpos(coalesce(u.storage_metadata, ''), '"chunks"') = 0
 """
 
-_COLUMNS = (
-    "u.id, u.uuid, u.repository_id, (SELECT l.name FROM imagestoragelocation l WHERE l.id = u.location_id)"
-    " AS location, u.byte_count AS size, u.storage_metadata AS metadata"
-)
+_COLUMNS = """
+u.id, u.uuid, u.repository_id, (SELECT l.name FROM imagestoragelocation l WHERE l.id = u.location_id)
+    AS location, u.byte_count AS size, u.storage_metadata AS metadata
+"""
 
 
 @dataclass(frozen=True)
@@ -54,25 +54,32 @@ class Upload:
         return tuple(path for path, _, _ in json.loads(self.metadata)["chunks"])
 
 
+_RESERVE_CHUNK = """
+UPDATE blobupload SET chunk_count = chunk_count + 1 WHERE id = %s
+    RETURNING chunk_count - 1 AS number
+"""
+
+
 def reserve_chunk(upload: Upload) -> str:
     """Reserve a path for one chunk of this request alone.  Raises `NoSuchUpload`."""
-    row = fetch_one(
-        "UPDATE blobupload SET chunk_count = chunk_count + 1 WHERE id = %s"
-        " RETURNING chunk_count - 1 AS number",
-        (upload.id,),
-    )
+    row = fetch_one(_RESERVE_CHUNK, (upload.id,))
     if row is None:
         raise NoSuchUpload(upload=upload.uuid)
     return f"uploads/{upload.uuid}-{row.number}"
 
 
+_BEGIN = f"""
+INSERT INTO blobupload AS u (repository_id, uuid, byte_count, location_id, storage_metadata,
+    chunk_count, created) SELECT r.id, %(uuid)s, 0, l.id, %(metadata)s, 0, {AT}
+    FROM repository r JOIN imagestoragelocation l ON l.name = %(location)s
+    WHERE r.id = %(repository)s AND r.state <> %(deleted)s FOR KEY SHARE OF r RETURNING {_COLUMNS}
+"""
+
+
 def begin_upload(repository_id: int, *, location: str, now_ms: int) -> Upload:
     """Begin an upload into a repository.  After `policy.upload_ttl_ms` it is garbage."""
     made = fetch_one(
-        "INSERT INTO blobupload AS u (repository_id, uuid, byte_count, location_id, storage_metadata,"
-        f" chunk_count, created) SELECT r.id, %(uuid)s, 0, l.id, %(metadata)s, 0, {AT}"
-        " FROM repository r JOIN imagestoragelocation l ON l.name = %(location)s"
-        f" WHERE r.id = %(repository)s AND r.state <> %(deleted)s FOR KEY SHARE OF r RETURNING {_COLUMNS}",
+        _BEGIN,
         {
             "repository": repository_id,
             "deleted": RepositoryState.MARKED_FOR_DELETION.value,
@@ -98,6 +105,12 @@ def find_upload(repository_id: int, upload_uuid: str) -> Upload:
     )
 
 
+_NOTE_CHUNK = f"""
+UPDATE blobupload u SET byte_count = byte_count + %s, storage_metadata = %s
+    WHERE u.id = %s RETURNING {_COLUMNS}
+"""
+
+
 def note_chunk(upload: Upload, path: str, size: int) -> Upload:
     """Add the chunk at `path`, of `size` bytes, to the end of the upload.
 
@@ -111,11 +124,7 @@ def note_chunk(upload: Upload, path: str, size: int) -> Upload:
         if row is not None and row.storage_metadata != upload.metadata:
             raise Contended("Another request added to this upload", upload=upload.uuid)
         return _found(
-            fetch_one(
-                "UPDATE blobupload u SET byte_count = byte_count + %s, storage_metadata = %s"
-                f" WHERE u.id = %s RETURNING {_COLUMNS}",
-                (size, json.dumps(noted), upload.id),
-            ),
+            fetch_one(_NOTE_CHUNK, (size, json.dumps(noted), upload.id)),
             upload.uuid,
         )
 

@@ -48,7 +48,7 @@ Step = tuple[str, int, int, int]  # of the history: stage, repository, begin and
 
 
 @dataclass
-class Verdict:
+class Verification:
     """What was read, and every reason to reject it; true where there is none."""
 
     certificates: int = 0
@@ -65,29 +65,31 @@ class Verifier:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._verdict = Verdict()
+        self._verdict = Verification()
         self._chains: dict[int, tuple[int, str]] = {}
         self._dead: dict[str, set[int]] = defaultdict(set)
         self._counted: Counter[Step] = Counter()
         self._bytes: Counter[Step] = Counter()
         self._named: dict[tuple[int, int], set[str]] = defaultdict(set)
 
-    def run(self) -> Verdict:
+    def run(self) -> Verification:
         """Read everything; changes nothing."""
-        told = self._events()
+        recorded = self._events()
         with self._connection.cursor("certificates") as rows:
             rows.execute(_CERTIFICATES)
             for id, finished_ms, body, digests, sum in rows:
                 self._verdict.certificates += 1
                 try:
-                    problems = list(self._check(finished_ms, body, bytes(digests), bytes(sum).hex(), told))
+                    problems = list(
+                        self._check(finished_ms, body, bytes(digests), bytes(sum).hex(), recorded)
+                    )
                 except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
                     problems = [f"it cannot be read ({type(error).__name__})"]
                 self._verdict.problems += [f"certificate {id}: {problem}" for problem in problems]
         self._verdict.problems += self._compare_history()
-        for repository, moment in sorted(told):
+        for repository, moment in sorted(recorded):
             named = self._named.get((repository, moment))
-            if named is not None and named != told[repository, moment]:
+            if named is not None and named != recorded[repository, moment]:
                 self._verdict.problems.append(f"an event of repository {repository} names other digests")
         return self._verdict
 
@@ -97,13 +99,13 @@ class Verifier:
         return list(cursor.fetchall())
 
     def _events(self) -> dict[tuple[int, int], set[str]]:
-        told: dict[tuple[int, int], set[str]] = defaultdict(set)
+        recorded: dict[tuple[int, int], set[str]] = defaultdict(set)
         for repository, created_ms, data in self._query(_EVENTS):
             items = json.loads(data)["items"]
-            told[repository, created_ms].update(fingerprint(item["digest"]) for item in items)
-        return dict(told)
+            recorded[repository, created_ms].update(fingerprint(item["digest"]) for item in items)
+        return dict(recorded)
 
-    def _check(self, finished_ms: int, body: str, digests: bytes, sum: str, told: Any) -> Iterator[str]:
+    def _check(self, finished_ms: int, body: str, digests: bytes, sum: str, recorded: Any) -> Iterator[str]:
         facts = json.loads(body)
         if hashlib.sha256(body.encode() + digests).hexdigest() != sum:
             yield "its sum is wrong"
@@ -115,7 +117,7 @@ class Verifier:
             self._counted[step] += 1
             if facts["stage"] == "review":
                 self._bytes[step] += entry[2]
-            elif (entry[1], facts["started_ms"]) in told:
+            elif (entry[1], facts["started_ms"]) in recorded:
                 self._named[entry[1], facts["started_ms"]].add(digests[start : start + 32].hex())
 
     def _check_chain(self, facts: Any, sum: str) -> Iterator[str]:
@@ -150,10 +152,10 @@ class Verifier:
         for *step, count, size in self._query(_HISTORY):
             counted[tuple(step)] += count
             freed[tuple(step)] += size
-        for told, seen, what in ((self._counted, counted, "counts"), (self._bytes, freed, "bytes")):
-            for step in sorted(told.keys() | seen.keys()):
-                if told[step] != seen[step]:
-                    yield f"{what} of {step}: {told[step]} certified, {seen[step]} in the history"
+        for recorded, seen, what in ((self._counted, counted, "counts"), (self._bytes, freed, "bytes")):
+            for step in sorted(recorded.keys() | seen.keys()):
+                if recorded[step] != seen[step]:
+                    yield f"{what} of {step}: {recorded[step]} certified, {seen[step]} in the history"
 
 
 def _check_form(facts: Any, digests: bytes, finished_ms: int) -> Iterator[str]:

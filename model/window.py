@@ -83,17 +83,17 @@ def parse_window(text: str) -> Window:
 def _span(text: str) -> Span:
     found = _SPAN.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no span of time: write 22:00-06:00 or Mon-Fri 22:00-06:00")
+        raise ValueError(f"{text!r} is not a time span: write 22:00-06:00 or Mon-Fri 22:00-06:00")
     start, end = _minutes(found["start"]), _minutes(found["end"])
     if start in (end, _MINUTES):
-        raise ValueError(f"{text!r} is no span of time: it ends where it begins")
+        raise ValueError(f"{text!r} is not a time span: it ends where it begins")
     return Span(_days(found["first"], found["last"]), start, end)
 
 
 def _minutes(clock: str) -> int:
     hours, minutes = map(int, clock.split(":"))
     if hours * 60 + minutes > _MINUTES:
-        raise ValueError(f"{clock} is no time of day")
+        raise ValueError(f"{clock} is not a time of day")
     return hours * 60 + minutes
 
 
@@ -103,7 +103,7 @@ def _days(first: str | None, last: str | None) -> frozenset[int]:
     try:
         start, end = _DAYS.index(first.lower()), _DAYS.index((last or first).lower())
     except ValueError:
-        raise ValueError(f"{last or first} is no day: write Mon, Tue, Wed, Thu, Fri, Sat or Sun") from None
+        raise ValueError(f"{last or first} is not a day: write Mon, Tue, Wed, Thu, Fri, Sat or Sun") from None
     return frozenset((start + n) % 7 for n in range((end - start) % 7 + 1))
 
 
@@ -111,4 +111,4 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name} is no time zone: write Europe/Berlin or UTC") from None
+        raise ValueError(f"{name} is not a time zone: write Europe/Berlin or UTC") from None

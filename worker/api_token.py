@@ -33,7 +33,7 @@ class ApiToken:
 def make_token(name: str, scopes: Sequence[Scope]) -> tuple[str, ApiToken]:
     """Make a token.  Returns its text, which is not stored, and the entry to store.  Raises `ValueError`."""
     if not re.fullmatch(_NAME, name):
-        raise ValueError("a token's name has 1 to 64 letters, digits, dots, hyphens and underscores")
+        raise ValueError("a token's name must have 1 to 64 letters, digits, dots, hyphens and underscores")
     secret = "dredge_" + secrets.token_urlsafe(32)
     return secret, ApiToken(name, frozenset(scopes), hash_of(secret))
 

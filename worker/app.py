@@ -23,7 +23,7 @@ class TaskBroken(RegistryError):
     """What ended a task is no ordinary error: only the task fails."""
 
 
-class Job(Task):  # type: ignore[misc]
+class BaseTask(Task):  # type: ignore[misc]
     """A task that holds one database connection, and is retried after a temporary error.
 
     A task is retried a bounded number of times, with a growing delay, if `verdicts.sort` calls its error
@@ -77,4 +77,4 @@ class Job(Task):  # type: ignore[misc]
         return min(delay, LONGEST_DELAY_S) * random.uniform(0.5, 1)
 
 
-application = Celery("dredge", task_cls=Job, config_source="celeryconfig", set_as_current=False)
+application = Celery("dredge", task_cls=BaseTask, config_source="celeryconfig", set_as_current=False)

@@ -63,8 +63,10 @@ class Recorded:
         self.quay_rows = Counter("quay_gc_table_rows_deleted", "Rows deleted.", ["table"], registry=here)
         self.quay_iterations = Counter("quay_gc_iterations", "Collections of a repository.", registry=here)
         kinds = ["kind", "outcome"]
-        self.cache = Counter("dredge_cache", "What the cache did.", kinds, registry=here)
-        self.cache_seconds = Counter("dredge_cache_seconds", "How long it took.", kinds, registry=here)
+        self.cache = Counter("dredge_cache", "Operations of the cache.", kinds, registry=here)
+        self.cache_seconds = Counter(
+            "dredge_cache_seconds", "Time of the cache's operations.", kinds, registry=here
+        )
 
 
 _batches = itertools.count(1)

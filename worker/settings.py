@@ -38,7 +38,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
     referrers: str = setting(
         "pin",
         one_of("pin", "cascade"),
-        "`pin`: signatures keep their image (as Quay); `cascade`: they go with it",
+        "`pin`: signatures keep their image (as Quay); `cascade`: they are collected with it",
     )
     referrer_grace_s: int = setting(
         86_400, number(0, 365 * _DAY_S), "cascade: how long a referrer waits for its subject, seconds"
@@ -63,7 +63,7 @@ class Settings(ServerSettings, PaceSettings, HttpSettings):
     scan_interval_s: float = setting(
         30.0, number(0.2, _DAY_S, float), "seconds between scans for repositories with garbage"
     )
-    scan_slice: int = setting(100_000, number(1, 10_000_000), "repositories looked at in one scan")
+    scan_slice: int = setting(100_000, number(1, 10_000_000), "repositories read in one scan")
     scan_limit: int = setting(5_000, number(1, 1_000_000), "repositories enqueued by one scan")
     namespace_share: int = setting(
         100, number(1, 1_000_000), "repositories of one namespace that wait in the queue at most"

@@ -63,8 +63,8 @@ def random_story(seed: int) -> Story:
         updates = dice.random() < 0.5
         length = dice.randrange(2, LONGEST)
         scripts.append([_statement(dice, 100 * (number + 1) + k, updates) for k in range(length)])
-    cast = {f"program {number}": partial(_scripted, script) for number, script in enumerate(scripts)}
-    return Story(f"random programs {seed}", cast, ROWS)
+    actors = {f"program {number}": partial(_scripted, script) for number, script in enumerate(scripts)}
+    return Story(f"random programs {seed}", actors, ROWS)
 
 
 def _scripted(script: list[Operation], rules: Rules) -> Program:
@@ -140,13 +140,6 @@ def compare(story: Story, server: Server, seed: int, given: tuple[int, ...] = ()
         ):
             return Divergence(story.name, seed, f"{table}: the model {ours}, the server {theirs}")
     return None
-
-
-def _first_difference(expected: Log, found: Log) -> str:
-    for step, (ours, theirs) in enumerate(zip(expected, found, strict=False)):
-        if ours != theirs:
-            return f"step {step}: the model {ours}, the server {theirs}"
-    return f"{len(expected)} steps in the model, {len(found)} on the server"
 
 
 def _play(run: Any, choices: tuple[int, ...], pick: Any) -> None:

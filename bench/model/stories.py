@@ -6,7 +6,8 @@ from typing import Any
 
 from bench.model import collecting as c
 from bench.model import world as w
-from bench.model.cast import (
+from bench.model.collecting import review
+from bench.model.roles import (
     DEAD_AND_ALIVE,
     DYING,
     EXPIRED,
@@ -27,16 +28,15 @@ from bench.model.cast import (
     push,
     quay,
 )
-from bench.model.collecting import review
 from bench.model.rules import PROTOCOL, Rules
 from bench.model.story import Story
 
 _PLAIN = Rules(quarantine=False)
 
 
-def _story(name: str, rows: Rows, rules: Rules = PROTOCOL, **cast: Any) -> Story:
+def _story(name: str, rows: Rows, rules: Rules = PROTOCOL, **actors: Any) -> Story:
     """The object is there at first, as its row or its tombstone says."""
-    return Story(name, cast, rows, ("x",) if rows.get("blob") or rows.get("tombstone") else (), rules)
+    return Story(name, actors, rows, ("x",) if rows.get("blob") or rows.get("tombstone") else (), rules)
 
 
 STORIES: tuple[Story, ...] = (

@@ -14,7 +14,7 @@ from bench.model.run import Run
 from bench.model.verdict import TABLES
 from bench.model.world import World
 
-Cast = Mapping[str, Callable[[Rules], Program]]
+Actors = Mapping[str, Callable[[Rules], Program]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Story:
     """`rules` are the protocol's under the conditions of this story; `objects` are in the store at first."""
 
     name: str
-    cast: Cast
+    actors: Actors
     rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
     rules: Rules = PROTOCOL
@@ -40,7 +40,7 @@ class Story:
         run = Run(world, sessions)
         # A program that keeps a transaction open while it waits for storage must lift the server's limit.
         run.idle_limit = rules.leases
-        for name, program in self.cast.items():
+        for name, program in self.actors.items():
             run.start(name, program(rules))
         return run
 

@@ -119,10 +119,10 @@ def send(request: Request, *, atomic: bool) -> Operation:
 def answer(request: Request, *, lossy: bool) -> Operation:
     """Return whether the object existed, or None if the sender stopped waiting for the answer."""
 
-    def told(world: World) -> bool | None:
+    def answered(world: World) -> bool | None:
         return (request.existed if world.mounted else False) if request.landed else None
 
-    return Do(told, (), None if lossy else lambda world: request.landed)
+    return Do(answered, (), None if lossy else lambda world: request.landed)
 
 
 def _carried_out(request: Request, atomic: bool) -> Program:

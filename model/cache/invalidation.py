@@ -92,11 +92,6 @@ def after_blob_erased(digests: Iterable[str]) -> Keys:
     return (*_each(keys.blob_everywhere, digests),)
 
 
-def after_security_change(digests: Iterable[str]) -> Keys:
-    """A scan ended, or reports were deleted at the scanner."""
-    return (*_each(keys.security_report, digests),)
-
-
 def _one(build: Callable[P, CacheKey], *parts: P.args, **named: P.kwargs) -> Iterator[CacheKey]:
     try:
         yield build(*parts, **named)

@@ -209,7 +209,7 @@ def upstream_token(organization: str, registry: str, repository: str) -> CacheKe
     """A token for an upstream registry; the value is a secret."""
     parts = f"{_text(organization)},{_text(registry)},{_text(repository)}"
     if "/" in organization or "/" in registry:
-        raise BadInput("an organisation or registry in a cache key has no slash")
+        raise BadInput("an organisation or registry in a cache key must not contain a slash")
     return CacheKey(
         UPSTREAM_TOKEN,
         f"upstream_token__{organization}/{registry}/{repository}",

@@ -60,7 +60,7 @@ WHERE NOT starts_with(u.username, %s) AND EXISTS (SELECT FROM repository r WHERE
 
 
 @dataclass(frozen=True)
-class Lookups:
+class LookupRows:
     """Ids of lookup rows by table and name."""
 
     ids: dict[tuple[str, str], int]
@@ -70,7 +70,7 @@ class Lookups:
         return self.ids[key]
 
 
-def find_lookups(location: str) -> Lookups:
+def find_lookup_rows(location: str) -> LookupRows:
     """Return every lookup row by name.  Inserts the row of the storage location if it is missing."""
     found = {
         (table, row.name): int(row.id) for table in _LOOKUPS for row in fetch(f"SELECT id, name FROM {table}")
@@ -78,7 +78,7 @@ def find_lookups(location: str) -> Lookups:
     row = fetch_one("SELECT id FROM imagestoragelocation WHERE name = %s", (location,)) or fetch_one(
         "INSERT INTO imagestoragelocation (name) VALUES (%s) RETURNING id", (location,)
     )
-    return Lookups(found, int(row.id))
+    return LookupRows(found, int(row.id))
 
 
 def find_empty_layer(digest: str) -> int | None:

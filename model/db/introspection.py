@@ -31,42 +31,56 @@ class Reference(NamedTuple):
     target: str
 
 
+_TABLES = """
+SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')
+    AND relnamespace = quote_ident(current_schema())::regnamespace
+"""
+
+
 def find_tables() -> set[str]:
     """Return the names of all tables."""
-    rows = fetch(
-        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
-        " AND relnamespace = quote_ident(current_schema())::regnamespace"
-    )
+    rows = fetch(_TABLES)
     return {row.relname for row in rows}
+
+
+def has_table(name: str) -> bool:
+    """Return whether the table exists: those of Quay that Dredge does not create may be missing."""
+    return bool(fetch_one("SELECT to_regclass(%s) IS NOT NULL AS there", (name,)).there)
+
+
+_COLUMNS = """
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
+    NOT a.attnotnull AS nullable, a.atthasdef OR a.attidentity <> '' AS has_default
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = quote_ident(current_schema())::regnamespace
+    AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum
+"""
 
 
 def find_columns() -> dict[str, dict[str, Column]]:
     """Return the columns by table and name."""
-    rows = fetch(
-        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,"
-        " NOT a.attnotnull AS nullable, a.atthasdef OR a.attidentity <> '' AS has_default"
-        " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = quote_ident(current_schema())::regnamespace"
-        " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum"
-    )
+    rows = fetch(_COLUMNS)
     found: dict[str, dict[str, Column]] = {}
     for row in rows:
         found.setdefault(row.relname, {})[row.attname] = Column(row.type, row.nullable, row.has_default)
     return found
 
 
+_INDEXES = """
+SELECT c.relname, i.indisunique, i.indpred IS NOT NULL AS partial,
+    array_agg(coalesce(a.attname::text, '') ORDER BY k.n) AS columns
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n)
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0
+    WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND i.indisvalid
+    AND k.n <= i.indnkeyatts
+    GROUP BY i.indexrelid, c.relname, i.indisunique, partial ORDER BY i.indexrelid
+"""
+
+
 def find_indexes() -> dict[str, list[Index]]:
     """Return the valid indexes by table, with primary keys.  An expression has an empty name."""
-    rows = fetch(
-        "SELECT c.relname, i.indisunique, i.indpred IS NOT NULL AS partial,"
-        " array_agg(coalesce(a.attname::text, '') ORDER BY k.n) AS columns"
-        " FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
-        " CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n)"
-        " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0"
-        " WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND i.indisvalid"
-        " AND k.n <= i.indnkeyatts"
-        " GROUP BY i.indexrelid, c.relname, i.indisunique, partial ORDER BY i.indexrelid"
-    )
+    rows = fetch(_INDEXES)
     found: dict[str, list[Index]] = {}
     for row in rows:
         found.setdefault(row.relname, []).append(Index(tuple(row.columns), row.indisunique, row.partial))
@@ -78,12 +92,15 @@ def read_server_version() -> str:
     return str(fetch_one("SELECT current_setting('server_version') AS version").version)
 
 
+_REFERENCES = """
+SELECT c.relname, a.attname, t.relname AS target FROM pg_constraint f
+    JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class t ON t.oid = f.confrelid
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (f.conkey)
+    WHERE f.contype = 'f' AND t.relnamespace = quote_ident(current_schema())::regnamespace
+"""
+
+
 def find_references() -> set[Reference]:
     """Return every foreign key, one entry for each of its columns."""
-    rows = fetch(
-        "SELECT c.relname, a.attname, t.relname AS target FROM pg_constraint f"
-        " JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class t ON t.oid = f.confrelid"
-        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (f.conkey)"
-        " WHERE f.contype = 'f' AND t.relnamespace = quote_ident(current_schema())::regnamespace"
-    )
+    rows = fetch(_REFERENCES)
     return {Reference(row.relname, row.attname, row.target) for row in rows}

@@ -51,29 +51,36 @@ ROWS: dict[str, tuple[str, ...]] = {
 LABEL_SOURCES = {"manifest": False, "api": True, "internal": False}
 
 
+_ADD_LABEL_SOURCE = """
+INSERT INTO labelsourcetype (name, mutable) SELECT %s, %s
+    WHERE NOT EXISTS (SELECT FROM labelsourcetype WHERE name = %s)
+"""
+
+
 def insert_missing() -> int:
     """Insert every missing lookup row, in the order above.  Returns how many.  Idempotent."""
     added = 0
     for table, names in ROWS.items():
         added += execute(
-            f"INSERT INTO {table} (name)"
-            " SELECT wanted.name FROM unnest(%s) WITH ORDINALITY AS wanted (name, n)"
-            f" WHERE NOT EXISTS (SELECT FROM {table} held WHERE held.name = wanted.name) ORDER BY wanted.n",
+            f"""
+            INSERT INTO {table} (name)
+            SELECT wanted.name FROM unnest(%s) WITH ORDINALITY AS wanted (name, n)
+            WHERE NOT EXISTS (SELECT FROM {table} held WHERE held.name = wanted.name) ORDER BY wanted.n
+            """,
             (list(names),),
         )
     for name, mutable in LABEL_SOURCES.items():
-        added += execute(
-            "INSERT INTO labelsourcetype (name, mutable) SELECT %s, %s"
-            " WHERE NOT EXISTS (SELECT FROM labelsourcetype WHERE name = %s)",
-            (name, mutable, name),
-        )
+        added += execute(_ADD_LABEL_SOURCE, (name, mutable, name))
     return added
+
+
+_USED_LOCATIONS = """
+SELECT l.name FROM imagestoragelocation l WHERE EXISTS
+    (SELECT FROM imagestorageplacement p WHERE p.location_id = l.id) ORDER BY l.name
+"""
 
 
 def find_used_locations() -> list[str]:
     """Return the names of the storage locations that have any blob; only reads."""
-    rows = fetch(
-        "SELECT l.name FROM imagestoragelocation l WHERE EXISTS"
-        " (SELECT FROM imagestorageplacement p WHERE p.location_id = l.id) ORDER BY l.name"
-    )
+    rows = fetch(_USED_LOCATIONS)
     return [row.name for row in rows]

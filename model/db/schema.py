@@ -11,8 +11,7 @@ from typing import Any, Literal
 import peewee
 from playhouse.migrations import Runner
 
-from model.db import introspection as catalog
-from model.db import lookup_rows as lookups
+from model.db import introspection, lookup_rows
 from model.db.connection import db, execute, fetch, fetch_one, lift_statement_timeout, transaction
 from model.db.tables import OWN_TABLES, REGISTRY_TABLES
 from model.errors import SchemaMismatch
@@ -27,7 +26,7 @@ CORE = frozenset({"user", "repository", "manifest", "manifestblob", "tag", "imag
 OPTIONAL = frozenset({"namespacegeorestriction"})
 
 # Collections delete rows of these tables, and an unknown foreign key to one of them would make that fail.
-# (A purge reads the references to a repository from the catalogue.)
+# (A purge reads the references to a repository from the database.)
 COLLECTED = frozenset({"manifest", "tag", "imagestorage", "label", "uploadedblob", "blobupload"})
 
 # Without an index that begins with these columns, a batch would read the whole table.
@@ -81,7 +80,7 @@ def create(*, beside_others: bool = False) -> Prepared:
         fetch("SELECT pg_advisory_xact_lock(hashtext('dredge.schema'))")
         # From here on the short lock timeout again: pushes must not queue behind our wait for a table.
         execute("SET LOCAL lock_timeout = '10s'")
-        existing = catalog.find_tables()
+        existing = introspection.find_tables()
         found = _recognise(existing)
         if found == "empty" and not beside_others:
             _refuse_others(existing)
@@ -89,9 +88,9 @@ def create(*, beside_others: bool = False) -> Prepared:
         if found == "empty":
             for model in REGISTRY_TABLES:
                 model.create_table(safe=False)
-            rows = lookups.insert_missing()
+            rows = lookup_rows.insert_missing()
         applied = tuple(_runner().up())
-        made = tuple(sorted(catalog.find_tables() - existing))
+        made = tuple(sorted(introspection.find_tables() - existing))
     return Prepared(found, made, rows, applied)
 
 
@@ -105,14 +104,14 @@ def check() -> list[str]:
 
     Reads only the catalogue, in a constant number of statements.
     """
-    tables = catalog.find_tables()
+    tables = introspection.find_tables()
     if not tables & CORE:
         return ["The database has no registry's tables: run `dredge init`"]
     return [
         *_check_tables(tables),
-        *_check_columns(catalog.find_columns()),
-        *_check_indexes(tables, catalog.find_indexes()),
-        *_check_references(catalog.find_references()),
+        *_check_columns(introspection.find_columns()),
+        *_check_indexes(tables, introspection.find_indexes()),
+        *_check_references(introspection.find_references()),
         *_check_migrations(),
     ]
 
@@ -135,7 +134,7 @@ def _refuse_others(existing: set[str]) -> None:
     foreign = sorted(name for name in existing if not name.startswith("dredge_"))
     if foreign:
         raise SchemaMismatch(
-            f"The database has {len(foreign)} tables of something else ({', '.join(foreign[:3])}, …):"
+            f"The database has {len(foreign)} tables of another application ({', '.join(foreign[:3])}, …):"
             " use an empty one, or `dredge init --yes`"
         )
 
@@ -146,7 +145,7 @@ def _check_tables(tables: set[str]) -> Iterator[str]:
             yield f"The table {_name(model)} is missing: migrate Quay to a version that has it"
 
 
-def _check_columns(found: dict[str, dict[str, catalog.Column]]) -> Iterator[str]:
+def _check_columns(found: dict[str, dict[str, introspection.Column]]) -> Iterator[str]:
     for model in (*REGISTRY_TABLES, *OWN_TABLES):
         present = found.get(_name(model))
         if present is None:
@@ -159,7 +158,7 @@ def _check_columns(found: dict[str, dict[str, catalog.Column]]) -> Iterator[str]
                 yield f"The column {_name(model)}.{name} is unknown and must have a value: inserts will fail"
 
 
-def _check_column(where: str, field: Any, column: catalog.Column | None) -> Iterator[str]:
+def _check_column(where: str, field: Any, column: introspection.Column | None) -> Iterator[str]:
     if column is None:
         yield f"The column {where} is missing"
         return
@@ -169,7 +168,7 @@ def _check_column(where: str, field: Any, column: catalog.Column | None) -> Iter
         yield f"The column {where} must have a value and should not need one"
 
 
-def _check_indexes(tables: set[str], found: dict[str, list[catalog.Index]]) -> Iterator[str]:
+def _check_indexes(tables: set[str], found: dict[str, list[introspection.Index]]) -> Iterator[str]:
     for table, columns in RELIED_INDEXES:
         indexes = [index for index in found.get(table, ()) if not index.partial]
         if table in tables and not any(index.columns[: len(columns)] == columns for index in indexes):
@@ -181,7 +180,7 @@ def _check_indexes(tables: set[str], found: dict[str, list[catalog.Index]]) -> I
                 yield f"There is no unique index on {_name(model)} ({', '.join(wanted)})"
 
 
-def _check_references(found: set[catalog.Reference]) -> Iterator[str]:
+def _check_references(found: set[introspection.Reference]) -> Iterator[str]:
     known = {(_name(model), field.column_name) for model in REGISTRY_TABLES for field in model._meta.refs}
     for table, column, target in sorted(found):
         if target in COLLECTED and (table, column) not in known:

@@ -62,14 +62,15 @@ def find_last(*, limit: int) -> int | None:
     return found
 
 
+_UNPUBLISHED_ROW = """
+SELECT id, event_id, type, subject, data, created_ms FROM dredge_event
+    WHERE id = %s AND published_ms IS NULL
+"""
+
+
 def find_unpublished_row(row_id: int) -> list[OutboxRow]:
     """Return this row if it is unpublished, also if it is set aside; only reads."""
-    rows = fetch(
-        "SELECT id, event_id, type, subject, data, created_ms FROM dredge_event"
-        " WHERE id = %s AND published_ms IS NULL",
-        (row_id,),
-    )
-    return [OutboxRow(*row) for row in rows]
+    return [OutboxRow(*row) for row in fetch(_UNPUBLISHED_ROW, (row_id,))]
 
 
 def find_unpublished(*, limit: int, max_bytes: int) -> list[OutboxRow]:
@@ -105,17 +106,19 @@ def unpublish_all() -> int:
     return execute("UPDATE dredge_event SET published_ms = NULL WHERE published_ms IS NOT NULL")
 
 
+_PRUNE = """
+DELETE FROM dredge_event WHERE id IN (
+    SELECT id FROM dredge_event WHERE published_ms < %s ORDER BY published_ms LIMIT %s
+    FOR UPDATE SKIP LOCKED)
+"""
+
+
 def prune_published(*, before_ms: int, limit: int) -> int:
     """Delete at most `limit` rows published before `before_ms`, oldest first.  Returns how many were deleted.
 
     Never deletes an unpublished row.  Idempotent.
     """
-    return execute(
-        "DELETE FROM dredge_event WHERE id IN ("
-        " SELECT id FROM dredge_event WHERE published_ms < %s ORDER BY published_ms LIMIT %s"
-        " FOR UPDATE SKIP LOCKED)",
-        (before_ms, limit),
-    )
+    return execute(_PRUNE, (before_ms, limit))
 
 
 def count_unpublished() -> int:

@@ -131,11 +131,13 @@ def remove_triggers() -> bool:
         return found
 
 
+_INSTALLED = """
+SELECT count(*) AS n FROM pg_trigger WHERE tgname = %s AND tgrelid = to_regclass('tag')
+    AND NOT tgisinternal
+"""
+
+
 def triggers_installed() -> bool:
     """Return whether the table of tags has the trigger; only reads."""
-    row = fetch_one(
-        "SELECT count(*) AS n FROM pg_trigger WHERE tgname = %s AND tgrelid = to_regclass('tag')"
-        " AND NOT tgisinternal",
-        (TRIGGER,),
-    )
+    row = fetch_one(_INSTALLED, (TRIGGER,))
     return bool(row.n)

@@ -61,7 +61,7 @@ def add_webhook(name: str, url: str, patterns: Sequence[str] = ()) -> tuple[str,
     Raises `BadInput`.
     """
     if not _NAME.fullmatch(name):
-        raise BadInput("A webhook's name has 1 to 64 letters, digits, dots, hyphens and underscores")
+        raise BadInput("A webhook's name must have 1 to 64 letters, digits, dots, hyphens and underscores")
     types = (ALL,) if ALL in patterns else _matching(patterns) if patterns else USUAL
     params = {"name": name, "url": checked_url(url), "types": " ".join(types), "now_ms": now_ms()}
     execute(_ADD, params)
@@ -76,9 +76,9 @@ def checked_url(url: str) -> str:
     except ValueError:
         is_right = False
     if not is_right or len(url) > 2000 or not url.isascii() or not url.isprintable() or " " in url:
-        raise BadInput("A webhook's address is a URL that starts with https://")
+        raise BadInput("A webhook's address must be a URL that starts with https://")
     if parts.username is not None or parts.password is not None:
-        raise BadInput("A webhook's address has no password: requests are signed instead")
+        raise BadInput("A webhook's address must not contain a password: requests are signed instead")
     return url
 
 
@@ -90,7 +90,7 @@ def _matching(patterns: Sequence[str]) -> tuple[str, ...]:
         full = PREFIX + pattern.removeprefix(PREFIX)
         matching = fnmatch.filter(known, full)
         if not matching:
-            raise BadInput(f"No event is called {pattern}: see docs/reference/events.md")
+            raise BadInput(f"No event type matches {pattern}: see docs/reference/events.md")
         found.update(matching)
     return tuple(sorted(found))
 

@@ -7,15 +7,15 @@ from model.fsck.check import Check
 from model.storage_paths import MALFORMED_SQL
 
 SHOWN = "'blob ' || b.id || ' ' || coalesce(b.content_checksum, b.uuid)"
-UNREFERENCED = (
-    " NOT EXISTS (SELECT FROM manifestblob mb WHERE mb.blob_id = b.id)"
-    " AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id)"
-)
+UNREFERENCED = """
+NOT EXISTS (SELECT FROM manifestblob mb WHERE mb.blob_id = b.id)
+    AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id)
+"""
 TRACE = "EXISTS (SELECT FROM dredge_blob_candidate k WHERE k.blob_id = b.id)"
 
 CHECKS = (
     Check(
-        "blob-without-a-trace",
+        "blob-orphaned",
         "violation",
         "a blob that nothing refers to and no candidate row remembers: nothing will find it",
         "`dredge sweep` finds it (two passes, then the review judges it).",
@@ -26,9 +26,11 @@ CHECKS = (
         "violation",
         "a manifest outside a pull-through cache uses a blob that has no placement",
         "The image cannot be pulled: push it again.",
-        f"SELECT DISTINCT {SHOWN} FROM imagestorage b JOIN manifestblob mb ON mb.blob_id = b.id"
-        f" JOIN repository r ON r.id = mb.repository_id WHERE NOT {PLACED}"
-        " AND NOT EXISTS (SELECT FROM proxycacheconfig x WHERE x.organization_id = r.namespace_user_id)",
+        f"""
+        SELECT DISTINCT {SHOWN} FROM imagestorage b JOIN manifestblob mb ON mb.blob_id = b.id
+            JOIN repository r ON r.id = mb.repository_id WHERE NOT {PLACED}
+            AND NOT EXISTS (SELECT FROM proxycacheconfig x WHERE x.organization_id = r.namespace_user_id)
+        """,
     ),
     Check(
         "blob-malformed",
@@ -56,31 +58,39 @@ CHECKS = (
         "pending",
         "a push's hold on a blob has expired",
         "The next collection of its repository takes it.",
-        "SELECT 'repository ' || u.repository_id || ' blob ' || u.blob_id FROM uploadedblob u"
-        " WHERE u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'",
+        """
+        SELECT 'repository ' || u.repository_id || ' blob ' || u.blob_id FROM uploadedblob u
+            WHERE u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+        """,
     ),
     Check(
         "upload-abandoned",
         "pending",
         "an unfinished upload past its time",
         "The next collection of its repository takes it.",
-        "SELECT 'repository ' || u.repository_id || ' upload ' || u.uuid FROM blobupload u"
-        " WHERE u.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'",
+        """
+        SELECT 'repository ' || u.repository_id || ' upload ' || u.uuid FROM blobupload u
+            WHERE u.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+        """,
     ),
     Check(
         "tombstone-nowhere",
         "violation",
         "a tombstone at a location that does not exist: nobody will erase it",
         "Configure the location in DREDGE_STORAGE, or delete the tombstone.",
-        "SELECT 'tombstone ' || t.id || ' ' || t.location || ':' || t.path FROM dredge_tombstone t"
-        " WHERE NOT EXISTS (SELECT FROM imagestoragelocation l WHERE l.name = t.location)",
+        """
+        SELECT 'tombstone ' || t.id || ' ' || t.location || ':' || t.path FROM dredge_tombstone t
+            WHERE NOT EXISTS (SELECT FROM imagestoragelocation l WHERE l.name = t.location)
+        """,
     ),
     Check(
         "tombstone",
         "pending",
         "an object waiting to be erased",
         "The next erase takes it.  `dredge status` shows those that fail.",
-        "SELECT t.location || ':' || t.path || CASE WHEN t.tries > 0 THEN ' (' || t.tries || ' tries: '"
-        " || coalesce(t.last_error, '') || ')' ELSE '' END FROM dredge_tombstone t",
+        """
+        SELECT t.location || ':' || t.path || CASE WHEN t.tries > 0 THEN ' (' || t.tries || ' tries: '
+            || coalesce(t.last_error, '') || ')' ELSE '' END FROM dredge_tombstone t
+        """,
     ),
 )

@@ -47,8 +47,10 @@ class Finding:
 def ask(check: Check, parameters: Mapping[str, Any]) -> Finding:
     """Run one check.  The server counts and sorts the offenders, and returns five examples."""
     rows = fetch(
-        "SELECT offenders.offender, count(*) OVER () AS offenders_in_all"
-        f" FROM ({check.sql}) AS offenders(offender) ORDER BY 1 LIMIT {EXAMPLES}",
+        f"""
+        SELECT offenders.offender, count(*) OVER () AS offenders_in_all
+        FROM ({check.sql}) AS offenders(offender) ORDER BY 1 LIMIT {EXAMPLES}
+        """,
         parameters,
     )
     return found(check, rows[0].offenders_in_all if rows else 0, tuple(row.offender for row in rows))

@@ -64,7 +64,7 @@ SCOPE = ' JOIN repository r ON r.id = m.repository_id JOIN "user" n ON n.id = r.
 
 SLICED = (
     Check(
-        "manifest-dead-without-a-trace",
+        "manifest-orphaned",
         "violation",
         "a dead manifest that nothing leads to: no candidate row, no tag that ends, no other dead manifest",
         "`dredge sweep` finds it (two passes, then the collector judges it).",
@@ -85,49 +85,61 @@ CHECKS = (
         "violation",
         "pull statistics of a manifest that its repository does not have",
         "`dredge sweep` removes them.",
-        "SELECT 'repository ' || s.repository_id || ' ' || s.manifest_digest FROM manifestpullstatistics s"
-        " WHERE NOT EXISTS (SELECT FROM manifest m"
-        " WHERE m.repository_id = s.repository_id AND m.digest = s.manifest_digest)",
+        """
+        SELECT 'repository ' || s.repository_id || ' ' || s.manifest_digest FROM manifestpullstatistics s
+            WHERE NOT EXISTS (SELECT FROM manifest m
+            WHERE m.repository_id = s.repository_id AND m.digest = s.manifest_digest)
+        """,
     ),
     Check(
-        "label-without-a-trace",
+        "label-orphaned",
         "violation",
         "a label that no manifest carries",
         "`dredge sweep` removes it (two passes).",
-        "SELECT 'label ' || l.id || ' ' || l.key FROM label l"
-        " WHERE NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)",
+        """
+        SELECT 'label ' || l.id || ' ' || l.key FROM label l
+            WHERE NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)
+        """,
     ),
     Check(
         "candidate-of-no-repository",
         "violation",
         "a manifest candidate of a repository that does not exist: no collection will ever visit it",
         "Delete the row; it is harmless.",
-        "SELECT 'candidate ' || k.id || ' repository ' || k.repository_id FROM dredge_manifest_candidate k"
-        " WHERE NOT EXISTS (SELECT FROM repository r WHERE r.id = k.repository_id)",
+        """
+        SELECT 'candidate ' || k.id || ' repository ' || k.repository_id FROM dredge_manifest_candidate k
+            WHERE NOT EXISTS (SELECT FROM repository r WHERE r.id = k.repository_id)
+        """,
     ),
     Check(
         "manifest-candidate",
         "pending",
         "a manifest waiting to be judged",
         "The next collection of its repository judges it.",
-        "SELECT 'repository ' || k.repository_id || ' manifest ' || k.manifest_id"
-        " FROM dredge_manifest_candidate k WHERE k.due_ms <= %(now_ms)s",
+        """
+        SELECT 'repository ' || k.repository_id || ' manifest ' || k.manifest_id
+            FROM dredge_manifest_candidate k WHERE k.due_ms <= %(now_ms)s
+        """,
     ),
     Check(
         "manifest-candidate-later",
         "pending",
         "a referrer that waits for its subject, to be judged when its grace is over",
         "None: its repository's collection judges it then.",
-        "SELECT 'repository ' || k.repository_id || ' manifest ' || k.manifest_id"
-        " FROM dredge_manifest_candidate k WHERE k.due_ms > %(now_ms)s",
+        """
+        SELECT 'repository ' || k.repository_id || ' manifest ' || k.manifest_id
+            FROM dredge_manifest_candidate k WHERE k.due_ms > %(now_ms)s
+        """,
     ),
     Check(
         "repository-marked",
         "pending",
         "a repository marked for deletion",
         "It is purged when its grace is over; until then `dredge repository restore` brings it back.",
-        "SELECT n.username || '/' || r.name FROM repository r JOIN \"user\" n ON n.id = r.namespace_user_id"
-        " WHERE r.state = 3",
+        """
+        SELECT n.username || '/' || r.name FROM repository r JOIN "user" n ON n.id = r.namespace_user_id
+            WHERE r.state = 3
+        """,
     ),
 )
 
@@ -138,10 +150,12 @@ DEEP = (
         "violation",
         "a manifest whose bytes do not have its digest",
         "The manifest cannot be pulled by digest: push the image again.",
-        f"SELECT {SHOWN} FROM manifest m{SCOPE} JOIN mediatype y ON y.id = m.media_type_id"
-        " WHERE m.digest LIKE 'sha256:%%'"
-        " AND y.name NOT LIKE 'application/vnd.docker.distribution.manifest.v1%%'"
-        " AND m.digest <> 'sha256:' || encode(sha256(convert_to(m.manifest_bytes, 'UTF8')), 'hex')",
+        f"""
+        SELECT {SHOWN} FROM manifest m{SCOPE} JOIN mediatype y ON y.id = m.media_type_id
+            WHERE m.digest LIKE 'sha256:%%'
+            AND y.name NOT LIKE 'application/vnd.docker.distribution.manifest.v1%%'
+            AND m.digest <> 'sha256:' || encode(sha256(convert_to(m.manifest_bytes, 'UTF8')), 'hex')
+        """,
     ),
 )
 

@@ -62,12 +62,14 @@ def stream_expected(location: str) -> Iterator[Expected]:
             yield Expected(path, blob_id, needed, size)
 
 
+_STILL_NEEDED = f"""
+SELECT b.id, b.image_size FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id
+    JOIN imagestoragelocation l ON l.id = p.location_id
+    WHERE l.name = %(location)s AND b.id = ANY(%(ids)s) AND {NEEDED_SQL}
+"""
+
+
 def still_needed(blob_ids: Sequence[int], location: str) -> dict[int, int | None]:
     """Return which of the blobs are still needed at the location now, with their sizes."""
-    rows = fetch(
-        "SELECT b.id, b.image_size FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id"
-        " JOIN imagestoragelocation l ON l.id = p.location_id"
-        f" WHERE l.name = %(location)s AND b.id = ANY(%(ids)s) AND {NEEDED_SQL}",
-        {"location": location, "ids": list(blob_ids)},
-    )
+    rows = fetch(_STILL_NEEDED, {"location": location, "ids": list(blob_ids)})
     return {row.id: row.image_size for row in rows}

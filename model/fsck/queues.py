@@ -31,8 +31,10 @@ CHECKS = (
         "pending",
         "a repository whose collection failed",
         "`dredge status` shows the error; it is tried again by itself.",
-        "SELECT 'repository ' || repository_id || ' ' || last_error FROM dredge_due"
-        " WHERE last_error IS NOT NULL",
+        """
+        SELECT 'repository ' || repository_id || ' ' || last_error FROM dredge_due
+            WHERE last_error IS NOT NULL
+        """,
     ),
     Check(
         "location-suspended",
@@ -46,7 +48,9 @@ CHECKS = (
         "pending",
         "an object of the trash that could not be put back or purged",
         "It is tried again by itself; look at its storage location if they stay.",
-        "SELECT location || ' ' || path || ' ' || coalesce(last_error, '') FROM dredge_quarantine"
-        " WHERE tries > 0",
+        """
+        SELECT location || ' ' || path || ' ' || coalesce(last_error, '') FROM dredge_quarantine
+            WHERE tries > 0
+        """,
     ),
 )

@@ -22,17 +22,16 @@ class Reachability:
     objects: dict[tuple[str, str], str]
 
 
+_HELD_BLOBS = """
+SELECT blob_id FROM uploadedblob
+    WHERE expires_at > to_timestamp(%s / 1000.0) AT TIME ZONE 'UTC'
+"""
+
+
 def read_reachability(*, policy: Policy, at_ms: int) -> tuple[Reachability, Reachability]:
     """Return (everything that exists, the part of it in use at `at_ms`); only reads."""
     live = _live_manifests(policy, at_ms)
-    held = {
-        row.blob_id
-        for row in fetch(
-            "SELECT blob_id FROM uploadedblob"
-            " WHERE expires_at > to_timestamp(%s / 1000.0) AT TIME ZONE 'UTC'",
-            (at_ms,),
-        )
-    }
+    held = {row.blob_id for row in fetch(_HELD_BLOBS, (at_ms,))}
     for row in fetch("SELECT manifest_id, blob_id FROM manifestblob"):
         if row.manifest_id in live:
             held.add(row.blob_id)
@@ -53,14 +52,16 @@ class LivingTag:
     digest: str
 
 
+_LIVING_TAGS = """
+SELECT t.repository_id, t.name, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id
+    WHERE NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s)
+    ORDER BY t.repository_id, t.name
+"""
+
+
 def find_living_tags(*, at_ms: int) -> list[LivingTag]:
     """Return every visible, alive tag of the registry, by repository and name; only reads."""
-    rows = fetch(
-        "SELECT t.repository_id, t.name, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id"
-        " WHERE NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s)"
-        " ORDER BY t.repository_id, t.name",
-        (at_ms,),
-    )
+    rows = fetch(_LIVING_TAGS, (at_ms,))
     return [LivingTag(*row) for row in rows]
 
 
@@ -92,19 +93,21 @@ def _live_manifests(policy: Policy, at_ms: int) -> set[int]:
     return live
 
 
-def _counting_tags(policy: Policy, at_ms: int) -> list[Tag]:
-    rows = fetch(
-        "SELECT t.manifest_id, t.hidden AND t.lifetime_end_ms IS NULL AS endless, t.lifetime_start_ms"
-        ' FROM tag t JOIN repository r ON r.id = t.repository_id JOIN "user" n ON n.id = r.namespace_user_id'
-        " WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s - n.removed_tag_expiration_s * 1000"
-        " OR (t.immutable AND %s) OR NOT n.enabled OR r.state = 3",
-        (at_ms, policy.protects_immutable),
-    )
-    return [Tag(*row) for row in rows]
+_COUNTING_TAGS = """
+SELECT t.manifest_id, t.hidden AND t.lifetime_end_ms IS NULL AS endless, t.lifetime_start_ms
+    FROM tag t JOIN repository r ON r.id = t.repository_id JOIN "user" n ON n.id = r.namespace_user_id
+    WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > %s - n.removed_tag_expiration_s * 1000
+    OR (t.immutable AND %s) OR NOT n.enabled OR r.state = 3
+"""
+
+
+def _counting_tags(policy: Policy, at_ms: int) -> list[TagRow]:
+    rows = fetch(_COUNTING_TAGS, (at_ms, policy.protects_immutable))
+    return [TagRow(*row) for row in rows]
 
 
 @dataclass(frozen=True)
-class Tag:
+class TagRow:
     """A tag that may keep its manifest."""
 
     manifest_id: int
@@ -113,7 +116,7 @@ class Tag:
 
 
 def _follows_subject(
-    manifests: dict[int, object], subjects: dict[int, int], tag: Tag, policy: Policy, at_ms: int
+    manifests: dict[int, object], subjects: dict[int, int], tag: TagRow, policy: Policy, at_ms: int
 ) -> bool:
     """Return whether the manifest lives by its subject, so that its hidden tag does not count."""
     manifest = manifests[tag.manifest_id]
@@ -122,12 +125,15 @@ def _follows_subject(
     return tag.manifest_id in subjects or tag.start_ms + policy.referrer_grace_ms <= at_ms
 
 
+_OBJECTS = """
+SELECT b.id, b.uuid, b.cas_path, b.content_checksum AS digest, l.name AS location
+    FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id
+    JOIN imagestoragelocation l ON l.id = p.location_id
+"""
+
+
 def _objects(blob_ids: set[int]) -> dict[tuple[str, str], str]:
-    rows = fetch(
-        "SELECT b.id, b.uuid, b.cas_path, b.content_checksum AS digest, l.name AS location"
-        " FROM imagestorage b JOIN imagestorageplacement p ON p.storage_id = b.id"
-        " JOIN imagestoragelocation l ON l.id = p.location_id"
-    )
+    rows = fetch(_OBJECTS)
     return {
         (row.location, object_path(row.digest, row.cas_path, row.uuid)): row.digest
         for row in rows

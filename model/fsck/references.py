@@ -52,9 +52,11 @@ def _dangling(table: str, column: str, target: str) -> Check:
         "violation",
         f"{table}.{column} names a row of {target} that does not exist",
         RESTORE,
-        f"SELECT '{table} ' || source.id || ' -> {target} ' || source.{column} FROM \"{table}\" AS source"
-        f' LEFT JOIN "{target}" AS target ON target.id = source.{column}'
-        f" WHERE source.{column} IS NOT NULL AND target.id IS NULL",
+        f"""
+        SELECT '{table} ' || source.id || ' -> {target} ' || source.{column} FROM "{table}" AS source
+        LEFT JOIN "{target}" AS target ON target.id = source.{column}
+        WHERE source.{column} IS NOT NULL AND target.id IS NULL
+        """,
     )
 
 
@@ -64,7 +66,9 @@ def _other_repository(table: str, column: str, target: str) -> Check:
         "violation",
         f"{table}.{column} names a {target} of another repository",
         "Everything is per repository: find out what wrote the row, then delete it and push the image again.",
-        f"SELECT '{table} ' || source.id || ' -> {target} ' || target.id FROM \"{table}\" AS source"
-        f" JOIN {target} AS target ON target.id = source.{column}"
-        " WHERE target.repository_id <> source.repository_id",
+        f"""
+        SELECT '{table} ' || source.id || ' -> {target} ' || target.id FROM "{table}" AS source
+        JOIN {target} AS target ON target.id = source.{column}
+        WHERE target.repository_id <> source.repository_id
+        """,
     )

@@ -12,10 +12,12 @@ def read_cursor(name: str) -> int:
     return 0 if row is None else int(row.position)
 
 
+_MOVE = f"""
+INSERT INTO dredge_cursor (name, position, moved_ms) VALUES (%s, %s, {NOW_MS_SQL})
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position, moved_ms = excluded.moved_ms
+"""
+
+
 def move_cursor(name: str, position: int) -> None:
     """Store the position.  Of two walks at once the later write wins, so rows may be read twice."""
-    execute(
-        f"INSERT INTO dredge_cursor (name, position, moved_ms) VALUES (%s, %s, {NOW_MS_SQL})"
-        " ON CONFLICT (name) DO UPDATE SET position = excluded.position, moved_ms = excluded.moved_ms",
-        (name, position),
-    )
+    execute(_MOVE, (name, position))

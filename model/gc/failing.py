@@ -1,4 +1,4 @@
-"""Tell of work that fails again and again: one event, when an item has failed five times in a row."""
+"""Record work that fails repeatedly: one event, when an item has failed five times in a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from model.db.clock import now_ms
 from model.db.connection import fetch_one
 from model.events import record as events
 
-# Five failures take about 15 minutes: an outage that ends before that is told to nobody.
+# Five failures take about 15 minutes: an outage that ends before that has no event.
 TOLD_AFTER = 5
 
 # What was deleted has another name in its own row until it is purged.
@@ -28,7 +28,7 @@ LEFT JOIN deletednamespace dn ON dn.namespace_id = n.id WHERE n.id = %s
 def tell_failing(stage: str, subject: str, *, tries: int, reason: str | None) -> None:
     """Record `registry.work.failing` if the item has failed exactly five times.
 
-    Call it in the transaction that counts the attempt, so that every item is told of once.
+    Call it in the transaction that counts the attempt, so that every item has one event.
     """
     if tries == TOLD_AFTER:
         data = {"stage": stage, "tries": tries, "reason": reason or "unknown"}

@@ -191,13 +191,15 @@ def retry(stage: str = "", key: str = "") -> int:
     return done
 
 
+_PRUNE = """
+DELETE FROM dredge_poison WHERE due_ms < %(before_ms)s
+    OR (stage = 'consumer' AND created_ms < %(before_ms)s)
+"""
+
+
 def prune_poison(*, before_ms: int) -> int:
     """Delete messages parked before `before_ms`, and items not tried since then.  Returns how many.
 
     Safe: an item that still exists and still fails is set aside again.
     """
-    return execute(
-        "DELETE FROM dredge_poison WHERE due_ms < %(before_ms)s"
-        " OR (stage = 'consumer' AND created_ms < %(before_ms)s)",
-        {"before_ms": before_ms},
-    )
+    return execute(_PRUNE, {"before_ms": before_ms})

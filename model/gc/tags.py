@@ -101,7 +101,7 @@ WITH RECURSIVE scope AS MATERIALIZED (
 ), seeds (id) AS (
     SELECT manifest_id FROM doomed UNION SELECT manifest_id FROM taken
 ), {CLOSURE}, bounded AS MATERIALIZED (
-    SELECT id FROM closure LIMIT %(reach)s
+    SELECT id FROM closure LIMIT %(closure_limit)s
 ), locked AS MATERIALIZED (
     SELECT m.id FROM manifest m
     WHERE m.id = ANY(ARRAY(SELECT id FROM bounded)) AND m.repository_id = ANY(%(repositories)s)
@@ -118,7 +118,7 @@ SELECT (SELECT count(*) FROM doomed) AS tags,
        ARRAY(SELECT coalesce(manifest_id, 0) FROM doomed) AS tagged,
        ARRAY(SELECT lifetime_end_ms FROM doomed) AS ended,
        (SELECT json_agg(json_build_array(repository_id, tags, rows)) FROM counted) AS removed,
-       ARRAY(SELECT id FROM seeds WHERE id IS NOT NULL UNION SELECT id FROM bounded) AS reached,
+       ARRAY(SELECT id FROM seeds WHERE id IS NOT NULL UNION SELECT id FROM bounded) AS affected,
        (SELECT count(*) FROM bounded) AS bounded,
        ARRAY(SELECT id FROM locked) AS locked
 """
@@ -153,7 +153,7 @@ def purge_expired_tags(
     Reads only tags that ended at `from_ms` or later.  Pass the `reached_ms` of the batch before, so that
     this batch does not step over the index entries of tags that were deleted before.
     """
-    reach = 4 * limit
+    closure_limit = 4 * limit
     found = run_one(
         _EXPIRE,
         {
@@ -162,7 +162,7 @@ def purge_expired_tags(
             "protects_immutable": policy.protects_immutable,
             "cascade": policy.referrers == "cascade",
             "limit": limit,
-            "reach": reach,
+            "closure_limit": closure_limit,
             "from_ms": from_ms,
         },
     )
@@ -170,9 +170,9 @@ def purge_expired_tags(
     return Expired(
         reached_ms=found.reached_ms,
         has_more=found.tags == limit or found.candidates == limit,
-        truncated=found.bounded == reach,
+        truncated=found.bounded == closure_limit,
         locked=tuple(found.locked),
-        unjudged=tuple(sorted(set(found.reached) - set(found.locked))),
+        unjudged=tuple(sorted(set(found.affected) - set(found.locked))),
         tags={repository_id: tags for repository_id, tags, _ in removed},
         rows={repository_id: rows for repository_id, _, rows in removed},
         ended_ms=dict(sorted(zip(found.tagged, found.ended, strict=True), key=itemgetter(1))),

@@ -69,6 +69,12 @@ def create_manifest(
     return Created(manifest_id, document.digest, document.media_type, subject, new)
 
 
+_LOCK_CHILDREN = """
+SELECT id, digest FROM manifest WHERE repository_id = %s AND digest = ANY(%s)
+    ORDER BY id FOR KEY SHARE
+"""
+
+
 def _lock_children(repository_id: int, document: Document, allow_missing: bool) -> tuple[Sequence[int], bool]:
     """Lock children and subject.  Returns the ids of the children, and whether the subject exists.
 
@@ -79,11 +85,7 @@ def _lock_children(repository_id: int, document: Document, allow_missing: bool) 
     held = [*wanted, document.subject.digest] if document.subject else wanted
     if not held:
         return (), True
-    rows = fetch(
-        "SELECT id, digest FROM manifest WHERE repository_id = %s AND digest = ANY(%s)"
-        " ORDER BY id FOR KEY SHARE",
-        (repository_id, held),
-    )
+    rows = fetch(_LOCK_CHILDREN, (repository_id, held))
     found = {row.digest for row in rows}
     missing = set(wanted) - found
     if missing and not allow_missing:
@@ -110,24 +112,31 @@ def _find_or_insert(repository_id: int, document: Document) -> tuple[int, bool]:
         made = _insert(repository_id, document)
         if made:
             return made.id, True
-    raise Contended("The manifest is pushed and collected at once", digest=document.digest)
+    raise Contended("The manifest is being collected while it is pushed", digest=document.digest)
+
+
+_OWNER = """
+SELECT r.state, (SELECT id FROM mediatype WHERE name = %s) AS media_type_id
+    FROM repository r WHERE r.id = %s FOR KEY SHARE OF r
+"""
+
+
+_INSERT = """
+INSERT INTO manifest (repository_id, digest, media_type_id, manifest_bytes, config_media_type,
+    layers_compressed_size, subject, subject_backfilled, artifact_type, artifact_type_backfilled)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, true, %s, true)
+    ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id
+"""
 
 
 def _insert(repository_id: int, document: Document) -> Any:
-    wanted = fetch_one(
-        "SELECT r.state, (SELECT id FROM mediatype WHERE name = %s) AS media_type_id"
-        " FROM repository r WHERE r.id = %s FOR KEY SHARE OF r",
-        (document.media_type, repository_id),
-    )
+    wanted = fetch_one(_OWNER, (document.media_type, repository_id))
     if wanted is None or wanted.state == RepositoryState.MARKED_FOR_DELETION:
         raise NoSuchRepository(repository_id=repository_id)
     if wanted.media_type_id is None:
         raise SchemaMismatch("The database lacks a media type: run `dredge init`", name=document.media_type)
     return fetch_one(
-        "INSERT INTO manifest (repository_id, digest, media_type_id, manifest_bytes, config_media_type,"
-        " layers_compressed_size, subject, subject_backfilled, artifact_type, artifact_type_backfilled)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, true, %s, true)"
-        " ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id",
+        _INSERT,
         (
             repository_id,
             document.digest,
@@ -148,14 +157,19 @@ def _protect(repository_id: int, manifest_id: int, document: Document, policy: P
     _add_hidden_tag(repository_id, manifest_id, now_ms, now_ms + policy.push_ttl_ms)
 
 
+_ADD_HIDDEN_TAG = """
+INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, hidden,
+    reversion, tag_kind_id, immutable)
+    SELECT %(name)s, %(repository)s, %(manifest)s, %(now)s, %(end)s, true, false, k.id, false
+    FROM tagkind k WHERE k.name = 'tag' AND (%(end)s::bigint IS NOT NULL OR NOT EXISTS
+    (SELECT FROM tag t WHERE t.manifest_id = %(manifest)s AND t.hidden AND t.lifetime_end_ms IS NULL))
+"""
+
+
 def _add_hidden_tag(repository_id: int, manifest_id: int, now_ms: int, end_ms: int | None) -> int:
     """Insert a hidden tag with that end; without an end, only if the manifest has no such tag."""
     return execute(
-        "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, hidden,"
-        " reversion, tag_kind_id, immutable)"
-        " SELECT %(name)s, %(repository)s, %(manifest)s, %(now)s, %(end)s, true, false, k.id, false"
-        " FROM tagkind k WHERE k.name = 'tag' AND (%(end)s::bigint IS NOT NULL OR NOT EXISTS"
-        " (SELECT FROM tag t WHERE t.manifest_id = %(manifest)s AND t.hidden AND t.lifetime_end_ms IS NULL))",
+        _ADD_HIDDEN_TAG,
         {
             "name": f"{TEMPORARY_PREFIX}{uuid.uuid4()}",
             "repository": repository_id,

@@ -37,6 +37,15 @@ FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE m.id = ANY(%s)
 """
 
 
+_SELECT = """
+SELECT m.id, m.digest, t.name, m.manifest_bytes, m.subject, m.artifact_type
+    FROM manifest m JOIN mediatype t ON t.id = m.media_type_id
+"""
+
+_BY_DIGEST = f"{_SELECT} WHERE m.repository_id = %s AND m.digest = %s ORDER BY m.id"
+_REFERRERS = f"{_SELECT} WHERE m.repository_id = %s AND m.subject = %s ORDER BY m.id"
+
+
 def read_manifest_sizes(ids: Iterable[int]) -> dict[int, ManifestSize]:
     """Return the sizes of those of these manifests that exist, by id."""
     return {row.id: ManifestSize(row.bytes, row.is_index) for row in fetch(_SIZES, (IntArray(ids),))}
@@ -44,19 +53,14 @@ def read_manifest_sizes(ids: Iterable[int]) -> dict[int, ManifestSize]:
 
 def find_manifest(repository_id: int, digest: str) -> FoundManifest | None:
     """Return the repository's manifest of that digest, or None."""
-    found = _find("m.repository_id = %s AND m.digest = %s", (repository_id, digest))
+    found = _find(_BY_DIGEST, (repository_id, digest))
     return found[0] if found else None
 
 
 def find_referrers(repository_id: int, digest: str) -> list[FoundManifest]:
     """Return the manifests of the repository that have the subject `digest`, oldest first."""
-    return _find("m.repository_id = %s AND m.subject = %s", (repository_id, digest))
+    return _find(_REFERRERS, (repository_id, digest))
 
 
-def _find(where: str, params: Sequence[Any]) -> list[FoundManifest]:
-    rows = fetch(
-        "SELECT m.id, m.digest, t.name, m.manifest_bytes, m.subject, m.artifact_type"
-        f" FROM manifest m JOIN mediatype t ON t.id = m.media_type_id WHERE {where} ORDER BY m.id",
-        params,
-    )
-    return [FoundManifest(*row) for row in rows]
+def _find(sql: str, params: Sequence[Any]) -> list[FoundManifest]:
+    return [FoundManifest(*row) for row in fetch(sql, params)]

@@ -82,7 +82,7 @@ def lock_blobs(repository_id: int, document: Document, now_ms: int) -> list[int]
         stored = found[digest].size
         if stored is not None and stored != descriptor.size:
             raise BadManifest(
-                "The manifest gives a blob another size than it has",
+                "The manifest states a wrong size for a blob",
                 digest=digest,
                 size=stored,
                 stated=descriptor.size,

@@ -7,6 +7,7 @@ from typing import Any
 
 from model.db.connection import execute, fetch, fetch_one
 from model.db.fragments import MARKED_MS
+from model.db.introspection import has_table
 from model.db.tables import RepositoryState
 from model.purge import quay_queue, state
 
@@ -125,7 +126,7 @@ def mark_repository(
     """Mark a locked repository for deletion: another name, no stars, a marker, and an item in Quay's queue
     that becomes available when the grace is over.
     """
-    if fetch_one("SELECT to_regclass('star') IS NOT NULL AS there").there:
+    if has_table("star"):
         execute("DELETE FROM star WHERE repository_id = %s", (repository_id,))
     execute(_MARK, {"id": repository_id})
     marker = fetch_one(_MARKER, {"id": repository_id, "now_ms": now_ms, "name": name}).id

@@ -13,8 +13,8 @@ from model.db.tables import RepositoryState
 from model.events import record as events
 from model.policy import Policy
 from model.purge import quay_queue, state
-from model.purge.catalogue import Steps, has_rows
 from model.purge.lock import DoomedNamespace, close_namespace, lock_namespace
+from model.purge.references import Steps, has_rows
 from model.purge.state import PurgeBlocked
 from model.purge.steps import take_steps
 
@@ -62,6 +62,17 @@ class NamespacePurge:
     done: bool = False
     has_more: bool = False
     stopped: str = ""
+
+    def __add__(self, later: NamespacePurge) -> NamespacePurge:
+        """Add the counts; the later batch says what is left."""
+        return NamespacePurge(
+            self.marked + later.marked,
+            self.rows + later.rows,
+            later.waiting,
+            later.done,
+            later.has_more,
+            later.stopped,
+        )
 
 
 def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, limit: int) -> NamespacePurge:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 
 from model.db.connection import execute, fetch_one
+from model.db.introspection import has_table
 
 # The same time for which a worker of Quay claims an item; each batch renews it.
 LEASE_MS = 15 * 60_000
@@ -62,4 +63,4 @@ def _item(queue_id: str | None) -> int | None:
 
 
 def _is_there() -> bool:
-    return bool(fetch_one("SELECT to_regclass('queueitem') IS NOT NULL AS there").there)
+    return has_table("queueitem")

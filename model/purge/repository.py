@@ -14,9 +14,9 @@ from model.gc import certificate, history
 from model.gc.repository_lock import Scope
 from model.policy import Policy
 from model.purge import quay_queue, state
-from model.purge.catalogue import Steps, has_rows
 from model.purge.contents import NOTHING, Contents, purge_contents
 from model.purge.lock import DoomedRepository, close_repository, lock_repository
+from model.purge.references import Steps, has_rows
 from model.purge.state import PurgeBlocked
 from model.purge.steps import take_steps
 
@@ -87,7 +87,7 @@ def _refuse_running(doomed: DoomedRepository) -> None:
     running = fetch_one(_RUNNING, {"id": doomed.scope.repository_id}).running
     if running:
         raise PurgeBlocked(
-            f"{running} of its manifests run somewhere: stop them, or restore the repository",
+            f"{running} of its manifests are in use: stop their containers, or restore the repository",
             repository=doomed.scope.full_name,
         )
 

@@ -1,9 +1,9 @@
-"""Delete the other rows that refer to a purged row, in the steps that the database's catalogue gives."""
+"""Delete the other rows that refer to a purged row, in an order that satisfies the foreign keys."""
 
 from __future__ import annotations
 
 from model.db.connection import execute
-from model.purge.catalogue import Steps
+from model.purge.references import Steps
 
 
 def take_steps(steps: Steps, root_id: int, *, limit: int) -> int:

@@ -44,7 +44,7 @@ def checked_name(value: object) -> str:
     if not isinstance(value, str) or not _TAG.fullmatch(value):
         raise BadInput(
             "A tag's name has 1 to 128 letters, digits, dots, hyphens and underscores,"
-            " and begins with none of dot and hyphen",
+            " and begins with neither a dot nor a hyphen",
             got=_shown(value),
         )
     return value
@@ -74,10 +74,10 @@ def checked_time(value: object, *, after_ms: int | None = None) -> int | None:
 def checked_position(value: object) -> tuple[int, int]:
     """Return where a page of the history begins: a start in milliseconds, and an id."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise BadInput("A page of the history begins at the `next` of the one before", got=_shown(value))
+        raise BadInput("A page of the history begins at the `next` of the page before", got=_shown(value))
     start_ms = checked_time(value[0])
     if start_ms is None:
-        raise BadInput("A page of the history begins at the `next` of the one before", got=_shown(value))
+        raise BadInput("A page of the history begins at the `next` of the page before", got=_shown(value))
     return start_ms, checked_id(value[1], "last tag")
 
 

@@ -21,9 +21,9 @@ from model.cache import CacheKey, DataModelCache, invalidation, keys
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import BadInput, NoSuchRepository
-from model.registry import lookups
+from model.registry import loaders
 from model.registry.arguments import RepositoryRef, find_repository
-from model.registry.lookups import Json
+from model.registry.loaders import Json
 
 P = ParamSpec("P")
 
@@ -37,7 +37,7 @@ class UpstreamToken:
 
 
 class CachedLookups:
-    """Lookups through one cache; threads may share it."""
+    """Reads through one cache; threads may share it."""
 
     def __init__(self, cache: DataModelCache) -> None:
         self._cache = cache
@@ -46,7 +46,7 @@ class CachedLookups:
         self, namespace: str, name: str, *, manifest_ref: str | None = None, kind: str | None = None
     ) -> Json | None:
         """A repository by name; `manifest_ref` keeps a copy for each reference that somebody pulls by."""
-        load = partial(lookups.load_repository, namespace, name, kind=kind)
+        load = partial(loaders.load_repository, namespace, name, kind=kind)
         found: Json | None = self._read(
             _key(keys.repository_lookup, namespace, name, manifest_ref, kind), load
         )
@@ -54,7 +54,7 @@ class CachedLookups:
 
     def manifest(self, repository_id: int, digest: str) -> Json | None:
         """A manifest with its text."""
-        load = partial(lookups.load_manifest, repository_id, digest)
+        load = partial(loaders.load_manifest, repository_id, digest)
         found: Json | None = self._read(_key(keys.repository_manifest, repository_id, digest), load)
         return found
 
@@ -63,7 +63,7 @@ class CachedLookups:
         first_end: list[float] = []
 
         def load() -> Json:
-            page = lookups.load_active_tags(repository_id, last=last, limit=limit)
+            page = loaders.load_active_tags(repository_id, last=last, limit=limit)
             ends = [tag["end_ms"] for tag in page["tags"] if tag["end_ms"] is not None]
             if ends:
                 with connection():
@@ -76,31 +76,31 @@ class CachedLookups:
 
     def blob(self, namespace: str, name: str, digest: str, *, version: int = 2) -> Json | None:
         """A ready blob as one repository sees it."""
-        load = partial(lookups.load_blob, namespace, name, digest)
+        load = partial(loaders.load_blob, namespace, name, digest)
         found: Json | None = self._read(_key(keys.repository_blob, namespace, name, digest, version), load)
         return found
 
     def catalogue_page(self, username: str | None, *, start_id: int = 0, limit: int = 100) -> Json:
         """A page of the repositories that a user (None: anybody) may see."""
-        load = partial(lookups.load_catalogue_page, username, start_id=start_id, limit=limit)
+        load = partial(loaders.load_catalogue_page, username, start_id=start_id, limit=limit)
         found: Json = self._read(_key(keys.catalog_page, username, start_id, limit), load)
         return found
 
     def geo_restrictions(self, namespace: str) -> list[str]:
         """Codes of the regions that may not pull from a namespace."""
-        load = partial(lookups.load_geo_restrictions, namespace)
+        load = partial(loaders.load_geo_restrictions, namespace)
         found: list[str] = self._read(_key(keys.geo_restrictions, namespace), load)
         return found
 
     def security_report(self, digest: str) -> Json | None:
         """The best that the scanner has said about a digest."""
-        load = partial(lookups.load_security_report, digest)
+        load = partial(loaders.load_security_report, digest)
         found: Json | None = self._read(_key(keys.security_report, digest), load)
         return found
 
     def referrers(self, repository_id: int, digest: str, *, artifact_type: str | None = None) -> list[Json]:
         """Descriptors of what names the digest as its subject."""
-        load = partial(lookups.load_referrers, repository_id, digest, artifact_type=artifact_type)
+        load = partial(loaders.load_referrers, repository_id, digest, artifact_type=artifact_type)
         found: list[Json] = self._read(
             _key(keys.manifest_referrers, repository_id, digest, artifact_type), load
         )

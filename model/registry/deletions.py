@@ -72,7 +72,7 @@ def restore_repository(path: str, *, name: str | None = None) -> DeletedReposito
             return deleted
     except peewee.IntegrityError as error:
         raise NameTaken(
-            f"There is a repository {parsed.namespace}/{wanted} by now: restore it under another name"
+            f"A repository {parsed.namespace}/{wanted} exists now: restore it under another name"
         ) from error
 
 
@@ -121,7 +121,7 @@ def restore_namespace(name: str, *, new_name: str | None = None) -> DeletedNames
             events.record(events.NAMESPACE_RESTORED, subject=wanted, data=about, now_ms=now_ms)
             return found[0]
     except peewee.IntegrityError as error:
-        raise NameTaken(f"There is a namespace {wanted} by now: restore it under another name") from error
+        raise NameTaken(f"A namespace {wanted} exists now: restore it under another name") from error
 
 
 def list_deleted_repositories(namespace: str | None = None, *, limit: int = 1000) -> list[DeletedRepository]:

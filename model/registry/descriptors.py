@@ -10,7 +10,7 @@ from model.manifest import FoundManifest
 
 
 @dataclass(frozen=True)
-class Descriptor:
+class ReferrerDescriptor:
     """The entry of one manifest in a list of referrers."""
 
     media_type: str
@@ -29,14 +29,14 @@ class Descriptor:
         return written
 
 
-def describe(found: FoundManifest) -> Descriptor:
+def describe(found: FoundManifest) -> ReferrerDescriptor:
     """Return the descriptor of a manifest; if its text cannot be parsed, from its row alone."""
     fields = _fields(found.text)
     config = fields.get("config")
     fallback = config.get("mediaType") if isinstance(config, dict) else None
     kind = found.artifact_type or fields.get("artifactType") or fallback
     annotations = fields.get("annotations")
-    return Descriptor(
+    return ReferrerDescriptor(
         media_type=found.media_type,
         digest=found.digest,
         size=len(found.text.encode()),

@@ -36,7 +36,8 @@ def change_tag_expiration(
         end_ms = None if expires_ms is None else clamp_end(tag.start_ms, expires_ms)
         if end_ms is not None and end_ms <= operation.now_ms:
             raise BadInput(
-                "The tag would end in the past: it began so long ago. Delete it instead", expires_ms=end_ms
+                "The tag is too old for this expiry, and would end in the past: delete it instead",
+                expires_ms=end_ms,
             )
         if end_ms == tag.end_ms:
             return tag

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model import blob, manifest, namespace, security
 from model import blob_list as inventory
+from model import manifest, namespace, security
 from model import repository as repositories
 from model.blob_list import BlobPage
 from model.db.clock import now_ms
@@ -17,7 +17,7 @@ from model.registry.arguments import (
     checked_name,
     find_repository,
 )
-from model.registry.descriptors import Descriptor, describe
+from model.registry.descriptors import ReferrerDescriptor, describe
 from model.repository import CataloguePage, Repository
 from model.security import SecurityStatus
 from model.tag import Tag
@@ -60,24 +60,24 @@ def get_manifest(repository: RepositoryRef, reference: str) -> manifest.FoundMan
 @connection()
 def list_referrers(
     repository: RepositoryRef, digest: str, *, artifact_type: str | None = None
-) -> tuple[Descriptor, ...]:
+) -> tuple[ReferrerDescriptor, ...]:
     """Return the manifests of the repository with the subject `digest`, oldest first; of one type, if given.
 
     The subject itself need not exist (yet).
     """
     checked_digest(digest)
     if artifact_type is not None and (not isinstance(artifact_type, str) or not artifact_type):
-        raise BadInput("An artifact type is a media type", got=repr(artifact_type)[:80])
+        raise BadInput("An artifact type must be a media type", got=repr(artifact_type)[:80])
     found = manifest.find_referrers(find_repository(repository).id, digest)
     described = (describe(referrer) for referrer in found)
     return tuple(d for d in described if artifact_type in (None, d.artifact_type))
 
 
 @connection()
-def find_blob(repository: RepositoryRef, digest: str) -> blob.FoundBlob | None:
+def find_blob(repository: RepositoryRef, digest: str) -> inventory.FoundBlob | None:
     """Return a ready blob that a manifest or a running push of this repository refers to, or None."""
     checked_digest(digest)
-    return blob.find_blob(find_repository(repository).id, digest, now_ms=now_ms())
+    return inventory.find_blob(find_repository(repository).id, digest, now_ms=now_ms())
 
 
 @connection()
@@ -93,7 +93,7 @@ def catalogue(username: str | None = None, *, start_id: int = 0, limit: int = 10
     """Return at most `limit` image repositories that `username` may see (None: anybody), from that id on."""
     checked_limit(limit)
     if username is not None and not isinstance(username, str):
-        raise BadInput("A user's name is text", got=repr(username)[:80])
+        raise BadInput("A user's name must be text", got=repr(username)[:80])
     return repositories.catalogue_page(username, start_id=_start(start_id), limit=limit)
 
 
@@ -108,7 +108,7 @@ def security_status(repository: RepositoryRef, digest: str) -> SecurityStatus | 
 def geo_restrictions(name: str) -> tuple[str, ...]:
     """Return codes of the regions that may not pull from a namespace; empty if there is no such namespace."""
     if not isinstance(name, str):
-        raise BadInput("A namespace's name is text", got=repr(name)[:80])
+        raise BadInput("A namespace's name must be text", got=repr(name)[:80])
     return namespace.geo_restrictions(name)
 
 

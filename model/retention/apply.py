@@ -17,7 +17,7 @@ from model.repository import Repository
 from model.retention.audit import AuditedOperation
 from model.retention.facts import read_facts
 from model.retention.policies import RetentionPolicy, RuleSet, needs_shield, read_rules
-from model.retention.rule import TagFacts, Verdict, judge
+from model.retention.rule import RuleVerdict, TagFacts, judge
 from model.tag.rows import ALIVE, tags
 
 _STILL_THERE = f"SELECT count(*) AS n FROM tag t WHERE t.id = ANY(%(ids)s) AND {ALIVE}"
@@ -29,7 +29,7 @@ class Judged:
 
     repository: Repository
     rules: RuleSet
-    verdict: Verdict
+    verdict: RuleVerdict
     chosen: tuple[TagFacts, ...]
     now_ms: int
 
@@ -53,7 +53,7 @@ def judge_repository(
     moment = now_ms()
     rules = read_rules(where, retention)
     if not rules.all:
-        return Judged(where, rules, Verdict(), (), moment)
+        return Judged(where, rules, RuleVerdict(), (), moment)
     found = read_facts(where.id, rules.all, rules.patterns, now_ms=moment, protects=policy.immutable_tags)
     verdict = judge(found, in_turn=rules.in_turn, together=rules.together, now_ms=moment + ahead_ms)
     chosen = tuple(tag for tag in found if tag.id in verdict.ended)

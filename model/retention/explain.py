@@ -11,7 +11,7 @@ from model.policy import Policy
 from model.repository import Repository
 from model.retention.facts import read_facts
 from model.retention.policies import RetentionPolicy, RuleSet, read_rules
-from model.retention.rule import TagFacts, Verdict, chosen_by, judge, narrows
+from model.retention.rule import RuleVerdict, TagFacts, chosen_by, judge, narrows
 from model.tag.rows import Tag, tags
 
 _LATEST = (
@@ -69,7 +69,7 @@ def _of_rules(
 
 
 def _verdict(
-    tag: TagFacts, facts: Sequence[TagFacts], rules: RuleSet, verdict: Verdict, now_ms: int
+    tag: TagFacts, facts: Sequence[TagFacts], rules: RuleSet, verdict: RuleVerdict, now_ms: int
 ) -> list[str]:
     if tag.id in verdict.ended:
         return [f"the rule {verdict.ended[tag.id].name!r} ends it with its next run"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import execute, fetch, fetch_one
+from model.db.connection import execute, fetch
+from model.db.introspection import has_table
 from model.db.tables import RepositoryState
 
 _NORMAL = int(RepositoryState.NORMAL)
@@ -99,7 +100,7 @@ def find_ids(*, after: int, limit: int) -> list[int]:
 def record_visit(repository_id: int, namespace_id: int, *, problems: str = "") -> None:
     """Note that the rules ran now, and their problems; also in Quay's own row, if it exists."""
     execute(_RAN, {"id": repository_id, "problems": problems[:2000]})
-    if fetch_one("SELECT to_regclass('autoprunetaskstatus') IS NOT NULL AS there").there:
+    if has_table("autoprunetaskstatus"):
         status = f"failed: {problems}"[:1000] if problems else "success"
         execute(_STATUS, {"namespace_id": namespace_id, "status": status})
 

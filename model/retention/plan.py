@@ -14,7 +14,7 @@ from model.retention.apply import Judged, judge_repository
 from model.retention.policies import RetentionPolicy
 from model.retention.rule import TagFacts
 
-_REACH = f"""
+_AFFECTED = f"""
 WITH RECURSIVE seeds (id) AS (
     SELECT unnest(%(seeds)s)
 ), {CLOSURE}
@@ -102,6 +102,6 @@ def _dead(judged: Judged, tags: Sequence[TagFacts], along: Along, policy: Policy
         "repository_id": judged.repository.id,
         "cascade": policy.referrers == "cascade",
     }
-    reached = [row.id for row in fetch(_REACH, params)]
-    uses = suppose_manifest_uses(reached, without=ended, policy=policy, now_ms=judged.now_ms)
+    affected = [row.id for row in fetch(_AFFECTED, params)]
+    uses = suppose_manifest_uses(affected, without=ended, policy=policy, now_ms=judged.now_ms)
     return tuple(sorted(judge_running(uses, now_ms=judged.now_ms)[1]))

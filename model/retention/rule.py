@@ -77,7 +77,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleVerdict:
     """`ended`: tag id to the rule that ends it.  `spared`: ids of tags that are among the newest of a rule.
 
     While all of `spared` live, no other change of tags can move one of `ended` among the newest.
@@ -89,7 +89,7 @@ class Verdict:
 
 def judge(
     tags: Sequence[TagFacts], *, in_turn: Sequence[Rule], together: Sequence[Rule], now_ms: int
-) -> Verdict:
+) -> RuleVerdict:
     """Return which tags end, and by which rule.
 
     Each of the rules `in_turn` (Quay's policies) sees the tags that the rules before it have left.  All rules
@@ -116,7 +116,7 @@ def judge(
             for tag in chosen:
                 if _may_end(tag) and tag.id not in kept:
                     ended.setdefault(tag.id, rule)
-    return Verdict(ended, frozenset(spared - ended.keys()))
+    return RuleVerdict(ended, frozenset(spared - ended.keys()))
 
 
 def chosen_by(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[TagFacts], list[TagFacts]]:

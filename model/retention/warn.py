@@ -59,10 +59,10 @@ def announce(judged: Judged, *, within_ms: int) -> int:
         return 0
     with transaction():
         new = _remember(found)
-        told = [_event(judged, warning, until_ms) for warning in found if warning[:2] in new]
-        if told:
-            events.record_all(told, now_ms=judged.now_ms)
-    return len(told)
+        new_events = [_event(judged, warning, until_ms) for warning in found if warning[:2] in new]
+        if new_events:
+            events.record_all(new_events, now_ms=judged.now_ms)
+    return len(new_events)
 
 
 def forget_warnings() -> int:

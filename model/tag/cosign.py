@@ -58,10 +58,10 @@ def find_orphaned_siblings(subject: Tag, *, now_ms: int, keep_immutable: bool) -
 
 
 def _is_kept(subject: Tag, now_ms: int) -> bool:
-    pointing = (
-        "EXISTS (SELECT FROM tag o WHERE o.manifest_id = %(manifest_id)s AND NOT o.hidden"
-        " AND (%(any)s OR o.name !~ %(pattern)s) AND o.lifetime_end_ms"
-    )
+    pointing = """
+        EXISTS (SELECT FROM tag o WHERE o.manifest_id = %(manifest_id)s AND NOT o.hidden
+        AND (%(any)s OR o.name !~ %(pattern)s) AND o.lifetime_end_ms
+        """
     return bool(
         run_one(
             f"SELECT {pointing} IS NULL) OR {pointing} > %(now_ms)s) AS kept",

@@ -11,10 +11,10 @@ from model.db.prepared import run, run_one
 from model.errors import ManifestGone, SchemaMismatch
 from model.tag.rows import Tag
 
-_OTHER = (
-    "EXISTS (SELECT FROM tag o WHERE o.repository_id = %(repository_id)s"
-    " AND o.name = s.tag_name AND o.id <> ALL(%(ids)s) AND o.lifetime_end_ms"
-)
+_OTHER = """
+EXISTS (SELECT FROM tag o WHERE o.repository_id = %(repository_id)s
+    AND o.name = s.tag_name AND o.id <> ALL(%(ids)s) AND o.lifetime_end_ms
+"""
 
 
 def assign_ends(names: Sequence[str], wanted_ms: int, taken: Mapping[str, set[int]]) -> list[int]:
@@ -34,6 +34,12 @@ def assign_ends(names: Sequence[str], wanted_ms: int, taken: Mapping[str, set[in
     return assigned
 
 
+_TAKEN_ENDS = """
+SELECT name, lifetime_end_ms AS end_ms FROM tag WHERE repository_id = %(repository_id)s
+    AND name = ANY(%(names)s) AND lifetime_end_ms BETWEEN %(first)s AND %(last)s
+"""
+
+
 def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[int]:
     """Read the ends near `wanted_ms`, and return a free end for each name (`assign_ends`).
 
@@ -43,8 +49,7 @@ def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[
     while True:
         taken: dict[str, set[int]] = {}
         for row in run(
-            "SELECT name, lifetime_end_ms AS end_ms FROM tag WHERE repository_id = %(repository_id)s"
-            " AND name = ANY(%(names)s) AND lifetime_end_ms BETWEEN %(first)s AND %(last)s",
+            _TAKEN_ENDS,
             {
                 "repository_id": repository_id,
                 "names": list(set(names)),
@@ -59,6 +64,17 @@ def free_ends(repository_id: int, names: Sequence[str], wanted_ms: int) -> list[
         span *= 8
 
 
+_EXPIRE = f"""
+WITH ended AS (UPDATE tag SET lifetime_end_ms = wanted.end_ms
+    FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id),
+    notified AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),
+    pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s
+    AND s.tag_name = ANY(%(names)s)
+    AND NOT {_OTHER} IS NULL) AND NOT {_OTHER} > %(now_ms)s))
+    SELECT 1 AS done
+"""
+
+
 def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, ...]:
     """End these rows of one repository at or just before `end_ms`.  Returns the changed rows.
 
@@ -70,14 +86,7 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
         return ()
     ends = free_ends(tags[0].repository_id, [tag.name for tag in tags], end_ms)
     run(
-        "WITH ended AS (UPDATE tag SET lifetime_end_ms = wanted.end_ms"
-        " FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id),"
-        " notified AS (DELETE FROM tagnotificationsuccess WHERE tag_id = ANY(%(ids)s)),"
-        " pulls AS (DELETE FROM tagpullstatistics s WHERE s.repository_id = %(repository_id)s"
-        "  AND s.tag_name = ANY(%(names)s)"
-        # Statistics belong to a name: another alive row of that name still needs them.
-        f"  AND NOT {_OTHER} IS NULL) AND NOT {_OTHER} > %(now_ms)s))"
-        " SELECT 1 AS done",
+        _EXPIRE,
         {
             "ids": IntArray(tag.id for tag in tags),
             "ends": BigIntArray(ends),
@@ -89,6 +98,12 @@ def expire_tags(tags: Sequence[Tag], *, end_ms: int, now_ms: int) -> tuple[Tag, 
     return tuple(replace(tag, end_ms=end) for tag, end in zip(tags, ends, strict=True))
 
 
+_DISPLACE = """
+UPDATE tag SET lifetime_end_ms = wanted.end_ms
+    FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id
+"""
+
+
 def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
     """End these rows because their name moves to another manifest.  Pull statistics of the name stay.
 
@@ -97,11 +112,7 @@ def displace_tags(tags: Sequence[Tag], *, end_ms: int) -> tuple[Tag, ...]:
     if not tags:
         return ()
     ends = free_ends(tags[0].repository_id, [tag.name for tag in tags], end_ms)
-    run(
-        "UPDATE tag SET lifetime_end_ms = wanted.end_ms"
-        " FROM unnest(%(ids)s, %(ends)s) AS wanted(id, end_ms) WHERE tag.id = wanted.id",
-        {"ids": IntArray(tag.id for tag in tags), "ends": BigIntArray(ends)},
-    )
+    run(_DISPLACE, {"ids": IntArray(tag.id for tag in tags), "ends": BigIntArray(ends)})
     return tuple(replace(tag, end_ms=end) for tag, end in zip(tags, ends, strict=True))
 
 
@@ -123,6 +134,17 @@ def set_immutable(tag: Tag, immutable: bool) -> Tag:
     return replace(tag, immutable=immutable)
 
 
+_HOLD_BY_ID = """
+SELECT id, digest FROM manifest
+    WHERE repository_id = %(repository_id)s AND id = %(manifest)s FOR KEY SHARE
+"""
+
+_HOLD_BY_DIGEST = """
+SELECT id, digest FROM manifest
+    WHERE repository_id = %(repository_id)s AND digest = %(manifest)s FOR KEY SHARE
+"""
+
+
 def hold_manifest(repository_id: int, manifest: int | str) -> Any:
     """Keep a manifest (by id or digest) from collection until the transaction ends.  Returns id and digest.
 
@@ -130,8 +152,7 @@ def hold_manifest(repository_id: int, manifest: int | str) -> Any:
     not, later collections see the tag that this transaction commits.
     """
     row = run_one(
-        "SELECT id, digest FROM manifest WHERE repository_id = %(repository_id)s"
-        f" AND {'id' if isinstance(manifest, int) else 'digest'} = %(manifest)s FOR KEY SHARE",
+        _HOLD_BY_ID if isinstance(manifest, int) else _HOLD_BY_DIGEST,
         {"repository_id": repository_id, "manifest": manifest},
     )
     if row is None:
@@ -141,6 +162,13 @@ def hold_manifest(repository_id: int, manifest: int | str) -> Any:
             manifest=manifest,
         )
     return row
+
+
+_INSERT = """
+INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, hidden,
+    reversion, tag_kind_id, immutable) SELECT %s, %s, %s, %s, %s, %s, %s, k.id, false
+    FROM tagkind k WHERE k.name = 'tag' RETURNING id
+"""
 
 
 def insert_tag(
@@ -157,12 +185,7 @@ def insert_tag(
     """Insert a tag on a manifest that the caller holds (`hold_manifest`)."""
     if end_ms is not None:
         end_ms = free_ends(repository_id, [name], end_ms)[0]
-    row = fetch_one(
-        "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, hidden,"
-        " reversion, tag_kind_id, immutable) SELECT %s, %s, %s, %s, %s, %s, %s, k.id, false"
-        " FROM tagkind k WHERE k.name = 'tag' RETURNING id",
-        (name, repository_id, manifest_id, start_ms, end_ms, hidden, reversion),
-    )
+    row = fetch_one(_INSERT, (name, repository_id, manifest_id, start_ms, end_ms, hidden, reversion))
     if row is None:
         raise SchemaMismatch("The table tagkind lacks its row `tag`: run `dredge init`")
     return Tag(row.id, repository_id, name, manifest_id, digest, start_ms, end_ms, hidden, reversion, False)

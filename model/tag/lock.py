@@ -20,18 +20,20 @@ def lock_id(repository_id: int) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
+_LOCK = f"""
+WITH marked AS MATERIALIZED (SELECT set_config(%s, 'on', true)),
+    held AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) FROM marked)
+    SELECT {NOW_MS_SQL} AS now_ms FROM held
+"""
+
+
 def lock_repository_tags(repository_id: int) -> int:
     """Lock the repository's tags until the transaction ends.  Returns the time in ms once the lock is held.
 
     Waits at most the session's `lock_timeout`, then raises `Contended`.  Also calls `mark_own_changes`
     for this transaction.  Idempotent in a transaction.
     """
-    row = fetch_one(
-        "WITH marked AS MATERIALIZED (SELECT set_config(%s, 'on', true)),"
-        " held AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) FROM marked)"
-        f" SELECT {NOW_MS_SQL} AS now_ms FROM held",
-        (OWN_CHANGES, lock_id(repository_id)),
-    )
+    row = fetch_one(_LOCK, (OWN_CHANGES, lock_id(repository_id)))
     return int(row.now_ms)
 
 

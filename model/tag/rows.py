@@ -88,10 +88,10 @@ def find_alive_of_manifest(
 ) -> tuple[Tag, ...]:
     """Return all alive rows of one manifest (by id or digest), hidden ones too, by id."""
     column = "id" if isinstance(manifest, int) else "digest"
-    pointing = (
-        "a.manifest_id = (SELECT x.id FROM manifest x"
-        f" WHERE x.repository_id = %(repository_id)s AND x.{column} = %(manifest)s)"
-    )
+    pointing = f"""
+        a.manifest_id = (SELECT x.id FROM manifest x
+        WHERE x.repository_id = %(repository_id)s AND x.{column} = %(manifest)s)
+        """
     return tags(
         f"{ending_after(pointing, '%(now_ms)s')} ORDER BY t.id {_locked(lock)}",
         {"repository_id": repository_id, "manifest": manifest, "now_ms": now_ms},

@@ -26,7 +26,7 @@ from tests.support.crash_points import (
 )
 from tests.support.depths import IN_CI, depths
 from tests.support.oracle import Oracle, Snapshot, Verdict
-from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
+from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_actors import RaceActors, gone_tag
 from tests.support.race_harness import RaceHarness
 from tests.support.world import Row, World, digest_of
@@ -79,7 +79,7 @@ class Scene:
         """The whole collector, to rest; builds its own context, as a restarted process does."""
         let_fences_end(self.world.execute)
         settings = Settings(batch_manifests=2, erase_batch=3)
-        run_to_quiescence(make_toolbox({LOCATION: self.store}, settings=settings))
+        run_to_quiescence(make_context({LOCATION: self.store}, settings=settings))
 
     def restarted(self) -> None:
         """The same by a process that comes when the next try of the killed attempts has come."""

@@ -19,7 +19,7 @@ from tests.crashes.test_crash_points import EVERY, QUICK, SEED
 from tests.model.purge.purging import exact_quota
 from tests.support.crash_points import MortalStore, let_fences_end, run_and_kill, wait_for_the_server
 from tests.support.depths import depths
-from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
+from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import RaceHarness
 from tests.support.world import World
@@ -58,7 +58,7 @@ class Scene:
         world.quota()
 
     def context(self) -> JobContext:
-        return make_toolbox({LOCATION: self.store}, settings=SETTINGS, policy=NOW)
+        return make_context({LOCATION: self.store}, settings=SETTINGS, policy=NOW)
 
     def purge(self) -> None:
         """Every purge and the rest of the pipeline to rest, as a restarted process does it."""

@@ -20,13 +20,13 @@ from pathlib import Path
 import click
 
 from model.verify import Verifier, open_snapshot
+from tests.hosts.deployment import Deployment, deployment
 from tests.hosts.faults import FAULTS, Fault
 from tests.hosts.network import can_make_hosts
-from tests.hosts.stage import Stage, stage
 from tests.soak.__main__ import PATIENCE_S, TAGS
 from tests.soak.audit import audit_journals, audit_registry, come_to_rest
 from tests.soak.journal import read_journals
-from tests.soak.stage import ROOT, Actors
+from tests.soak.processes import ROOT, Actors
 from worker.storage.base import open_stores
 
 ROLES = {"push": 1, "delete": 1, "restore": 1, "pull": 1}
@@ -68,7 +68,7 @@ def run(
     roles: Mapping[str, int] = ROLES,
 ) -> Outcome:
     """Inject the faults one after the other while clients work, then audit."""
-    with stage(standby=any("standby" in fault.name for fault in faults), tree=tree) as where:
+    with deployment(standby=any("standby" in fault.name for fault in faults), tree=tree) as where:
         told = []
         where.goes_on_s(120)
         actors = Actors(roles, where.repositories, TAGS, where.clients, where.directory, seed)
@@ -88,7 +88,7 @@ def run(
         return Outcome(told, wrong, operations, promises)
 
 
-def _audit(where: Stage, crashed: Sequence[str]) -> tuple[list[str], int, int]:
+def _audit(where: Deployment, crashed: Sequence[str]) -> tuple[list[str], int, int]:
     policy = where.settings.policy
     stores = open_stores(where.settings.storage, upload=where.settings.upload_location)
     left = come_to_rest(policy, patience_s=PATIENCE_S)

@@ -16,9 +16,9 @@ from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder
 
 from model import registry
 from model.db.connection import fetch_one
-from tests.hosts.stage import Stage, initialise, lines_of
+from tests.hosts.deployment import Deployment, initialise, lines_of
 from tests.soak.images import Pusher, image
-from tests.soak.stage import ROOT
+from tests.soak.processes import ROOT
 from worker.storage.base import open_stores
 
 SHORT_S, LONG_S = 60.0, 150.0
@@ -30,96 +30,96 @@ class Fault:
     """A story: the fault is there while its context lasts, and work goes on within `within_s`."""
 
     name: str
-    inject: Callable[[Stage], Iterator[None]]
+    inject: Callable[[Deployment], Iterator[None]]
     within_s: float = SHORT_S
 
     @contextmanager
-    def injected(self, stage: Stage) -> Iterator[None]:
-        yield from self.inject(stage)
+    def injected(self, deployment: Deployment) -> Iterator[None]:
+        yield from self.inject(deployment)
 
 
-def worker_hears_nothing(stage: Stage) -> Iterator[None]:
+def worker_gets_no_answer(deployment: Deployment) -> Iterator[None]:
     """One way: what the first worker sends arrives, the answers of broker and database do not."""
-    hosts = stage.network.hosts
-    hosts["worker1"].deafen(hosts["broker"], hosts["database"])
+    hosts = deployment.network.hosts
+    hosts["worker1"].block_answers_from(hosts["broker"], hosts["database"])
     yield
-    stage.network.heal()
+    deployment.network.restore()
 
 
-def worker_is_cut_off_from_the_database(stage: Stage) -> Iterator[None]:
+def worker_is_cut_off_from_the_database(deployment: Deployment) -> Iterator[None]:
     """Both ways, while the broker still gives it tasks."""
-    hosts = stage.network.hosts
+    hosts = deployment.network.hosts
     hosts["worker1"].cut(hosts["database"])
     yield
-    stage.network.heal()
+    deployment.network.restore()
 
 
-def broker_is_cut_off(stage: Stage) -> Iterator[None]:
+def broker_is_cut_off(deployment: Deployment) -> Iterator[None]:
     """Nobody reaches the broker for ten seconds, then everybody."""
-    stage.network.hosts["broker"].cut()
+    deployment.network.hosts["broker"].cut()
     time.sleep(10)
-    stage.network.heal()
+    deployment.network.restore()
     yield
 
 
-def links_flap(stage: Stage) -> Iterator[None]:
+def links_flap(deployment: Deployment) -> Iterator[None]:
     """The first worker and the broker are cut off and back again, twelve times a second each."""
-    hosts = stage.network.hosts
+    hosts = deployment.network.hosts
     for _ in range(12):
         hosts["worker1"].cut()
         hosts["broker"].cut(hosts["beat"])
         time.sleep(0.5)
-        stage.network.heal()
+        deployment.network.restore()
         time.sleep(0.5)
     yield
 
 
-def lines_are_slow(stage: Stage) -> Iterator[None]:
+def lines_are_slow(deployment: Deployment) -> Iterator[None]:
     """Database and broker answer through lines of 1 Mbit/s, where packets queue for up to 0.4 s."""
     for name in ("database", "broker"):
-        stage.network.hosts[name].slow("1mbit", "400ms")
+        deployment.network.hosts[name].slow("1mbit", "400ms")
     yield
-    stage.network.heal()
+    deployment.network.restore()
 
 
-def packets_are_lost(stage: Stage) -> Iterator[None]:
+def packets_are_lost(deployment: Deployment) -> Iterator[None]:
     """One packet of ten never arrives, at any host."""
-    for host in stage.network.hosts.values():
+    for host in deployment.network.hosts.values():
         host.lose(0.1)
     yield
-    stage.network.heal()
+    deployment.network.restore()
 
 
-def worker_is_cut_off_while_it_erases(stage: Stage) -> Iterator[None]:
+def worker_is_cut_off_while_it_erases(deployment: Deployment) -> Iterator[None]:
     """It erases what it has claimed and cannot settle; it is cut off, and the same blobs are pushed."""
-    hosts = stage.network.hosts
-    stores = open_stores(stage.settings.storage, upload=stage.settings.upload_location)
-    pusher = Pusher(stores, stage.settings.policy)
+    hosts = deployment.network.hosts
+    stores = open_stores(deployment.settings.storage, upload=deployment.settings.upload_location)
+    pusher = Pusher(stores, deployment.settings.policy)
     made = image([2_000], name="doomed")
-    pusher.push(stage.probes, made, "doomed")
-    stage.workers.kill("worker2")
+    pusher.push(deployment.probes, made, "doomed")
+    deployment.workers.kill("worker2")
     for digit in "123456789":
         hosts["worker1"].swallow(f"DELETE FROM dredge_tombstone WHERE id = ANY('{{{digit}")
-    registry.delete_tag(stage.probes, "doomed", policy=stage.settings.policy)
-    paths = stage.find_objects(made)
+    registry.delete_tag(deployment.probes, "doomed", policy=deployment.settings.policy)
+    paths = deployment.find_objects(made)
     deadline = time.monotonic() + SHORT_S
     while any(path.exists() for path in paths) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(path.exists() for path in paths), "the worker did not erase"
     assert fetch_one("SELECT count(*) AS n FROM dredge_tombstone WHERE token IS NOT NULL").n, "it has settled"
     hosts["worker1"].cut()
-    pusher.push(stage.probes, made, "again")
-    stage.workers.start("worker2")
+    pusher.push(deployment.probes, made, "again")
+    deployment.workers.start("worker2")
     yield
-    stage.network.heal()
+    deployment.network.restore()
 
 
-def beat_comes_back_after_an_hour(stage: Stage) -> Iterator[None]:
+def beat_comes_back_after_an_hour(deployment: Deployment) -> Iterator[None]:
     """The beat is halted, its lock runs out, its schedule is an hour old, and it goes on."""
-    group = stage.workers.pid("beat")
+    group = deployment.workers.pid("beat")
     os.killpg(group, signal.SIGSTOP)
-    client: Any = stage.broker.client()
-    prefix = f"{stage.settings.key_prefix}redbeat:"
+    client: Any = deployment.broker.client()
+    prefix = f"{deployment.settings.key_prefix}redbeat:"
     client.delete(f"{prefix}:lock", f"{prefix}lock")
     for name, score in client.zrange(f"{prefix}:schedule", 0, -1, withscores=True):
         client.zadd(f"{prefix}:schedule", {name: score - HOUR_S})
@@ -131,32 +131,32 @@ def beat_comes_back_after_an_hour(stage: Stage) -> Iterator[None]:
     yield
 
 
-def standby_is_promoted(stage: Stage) -> Iterator[None]:
+def standby_is_promoted(deployment: Deployment) -> Iterator[None]:
     """The primary is cut off from everybody and dies; its standby, which has every commit, takes over."""
-    assert stage.standby is not None
+    assert deployment.standby is not None
     began = time.time()
-    stage.network.hosts["database"].cut()
-    stage.primary.kill()
-    stage.standby.promote()
-    stage.outages.append((began, time.time() + 10))
+    deployment.network.hosts["database"].cut()
+    deployment.primary.kill()
+    deployment.standby.promote()
+    deployment.outages.append((began, time.time() + 10))
     yield
-    stage.network.heal()
+    deployment.network.restore()
 
 
-def hosts_are_upgraded_one_by_one(stage: Stage) -> Iterator[None]:
+def hosts_are_upgraded_one_by_one(deployment: Deployment) -> Iterator[None]:
     """First the tables, then each worker, then the beat; old and new work side by side."""
-    initialise(ROOT, stage.clients)
-    stage.workers.redefine(lines_of(stage.network, ROOT))
+    initialise(ROOT, deployment.clients)
+    deployment.workers.redefine(lines_of(deployment.network, ROOT))
     for name in ("worker1", "worker2", "beat"):
-        stage.workers.stop(name)
-        stage.workers.start(name)
+        deployment.workers.stop(name)
+        deployment.workers.start(name)
         time.sleep(3)
     yield
 
 
 FAULTS = (
     Fault("an upgrade, host by host", hosts_are_upgraded_one_by_one),
-    Fault("a worker hears no answer", worker_hears_nothing, LONG_S),
+    Fault("a worker gets no answer", worker_gets_no_answer, LONG_S),
     Fault("a worker is cut off from the database", worker_is_cut_off_from_the_database, LONG_S),
     Fault("nobody reaches the broker for 10 s", broker_is_cut_off),
     Fault("links come and go every half second for 12 s", links_flap),

@@ -56,7 +56,7 @@ class Host:
             self._rule("-A", "OUTPUT", "-d", address, "-j", "DROP")
             self._rule("-A", "INPUT", "-s", address, "-j", "DROP")
 
-    def deafen(self, *others: Host) -> None:
+    def block_answers_from(self, *others: Host) -> None:
         """What it sends arrives; of the answers none does."""
         for other in others:
             self._rule("-A", "INPUT", "-s", other.address, "-j", "DROP")
@@ -75,7 +75,7 @@ class Host:
         queue = ["tbf", "rate", rate, "burst", "3kb", "latency", latency]
         _run(*self.exec, "tc", "qdisc", "add", "dev", "eth0", "root", *queue)
 
-    def heal(self) -> None:
+    def restore(self) -> None:
         """As if nothing had been."""
         self._rule("-F")
         with suppress(subprocess.CalledProcessError):  # where nothing was slow
@@ -113,10 +113,10 @@ class Network:
         for device in ("lo", "eth0"):
             _run("ip", "-n", host.namespace, "link", "set", device, "up")
 
-    def heal(self) -> None:
-        """Heal every host."""
+    def restore(self) -> None:
+        """Restore every host."""
         for host in self.hosts.values():
-            host.heal()
+            host.restore()
 
     def remove(self) -> None:
         """Remove what this network made."""

@@ -16,7 +16,7 @@ from model.gc.review import review_batch
 from model.policy import DEFAULT
 from model.registry.deletions import delete_repository
 from model.running_task import running_task
-from model.verify import Verdict, Verifier, open_snapshot
+from model.verify import Verification, Verifier, open_snapshot
 from tests.model.purge.conftest import NOW
 from tests.model.purge.purging import purge
 from tests.model.verify_mutations import MUTATIONS, Forger
@@ -26,7 +26,7 @@ SEED = 20
 TIMES = 1_000
 
 
-def verify(url: str) -> Verdict:
+def verify(url: str) -> Verification:
     with closing(open_snapshot(url)) as connection:
         return Verifier(connection).run()
 

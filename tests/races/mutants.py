@@ -186,6 +186,6 @@ MUTANTS = (
         "a collection looks before it records a blob",
         purge, "_PURGE", "FROM lost\n), counted",
         f"FROM lost {_JUDGED} AND o.manifest_id <> ALL(%(dead)s))\n), counted",
-        stories.two_collections_of_one_blob, "blob-without-a-trace",
+        stories.two_collections_of_one_blob, "blob-orphaned",
     ),
 )  # fmt: skip

@@ -55,7 +55,7 @@ def test_case_43_the_cleaner_meets_an_upload_that_is_resumed(race: RaceActors, e
     explore(resume=resume, collect=race.collect(), erase=race.erase, check=whole, errors=(BlobGone,))
 
 
-def test_case_44_a_push_meets_the_sweep_that_condemns_its_object(race: RaceActors, explore: Explore) -> None:
+def test_case_44_a_push_meets_the_sweep_that_confirms_its_object(race: RaceActors, explore: Explore) -> None:
     path = storage_paths.object_path(digest_of("unknown"), True, "")
     race.harness.store.objects[path] = b"unknown"
     race.world.execute("INSERT INTO dredge_orphan VALUES ('object', %s, 1)", (f"{LOCATION}:{path}",))

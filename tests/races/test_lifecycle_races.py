@@ -22,7 +22,7 @@ from model.errors import (
     NotRestorable,
 )
 from model.in_use import replace_in_use
-from model.purge.catalogue import read_steps
+from model.purge.references import read_steps
 from model.purge.repository import purge_repository_batch
 from model.retention.apply import end_chosen, judge_repository
 from model.retention.policies import RetentionPolicy

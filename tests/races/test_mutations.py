@@ -21,7 +21,7 @@ from model.gc.orphans import objects as unknown
 from model.policy import DEFAULT
 from tests.support.crash_points import MortalStore, run_and_kill, wait_for_the_server
 from tests.support.explorer import Explorer, Race
-from tests.support.pipeline import BUDGET_S, LOCATION, make_toolbox
+from tests.support.pipeline import BUDGET_S, LOCATION, make_context
 from tests.support.race_actors import RaceActors, gone_tag
 from tests.support.race_harness import RaceHarness
 from tests.support.world import World, digest_of
@@ -71,7 +71,7 @@ def test_where_blobs_are_judged_before_they_are_recorded_two_collections_leak_on
     shared, other = race.layer("shared"), race.world.repository()
     gone_tag(race.world, race.have(race.image(shared)))
     gone_tag(race.world, race.have(race.image(shared), other))
-    must_fail(race, "blob-without-a-trace", first=race.collect(), second=race.collect(other))
+    must_fail(race, "blob-orphaned", first=race.collect(), second=race.collect(other))
 
 
 def test_where_blobs_are_judged_in_the_statement_that_locks_them_a_linked_blob_is_lost(
@@ -142,7 +142,7 @@ def test_where_objects_are_erased_before_a_tombstone_is_committed_a_kill_leaks_t
     monkeypatch.setattr(reviewing, "review_batch", erase_without_tombstone(store))
 
     def work() -> None:
-        reviewing.review(make_toolbox({LOCATION: store}), budget_s=BUDGET_S)
+        reviewing.review(make_context({LOCATION: store}), budget_s=BUDGET_S)
 
     leaks = 0
     for fatal in range(1, 60):

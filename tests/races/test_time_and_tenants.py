@@ -9,7 +9,7 @@ import pytest
 
 from model import namespace
 from model.policy import HOUR_MS
-from tests.support.pipeline import Recorded, make_toolbox, run_to_quiescence
+from tests.support.pipeline import Recorded, make_context, run_to_quiescence
 from tests.support.world import World
 from worker.jobs.scan import scan
 from worker.settings import Settings
@@ -28,7 +28,7 @@ def test_case_14_a_window_shortened_to_zero_leaves_the_others_their_share(
             repository = world.repository(namespace=owner)
             world.tag(manifest=world.manifest(repository), ended_ms=world.now_ms - 100 * HOUR_MS)
             manifest_of[int(repository)] = owner
-    context = make_toolbox(tmp_path, settings=Settings(scan_limit=40))
+    context = make_context(tmp_path, settings=Settings(scan_limit=40))
     queue = context.queue
     assert isinstance(queue, Recorded)
     scan(context)
@@ -54,5 +54,5 @@ def test_case_15_only_the_databases_clock_decides(
     ahead = time.time
     monkeypatch.setattr(time, "time", lambda: ahead() + 600)
     with world.only_removes(tag=gone, manifest=gone.manifest):
-        run_to_quiescence(make_toolbox(tmp_path))
+        run_to_quiescence(make_context(tmp_path))
     assert world.value("SELECT count(*) FROM tag WHERE id = %s", (int(kept),)) == 1

@@ -31,8 +31,8 @@ from model.verify import Verifier, open_snapshot
 from tests.soak.audit import SHOWN, Verdict, audit_journals, audit_registry, come_to_rest
 from tests.soak.history import write_history
 from tests.soak.journal import Entry, read_journals
+from tests.soak.processes import ROOT, Actors, Chaos, Span, Workers
 from tests.soak.quay import forget_strays
-from tests.soak.stage import ROOT, Actors, Chaos, Span, Workers
 from tests.soak.verdict import judge_file
 from tests.support.databases import memory
 from tests.support.servers.standby import Pair
@@ -100,7 +100,7 @@ class Soaked:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Deployment:
     """Where a soak takes place: servers with tables, repositories, and the children's environment."""
 
     servers: EmbeddedServers
@@ -113,7 +113,9 @@ class Stage:
 
 
 @contextmanager
-def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITORIES) -> Iterator[Stage]:
+def deployment(
+    windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITORIES
+) -> Iterator[Deployment]:
     """Fresh servers and repositories; PostgreSQL is durable, since it is killed."""
     with tempfile.TemporaryDirectory(prefix="dredge-soak-", dir=memory()) as name:
         directory = Path(name)
@@ -137,13 +139,13 @@ def stage(windows_s: Mapping[str, int] = WINDOWS_S, repositories: int = REPOSITO
                 for n in range(repositories)
             ]
             ends = [float(window_s) for window_s in windows_s.values() for _ in range(repositories)]
-            yield Stage(servers, pair, settings, command_environment(variables), directory, made, ends)
+            yield Deployment(servers, pair, settings, command_environment(variables), directory, made, ends)
             database.db.close_all()
 
 
 def soak(seconds: float, seed: int, *, logs: Path | None = None) -> Soaked:
     """Soak for so long, then audit; `logs` is where the processes' logs and journals are kept."""
-    with stage() as where:
+    with deployment() as where:
         lines = parse_procfile((ROOT / "Procfile").read_text()).processes
         lines["worker2"] = f"{steps_of_the_clock(where.directory)} {lines['worker']} -n second@%h"
         names = ("worker", "worker2", "beat")
@@ -162,7 +164,7 @@ def soak(seconds: float, seed: int, *, logs: Path | None = None) -> Soaked:
         return done
 
 
-def audit(where: Stage, workers: Workers, crashed: Sequence[str], chaos: Chaos | None = None) -> Soaked:
+def audit(where: Deployment, workers: Workers, crashed: Sequence[str], chaos: Chaos | None = None) -> Soaked:
     """Bring it to rest and hold the books against it."""
     policy = where.settings.policy
     stores = open_stores(where.settings.storage, upload=where.settings.upload_location)

@@ -160,7 +160,7 @@ class Actor:
             self.check(entry, repository, chosen)
 
     def check(self, entry: Entry, repository: int, tag: registry.Tag) -> None:
-        """Every byte of a tag; what is missing is forgiven if the tag was moved or deleted meanwhile.
+        """Every byte of a tag; bytes may be missing only if the tag was moved or deleted meanwhile.
 
         Beside a Quay a blob may be unreadable for a short time: a client tries again as long.
         """

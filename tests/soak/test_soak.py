@@ -13,7 +13,7 @@ import pytest
 from tests.soak.audit import audit_journals
 from tests.soak.journal import Entry
 from tests.soak.mutations import MUTATIONS
-from tests.soak.stage import ROOT
+from tests.soak.processes import ROOT
 from tests.soak.verdict import Judge, parse
 from tests.support.world import World
 

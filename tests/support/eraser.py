@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.storage_paths import object_path
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import Row, World, digest_of
 from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
@@ -24,7 +24,7 @@ class EraserFixture:
 
     def __init__(self, world: World, root: Path, *, store: Any = None) -> None:
         self.world, self.store = world, store or LocalStore(root, fsync=False)
-        make_toolbox({LOCATION: self.store})
+        make_context({LOCATION: self.store})
         self.bystander = self.object("bystander")
         world.tag("bystander", manifest=world.manifest(blobs=[world.blob(digest=self.bystander)]))
 
@@ -70,7 +70,7 @@ class EraserFixture:
 
     def run(self, store: Any = None, budget_s: float = 60.0, **settings: Any) -> Cleared:
         given = Settings(**({"quarantine_s": 0} | settings))
-        context = make_toolbox({LOCATION: store or self.store}, settings=given)
+        context = make_context({LOCATION: store or self.store}, settings=given)
         return erase(context, budget_s=budget_s)
 
 

@@ -93,7 +93,7 @@ def _default(field: Field[Any]) -> str:
 
 
 def refreshed_configuration(text: str) -> str:
-    """Return the page with a current row per setting; a new one follows its neighbour in the code."""
+    """Return the page with a current row per setting; a new one follows the setting before it in the code."""
     rows = {_variable(field): setting_row(field) for field in fields(Settings)}
     named = re.compile(r"\| `([^`]+)` \|")
     lines: list[str] = []

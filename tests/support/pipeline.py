@@ -62,7 +62,7 @@ class Recorded:
         self.report_runs += 1
 
 
-def make_toolbox(
+def make_context(
     stores: Stores | Mapping[str, Store] | Path,
     *,
     policy: Policy = DEFAULT,

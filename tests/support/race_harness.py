@@ -23,7 +23,7 @@ from tests.support import memory_store, race_stores
 from tests.support.explorer import Race
 from tests.support.explorer_steps import Outcome, hooked
 from tests.support.memory_store import MemoryStore
-from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
+from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_clock import RaceClock, ahead
 from tests.support.saved_rows import SavedRows
 from tests.support.world import World
@@ -81,7 +81,7 @@ class RaceHarness:
     ) -> None:
         self.world, self.url, self.policy = world, world.url, policy
         self.store = MemoryStore() if store is None else store
-        self.context: JobContext = make_toolbox({LOCATION: self.store}, policy=policy, settings=settings)
+        self.context: JobContext = make_context({LOCATION: self.store}, policy=policy, settings=settings)
         self.clock = RaceClock(world)
         self._rows = SavedRows(world)
         self.left_by_quay: set[str] = set()

@@ -108,7 +108,7 @@ class BackgroundThreads:
                     if found := self._publish():
                         rows, published_s = found, time.monotonic()
                 burst = rows if time.monotonic() - published_s < BUSY_S else 1
-                self._hear(min(BATCHING_DELAY_S * burst, LONGEST_BATCHING_DELAY_S))
+                self._await_commit(min(BATCHING_DELAY_S * burst, LONGEST_BATCHING_DELAY_S))
         finally:
             self._listener.close()
 
@@ -121,11 +121,11 @@ class BackgroundThreads:
             rows += step.rows
         return rows
 
-    def _hear(self, gather_s: float) -> None:
-        """Wait for a commit, and then `gather_s` seconds for others."""
+    def _await_commit(self, delay_s: float) -> None:
+        """Wait for a commit, and then `delay_s` seconds for others."""
         try:
             if self._listener.wait(POLL_S):
-                self._stop.wait(gather_s)
+                self._stop.wait(delay_s)
         except RegistryError as error:
             log.warning("relay.listen_failed", error=str(error))
             self._stop.wait(POLL_S)

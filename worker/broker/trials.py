@@ -80,7 +80,7 @@ def _carry(link: Connection, queue: Queue) -> None:
             if taken:
                 break
         else:
-            raise TimeoutError("a message that was sent does not arrive")
+            raise TimeoutError("a message that was sent did not arrive")
         queue(channel).delete()
 
 
@@ -97,11 +97,11 @@ def try_results(settings: Settings) -> None:
     )
     client: Any = app.backend.client
     key = f"celery-task-meta-{_name()}"
-    with client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.subscribe(key)
+    with client.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.subscribe(key)
         client.set(key, "{}", ex=LIFE_S)
         client.publish(key, "{}")
-        heard.unsubscribe(key)
+        channel.unsubscribe(key)
     client.mget([key])
     client.delete(key)
     app.close()

@@ -45,7 +45,7 @@ def for_kombu(url: str) -> KombuUrl:
         return _amqp(url)
     found = redis_url.parse(url)
     if found.scheme in redis_url.CLUSTER:
-        raise BadInput("names a cluster, on which Celery's queues cannot be: use one server or Sentinels")
+        raise BadInput("names a cluster, which Celery cannot use as its broker: use one server or Sentinels")
     userinfo = _userinfo(found.credentials.get("username"), found.credentials.get("password"))
     if found.path:
         path = quote(found.path)
@@ -85,9 +85,9 @@ def _amqp(url: str) -> KombuUrl:
     tls = server_url.read_tls(parts.options) if parts.scheme == "amqps" else None
     if parts.options:
         known = ", ".join(server_url.TLS_OPTIONS)
-        raise BadInput(f"has {len(parts.options)} option(s) that mean nothing here; amqps:// has {known}")
+        raise BadInput(f"has {len(parts.options)} unknown option(s); amqps:// knows {known}")
     if tls and len(nodes) > 1:
-        raise BadInput("names several hosts: over TLS give one, or a balancer's")
+        raise BadInput("names several hosts: with TLS, name one host or a load balancer")
     # kombu reads an empty path, and a path of one slash, as the virtual host `/`.
     vhost = parts.path.removeprefix("/") or "/"
     userinfo = _userinfo(parts.username, parts.password)

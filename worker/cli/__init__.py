@@ -38,7 +38,7 @@ COMMANDS = {
     "retention": ("worker.cli.retention", "Run retention rules, and see what they ended."),
     "inuse": ("worker.cli.inuse", "The list of digests that run somewhere."),
     "webhook": ("worker.cli.webhook", "Send events to HTTP endpoints."),
-    "events": ("worker.cli.events", "Watch events as they come."),
+    "events": ("worker.cli.events", "Watch events."),
     "history": ("worker.cli.history", "What past collections freed."),
     "import": ("worker.cli.import_", "Read an OCI image layout into a repository."),
     "export": ("worker.cli.export", "Write a tag as an OCI image layout."),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from model.controls.breaker import approve, list_open
-from worker.cli import output
+from worker.cli import options, output
 from worker.cli.pause import author
 from worker.jobs.targets import find_target
 
 
 @click.command(name="approve")
 @click.argument("namespace", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.json_object
 def command(namespace: str | None, as_json: bool) -> None:
     """Close the open breaker of a NAMESPACE, or without one the registry's, so that its collection goes on.
 

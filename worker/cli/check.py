@@ -11,8 +11,7 @@ import redis
 
 from model.controls.health import read_health
 from model.db import connection as database
-from model.db import dsn, schema
-from model.db import lookup_rows as lookups
+from model.db import dsn, lookup_rows, schema
 from model.db.introspection import read_server_version
 from model.errors import RegistryError
 from model.events import trigger as triggers
@@ -21,12 +20,12 @@ from model.gc.poison import count_poison
 from model.gc.storage_identity import find_suspended
 from model.human import human_ms
 from model.periodic import list_periodic
-from model.purge.catalogue import find_unknown_references
+from model.purge.references import find_unknown_references
 from model.rights import read_granted
 from worker.cli import output
 from worker.cli.check_retention import check_retention
 from worker.cli.check_servers import check_broker, check_cache, check_quay
-from worker.cli.finding import Finding, unset
+from worker.cli.finding import CheckResult, unset
 from worker.jobs.quarantine import choose_quarantine_s
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
@@ -50,7 +49,7 @@ def command(as_json: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def _show(finding: Finding, as_json: bool) -> None:
+def _show(finding: CheckResult, as_json: bool) -> None:
     if as_json:
         output.emit_json(asdict(finding))
     else:
@@ -58,16 +57,16 @@ def _show(finding: Finding, as_json: bool) -> None:
         click.echo(f"{mark:8} {finding.part:9} {masked(finding.problem or finding.what)}")
 
 
-def _guarded(part: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+def _guarded(part: Callable[[Settings], Iterator[CheckResult]], settings: Settings) -> Iterator[CheckResult]:
     """Yield the findings of a part; an error that it raises becomes a finding."""
     name = part.__name__.removeprefix("check").removeprefix("_")
     try:
         yield from part(settings)
     except (RegistryError, redis.RedisError, OSError, ValueError) as error:
-        yield Finding(name, "reachable", f"{error}")
+        yield CheckResult(name, "reachable", f"{error}")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _database(settings: Settings) -> Iterator[CheckResult]:
     if not settings.database_url:
         yield unset("database", "DREDGE_DATABASE_URL")
         return
@@ -79,24 +78,24 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         with database.connection():
             place = dsn.parse(settings.database_url).place
-            yield Finding("database", f"PostgreSQL {read_server_version()} answers at {place}")
+            yield CheckResult("database", f"PostgreSQL {read_server_version()} answers at {place}")
             if replaced := ", ".join(map(str, database.find_inherited())):
-                yield Finding(
+                yield CheckResult(
                     "database", f"Sessions replace what the role, database or server sets: {replaced}"
                 )
             granted = read_granted()
-            yield from (Finding("rights", granted.role, problem) for problem in granted.problems)
+            yield from (CheckResult("rights", granted.role, problem) for problem in granted.problems)
             if "SELECT" in granted.missing:
                 return
             if not granted.collects:
                 what = "may only look: workers and commands that change something need deploy/roles.sql"
-                yield Finding("rights", f"The role {granted.role} {what}")
+                yield CheckResult("rights", f"The role {granted.role} {what}")
             problems = [*schema.check(), *find_unknown_references()]
-            yield from (Finding("schema", "tables", problem) for problem in problems)
+            yield from (CheckResult("schema", "tables", problem) for problem in problems)
             if not problems:
-                yield Finding("schema", "all tables, columns and indexes are there")
+                yield CheckResult("schema", "all tables, columns and indexes are there")
                 recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
-                yield Finding("events", f"{recorded}: see `dredge init --triggers`")
+                yield CheckResult("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
                 yield from _periodic()
                 yield from _poison()
@@ -106,70 +105,74 @@ def _database(settings: Settings) -> Iterator[Finding]:
         database.db.close_all()
 
 
-def _locations(settings: Settings) -> Iterator[Finding]:
-    for name in lookups.find_used_locations():
+def _locations(settings: Settings) -> Iterator[CheckResult]:
+    for name in lookup_rows.find_used_locations():
         if name not in settings.storage:
             problem = f"Blobs lie at {name}, which DREDGE_STORAGE does not name: their objects stay for ever"
-            yield Finding("storage", name, problem)
+            yield CheckResult("storage", name, problem)
     for found in find_suspended():
         problem = f"{found.location} is suspended, nothing is erased there: {found.problem}"
-        yield Finding("storage", found.location, problem)
+        yield CheckResult("storage", found.location, problem)
     yield from _quarantine(settings)
     for share in read_shares():
         if excess := share.find_excess(settings.sweep_share):
-            yield Finding("storage", share.location, f"The sweep has stopped at {share.location}: {excess}")
+            yield CheckResult(
+                "storage", share.location, f"The sweep has stopped at {share.location}: {excess}"
+            )
 
 
-def _quarantine(settings: Settings) -> Iterator[Finding]:
+def _quarantine(settings: Settings) -> Iterator[CheckResult]:
     stores = open_stores(settings.storage, upload=settings.upload_location)
     for names in find_aliases(stores):
-        what = "are names of one store: an object is erased when no row of any of them refers to it"
-        yield Finding("storage", f"{', '.join(names)} {what}")
+        what = "name the same store: an object is erased when no row of any of them refers to it"
+        yield CheckResult("storage", f"{', '.join(names)} {what}")
     for name, store in stores.items():
         if problem := find_unsafe(settings, store):
-            yield Finding("storage", name, f"{name}: {problem}")
+            yield CheckResult("storage", name, f"{name}: {problem}")
         elif seconds := choose_quarantine_s(settings, store):
-            yield Finding("storage", f"{name}: dead objects stay in the trash for {human_ms(1000 * seconds)}")
+            yield CheckResult(
+                "storage", f"{name}: dead objects stay in the trash for {human_ms(1000 * seconds)}"
+            )
         else:
             what = "dead objects are erased at once; a process that is frozen in a request can undo a push"
-            yield Finding("storage", f"{name}: {what}")
+            yield CheckResult("storage", f"{name}: {what}")
 
 
-def _throttle(settings: Settings) -> Iterator[Finding]:
+def _throttle(settings: Settings) -> Iterator[CheckResult]:
     if not settings.throttle_lag_s and not settings.throttle_sessions:
         return
     health = read_health()
     what = f"a standby is {health.lag_ms / 1000:.1f} s behind, {health.active_sessions} sessions are active"
     problem = "The role cannot see standbys and sessions: GRANT pg_read_all_stats to it, or do not throttle"
-    yield Finding("throttle", what, "" if health.sees_all else problem)
+    yield CheckResult("throttle", what, "" if health.sees_all else problem)
 
 
-def _periodic() -> Iterator[Finding]:
+def _periodic() -> Iterator[CheckResult]:
     """Beat sends each periodic task, and each end is a row; none is there before the first worker."""
     for each in list_periodic():
         ended = "has never ended" if each.ended_ms is None else f"last ended {human_ms(each.age_ms)} ago"
         what = f"The task {each.name} {ended}, one is due every {human_ms(each.interval_ms)}"
         if each.is_late:
-            yield Finding("stages", what, f"{what}: start a beat and a worker, or see the worker's log")
+            yield CheckResult("stages", what, f"{what}: start a beat and a worker, or see the worker's log")
         elif each.name == "find":
-            yield Finding("stages", f"the last scan was {human_ms(each.age_ms)} ago")
+            yield CheckResult("stages", f"the last scan was {human_ms(each.age_ms)} ago")
 
 
-def _poison() -> Iterator[Finding]:
+def _poison() -> Iterator[CheckResult]:
     for stage, count in count_poison().items():
         problem = (
             f"{count:,} set aside by {stage}: `dredge status` says why, `dredge retry {stage}` tries again"
         )
-        yield Finding("stages", stage, problem)
+        yield CheckResult("stages", stage, problem)
 
 
-def _storage(settings: Settings) -> Iterator[Finding]:
+def _storage(settings: Settings) -> Iterator[CheckResult]:
     if not settings.storage:
         yield unset("storage", "DREDGE_STORAGE")
     for name, url in settings.storage.items():
         try:
             open_store(url).check()
         except (RegistryError, OSError) as error:
-            yield Finding("storage", name, f"{name}: {error}")
+            yield CheckResult("storage", name, f"{name}: {error}")
         else:
-            yield Finding("storage", f"{name}: objects can be written, read and erased")
+            yield CheckResult("storage", f"{name}: objects can be written, read and erased")

@@ -12,11 +12,11 @@ from model.errors import BadInput
 from worker.broker import trials, urls
 from worker.broker.connection import OUTAGE, connect
 from worker.broker.trials import Trial
-from worker.cli.finding import Finding, unset
+from worker.cli.finding import CheckResult, unset
 from worker.settings import Settings
 
 
-def check_broker(settings: Settings) -> Iterator[Finding]:
+def check_broker(settings: Settings) -> Iterator[CheckResult]:
     """Try the queues on the broker, and results, marks and the schedule on the Redis."""
     if not settings.broker_url:
         yield unset("broker", "DREDGE_BROKER_URL")
@@ -36,7 +36,7 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
         yield from _memory(settings.broker_url)
 
 
-def check_cache(settings: Settings) -> Iterator[Finding]:
+def check_cache(settings: Settings) -> Iterator[CheckResult]:
     """Try the cache, and its replica."""
     url = settings.cache_url or settings.own_redis
     if url and not url.startswith(("memory://", "none://")):
@@ -46,20 +46,20 @@ def check_cache(settings: Settings) -> Iterator[Finding]:
         yield from _use("cache_replica", settings.cache_replica_url, trial, settings)
 
 
-def check_quay(settings: Settings) -> Iterator[Finding]:
+def check_quay(settings: Settings) -> Iterator[CheckResult]:
     """Try the Redis of a live Quay."""
     if settings.quay_redis_url:
         yield from _use("quay_redis", settings.quay_redis_url, {"locks": trials.try_quay}, settings)
 
 
-def _use(part: str, url: str, uses: Mapping[str, Trial], settings: Settings) -> Iterator[Finding]:
+def _use(part: str, url: str, uses: Mapping[str, Trial], settings: Settings) -> Iterator[CheckResult]:
     """Yield one finding for all uses that work, and one for each that fails; ask a silent server once."""
     place, works = urls.place(url), []
     for use, trial in uses.items():
         try:
             trial(settings)
         except (*OUTAGE, BadInput) as error:
-            yield Finding(
+            yield CheckResult(
                 part, use, f"{place}: {use} cannot be used ({_short(error)}): {_advice(part, error)}"
             )
             if not isinstance(error, redis.ResponseError):
@@ -67,7 +67,7 @@ def _use(part: str, url: str, uses: Mapping[str, Trial], settings: Settings) -> 
         else:
             works.append(use)
     if works:
-        yield Finding(part, f"{_server(url)} at {place} can be used for {', '.join(works)}")
+        yield CheckResult(part, f"{_server(url)} at {place} can be used for {', '.join(works)}")
 
 
 def _short(error: BaseException) -> str:
@@ -93,7 +93,7 @@ def _server(url: str) -> str:
     return "Redis"
 
 
-def _memory(url: str) -> Iterator[Finding]:
+def _memory(url: str) -> Iterator[CheckResult]:
     """Yield a finding if the broker drops messages when its memory is full."""
     with suppress(*OUTAGE), connect(url) as client:
         memory = client.info("memory")
@@ -102,4 +102,4 @@ def _memory(url: str) -> Iterator[Finding]:
             problem = (
                 f"The broker throws messages away when it is full ({policy}): set maxmemory-policy noeviction"
             )
-            yield Finding("broker", "memory", problem)
+            yield CheckResult("broker", "memory", problem)

@@ -30,10 +30,10 @@ from worker.jobs.to_the_end import (
     "--all",
     "everything",
     is_flag=True,
-    help="Everything that is due, purges too.",
+    help="Collect every repository with garbage, and run due purges.",
 )
 @click.option("--ignore-hold", is_flag=True, help="Collect despite holds and DREDGE_WINDOW.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: the total.")
+@click.option("--json", "as_json", is_flag=True, help="Print the total as one JSON object.")
 def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as_json: bool) -> None:
     """Collect all garbage now, in this process: tags, manifests, blobs and objects.
 
@@ -93,7 +93,7 @@ class _Tally:
 
 def _say(sums: Total, cleared: Cleared, last_purge_ms: int | None) -> None:
     click.echo(
-        f"gone: {sums.tags:,} tags and {sums.manifests:,} manifests of {sums.repositories:,} repositories,"
+        f"removed: {sums.tags:,} tags and {sums.manifests:,} manifests of {sums.repositories:,} repositories,"
         f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {cleared.objects:,} objects"
     )
     if cleared.set_aside:
@@ -113,7 +113,7 @@ def _report(tally: _Tally, names: dict[int, str], asked: int) -> None:
             " see dredge status"
         )
     if tally.stops:
-        output.fail(f"{len(tally.stops):,} of {asked:,} repositories were left alone: {tally.stops[0]}")
+        output.fail(f"{len(tally.stops):,} of {asked:,} repositories were skipped: {tally.stops[0]}")
 
 
 def _collect(context: JobContext, ids: list[int]) -> _Tally:

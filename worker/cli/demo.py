@@ -24,7 +24,7 @@ from worker.cli.up import PROCFILE
 from worker.fsck.run import Report
 from worker.local.demo.processes import Processes
 from worker.local.demo.run import Demo, as_json
-from worker.local.demo.verify import Verdict
+from worker.local.demo.verify import DemoResult
 from worker.local.embedded import EmbeddedServers
 from worker.local.sample.shape import registry
 from worker.settings import Settings
@@ -49,7 +49,7 @@ CHOICES = {
 )
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Random seed.")
 @click.option("--kill", is_flag=True, help="kill -9 the worker half-way and start another.")
-@click.option("--json", "as_line", is_flag=True, help="One JSON object on the last line.")
+@click.option("--json", "as_line", is_flag=True, help="Print one JSON object on the last line.")
 def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:
     """Demonstrate the whole system: fill a registry, collect it with real workers, verify the result.
 
@@ -107,7 +107,7 @@ def _stage(title: str, total: int | None = None) -> Iterator[Callable[..., Any]]
     click.echo(f"{title}: {time.monotonic() - began:.1f} s", err=True)
 
 
-def _print(verdict: Verdict, report: Report, freed: Totals, exported: int, began_ms: int) -> None:
+def _print(verdict: DemoResult, report: Report, freed: Totals, exported: int, began_ms: int) -> None:
     rows = read_freed(since_ms=began_ms, limit=10)
     tables.table(
         ("namespace", "tags", "manifests", "blobs", "bytes"),

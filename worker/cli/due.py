@@ -6,15 +6,15 @@ from dataclasses import asdict
 
 import click
 
-from worker.cli import output, tables
+from worker.cli import options, output, tables
 from worker.cli.times import parse_duration_ms, when
 from worker.jobs.waiting import WaitingRepository, list_waiting
 
 
 @click.command(name="due")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum rows.")
-@click.option("--within", metavar="90m|12h|3d", help="Also what comes due within that time.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.limit(50)
+@click.option("--within", metavar="90m|12h|3d", help="Also list what becomes due within this time.")
+@options.json_lines
 def command(limit: int, within: str | None, as_json: bool) -> None:
     """List repositories with garbage: since when, the next try, and why each waits.
 

@@ -24,7 +24,7 @@ from worker.local.embedded import EmbeddedServers
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the data here and find it again; without it, it is temporary.",
+    help="Directory of the data; without it, the data is deleted at the end.",
 )
 @click.argument("command_line", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
 def command(initialise: bool, directory: Path | None, command_line: tuple[str, ...]) -> None:

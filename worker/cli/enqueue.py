@@ -16,7 +16,7 @@ from model.gc.due.note import note_due
 from model.names import parse_repository
 from worker import wiring
 from worker.app import application
-from worker.cli import output
+from worker.cli import options, output
 from worker.cli import repositories as named
 from worker.client import Client
 from worker.jobs.plan import all_due
@@ -24,7 +24,7 @@ from worker.settings import Settings
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """The result of one repository's task, or the reason why there is none."""
 
     repository: str
@@ -41,7 +41,7 @@ class Outcome:
     metavar="SECONDS",
     help="Wait at most this long for the outcome of each REPO and print it.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.json_object
 def command(repositories: tuple[str, ...], everything: bool, wait: float | None, as_json: bool) -> None:
     """Collect through the workers: one task for each REPO, or for every one with garbage.
 
@@ -70,21 +70,23 @@ def _existing(settings: Settings, names: Sequence[str]) -> list[str]:
         return [found.path for found in named.find(names)]
 
 
-def _enqueue(settings: Settings, names: Sequence[str], wait_s: float | None) -> list[Outcome]:
+def _enqueue(settings: Settings, names: Sequence[str], wait_s: float | None) -> list[TaskOutcome]:
     with Client(settings.broker_url, redis_url=settings.own_redis, key_prefix=settings.key_prefix) as client:
         results = [(name, client.collect(name)) for name in names]
         return [_outcome(name, result, wait_s) for name, result in results] if wait_s else []
 
 
-def _outcome(name: str, result: Any, wait_s: float) -> Outcome:
+def _outcome(name: str, result: Any, wait_s: float) -> TaskOutcome:
     try:
-        return Outcome(name, result=result.get(timeout=wait_s))
+        return TaskOutcome(name, result=result.get(timeout=wait_s))
     except NoOutcome:
-        return Outcome(name, error=f"no outcome within {wait_s:g} s: is a worker running? It stays enqueued")
+        return TaskOutcome(
+            name, error=f"no outcome within {wait_s:g} s: is a worker running? It stays enqueued"
+        )
     except RegistryError as error:
-        return Outcome(name, error=str(error))
+        return TaskOutcome(name, error=str(error))
     except Exception as error:  # noqa: BLE001  a task's error may be of any class
-        return Outcome(name, error=f"{type(error).__name__}: {error}")
+        return TaskOutcome(name, error=f"{type(error).__name__}: {error}")
 
 
 def _everything(settings: Settings) -> tuple[int, int]:
@@ -105,7 +107,7 @@ def _print_all(due: int, sent: int, *, as_json: bool) -> None:
         click.echo(f"{_counted(sent)} enqueued{waiting}")
 
 
-def _print_named(names: Sequence[str], outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+def _print_named(names: Sequence[str], outcomes: Sequence[TaskOutcome], *, as_json: bool) -> None:
     if as_json:
         output.emit_json({"repositories": len(names), "outcomes": [vars(outcome) for outcome in outcomes]})
         return
@@ -116,7 +118,7 @@ def _print_named(names: Sequence[str], outcomes: Sequence[Outcome], *, as_json: 
             continue
         tags, manifests = outcome.result["tags"], outcome.result["manifests"]
         more = "; more is enqueued" if outcome.result["has_more"] else ""
-        click.echo(f"{outcome.repository}: {tags:,} tags and {manifests:,} manifests gone{more}")
+        click.echo(f"{outcome.repository}: {tags:,} tags and {manifests:,} manifests removed{more}")
 
 
 def _counted(number: int) -> str:

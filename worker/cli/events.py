@@ -26,12 +26,14 @@ RETRY_S = 1.0
 
 @click.group("events")
 def command() -> None:
-    """Watch events as they come."""
+    """Watch events."""
 
 
 @command.command("tail")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
-@click.option("--type", "pattern", default="#", show_default=True, help="Only these: tag.deleted, tag.*, #.")
+@click.option(
+    "--type", "pattern", default="#", show_default=True, help="Event types to print: tag.deleted, tag.*, #."
+)
 @click.option("--limit", type=click.IntRange(1), help="End after so many events.")
 def tail(as_json: bool, pattern: str, limit: int | None) -> None:
     """Print new events as they arrive, until Ctrl-C; earlier events are not shown.

@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import click
 
-from worker.cli import output
+from worker.cli import options, output
 from worker.jobs.explain import explain_any
 
 
 @click.command(name="explain")
 @click.argument("what", metavar="REPO[:TAG|@DIGEST]|DIGEST|PATH")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.json_lines
 def command(what: str, as_json: bool) -> None:
     """Explain why something still exists, or when it will be removed.
 
@@ -26,6 +26,8 @@ def command(what: str, as_json: bool) -> None:
         if as_json:
             output.emit_json(asdict(explained))
             continue
-        click.echo(f"{explained.kind} {explained.subject} {'is kept' if explained.kept else 'will go'}:")
+        click.echo(
+            f"{explained.kind} {explained.subject} {'is kept' if explained.kept else 'will be removed'}:"
+        )
         for reason in explained.reasons:
             click.echo(f"  {reason}")

@@ -10,7 +10,7 @@ import click
 from model import registry
 from model.errors import NoSuchTag
 from model.names import parse_tag
-from worker.cli import output, tables
+from worker.cli import options, output, tables
 from worker.storage.base import open_stores
 from worker.transfer.layout_export import export_layout
 
@@ -18,7 +18,7 @@ from worker.transfer.layout_export import export_layout
 @click.command("export")
 @click.argument("image", metavar="REPO:TAG")
 @click.argument("layout", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.json_object
 def command(image: str, layout: Path, as_json: bool) -> None:
     """Write a tag as an OCI image layout.
 
@@ -51,4 +51,7 @@ def command(image: str, layout: Path, as_json: bool) -> None:
         f" {tables.human_bytes(done.bytes)}, to {layout}."
     )
     if done.missing:
-        click.echo(f"dredge: {done.missing} images of the index are not in the repository", err=True)
+        click.echo(
+            f"dredge: {done.missing} images of the index are missing in the repository",
+            err=True,
+        )

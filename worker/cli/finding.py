@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result for one checked part; `problem` says what is wrong and what to do, or is empty."""
 
     part: str
@@ -14,6 +14,8 @@ class Finding:
     problem: str = ""
 
 
-def unset(part: str, variable: str) -> Finding:
-    """Return the finding for a missing variable."""
-    return Finding(part, "configured", f"{variable} is not set: set it, or use `dredge embedded -- COMMAND`")
+def unset(part: str, variable: str) -> CheckResult:
+    """Return the result for a missing variable."""
+    return CheckResult(
+        part, "configured", f"{variable} is not set: set it, or use `dredge embedded -- COMMAND`"
+    )

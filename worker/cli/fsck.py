@@ -15,7 +15,7 @@ from worker.storage.base import open_stores
 
 
 @click.command(name="fsck")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--deep", is_flag=True, help="Read every manifest and every object and verify its digest.")
 @click.option("--no-objects", is_flag=True, help="Check rows only.")
 @click.option(
@@ -24,7 +24,7 @@ from worker.storage.base import open_stores
     default=3600,
     show_default=True,
     type=click.IntRange(0),
-    help="Unknown objects younger than this wait, seconds.",
+    help="Report unknown objects younger than this as pending, seconds.",
 )
 def command(as_json: bool, deep: bool, no_objects: bool, young_s: int) -> None:
     """Check every invariant between rows and objects.  Reads only; exit 1 on a violation.

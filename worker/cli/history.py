@@ -7,14 +7,14 @@ from dataclasses import asdict
 import click
 
 from model.gc.inspect.status import Step, read_history
-from worker.cli import output, repositories, tables
+from worker.cli import options, output, repositories, tables
 from worker.cli.times import when
 
 
 @click.command(name="history")
 @click.argument("repository", required=False, type=repositories.REPOSITORY)
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum rows.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.limit(50)
+@options.json_lines
 def command(repository: str | None, limit: int, as_json: bool) -> None:
     """List what past collections of one repository (namespace/name), or of all, freed; newest first."""
     settings = output.settings()

@@ -9,7 +9,7 @@ import click
 
 from model.names import RepositoryName, parse_repository
 from worker import wiring
-from worker.cli import output, tables
+from worker.cli import options, output, tables
 from worker.settings import Settings
 from worker.transfer.layout import BadLayout, Layout, read_layout
 from worker.transfer.layout_import import Imported, checked_tag, import_layout, stale_after_import
@@ -20,7 +20,7 @@ from worker.transfer.layout_import import Imported, checked_tag, import_layout, 
 @click.argument("repository", metavar="REPO")
 @click.option("--tag", help="Tag the layout's only image with this name, whatever the layout calls it.")
 @click.option("--sparse", is_flag=True, help="Accept indexes some of whose images were left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.json_object
 def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_json: bool) -> None:
     """Read an OCI image layout into a repository.
 

@@ -6,7 +6,7 @@ import click
 
 from model.db import schema
 from model.events import trigger as triggers
-from worker.cli import output
+from worker.cli import options, output
 from worker.jobs.storage_identity import verify_location
 from worker.jobs.storage_settings import find_aliases
 from worker.storage.base import open_stores, prepare_stores
@@ -24,8 +24,8 @@ from worker.storage.base import open_stores, prepare_stores
     default=True,
     help="Whether the trigger wakes the relay; commits with NOTIFY wait for each other.",
 )
-@click.option("--yes", is_flag=True, help="Also among the tables of another application.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--yes", is_flag=True, help="Create tables beside those of another application.")
+@options.json_object
 def command(with_triggers: bool | None, notify: bool, yes: bool, as_json: bool) -> None:
     """Create missing tables, and missing directories of local storage.
 
@@ -70,10 +70,12 @@ def command(with_triggers: bool | None, notify: bool, yes: bool, as_json: bool) 
 def _say_storage(problems: dict[str, str], aliases: list[tuple[str, ...]]) -> None:
     for name, problem in problems.items():
         click.echo(
-            f"{name} is suspended: {problem}" if problem else f"{name} is the store that the rows mean."
+            f"{name} is suspended: {problem}"
+            if problem
+            else f"{name} is verified: it holds the objects of the registry."
         )
     for names in aliases:
-        click.echo(f"{', '.join(names)} are names of one store.")
+        click.echo(f"{', '.join(names)} name the same store.")
 
 
 def _set_triggers(wanted: bool, notify: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from model.in_use import count_in_use, read_age_ms
-from worker.cli import output, tables
+from worker.cli import options, output, tables
 from worker.jobs.in_use import load_in_use
 
 
@@ -27,8 +27,8 @@ def load(source: str | None) -> None:
         click.echo(f"{load_in_use(settings):,} digests in use")
 
 
-@command.command(short_help="How old the list is, and how long.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@command.command(short_help="Show the age and the length of the list.")
+@options.json_object
 def status(as_json: bool) -> None:
     """Show how old the list is; exit 1 if it is so old that it stops expiry."""
     settings = output.settings()

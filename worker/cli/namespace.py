@@ -9,10 +9,8 @@ import click
 from model import registry
 from model.names import parse_namespace
 from worker import wiring
-from worker.cli import deletions, output, tables
+from worker.cli import deletions, options, output, tables
 from worker.jobs import deletions as jobs
-
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group(name="namespace")
@@ -22,8 +20,8 @@ def command() -> None:
 
 @command.command(short_help="Mark a namespace for deletion.")
 @click.argument("namespace")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_json
+@options.without_asking
+@options.json_lines
 def delete(namespace: str, yes: bool, as_json: bool) -> None:
     """Delete a namespace with its repositories; it can be restored for DREDGE_PURGE_GRACE_S seconds.
 
@@ -42,7 +40,7 @@ def delete(namespace: str, yes: bool, as_json: bool) -> None:
 @command.command(short_help="Undo a deletion.")
 @click.argument("namespace")
 @click.option("--as", "new_name", metavar="NAME", help="Restore it under another name.")
-@_json
+@options.json_lines
 def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
     """Restore a deleted namespace with its repositories, robots and teams.
 
@@ -56,10 +54,10 @@ def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
     deletions.say(as_json, asdict(restored), text)
 
 
-@command.command(name="list", short_help="Deleted namespaces, latest first.")
-@click.option("--deleted", is_flag=True, required=True, help="Those that are marked for deletion.")
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
-@_json
+@command.command(name="list", short_help="List deleted namespaces, latest first.")
+@click.option("--deleted", is_flag=True, required=True, help="List those that are marked for deletion.")
+@options.limit(1000)
+@options.json_lines
 def list_(deleted: bool, limit: int, as_json: bool) -> None:
     """List deleted namespaces, and until when each one can be restored."""
     settings = output.settings()

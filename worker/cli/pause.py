@@ -9,16 +9,16 @@ import click
 
 from model.controls.holds import set_hold
 from model.db.clock import now_ms
-from worker.cli import output
+from worker.cli import options, output
 from worker.cli.times import parse_until_ms, when
 from worker.jobs.targets import find_target
 
 
 @click.command(name="pause")
 @click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False)
-@click.option("--reason", required=True, help="Why; shown wherever the hold is.")
-@click.option("--until", metavar="TIME", help="When it ends by itself: 12h, 3d, or an ISO 8601 time.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--reason", required=True, help="Reason, shown with the hold.")
+@click.option("--until", metavar="TIME", help="When the hold ends: 12h, 3d, or an ISO 8601 time.")
+@options.json_object
 def command(target: str | None, reason: str, until: str | None, as_json: bool) -> None:
     """Hold the registry, a namespace or a repository: nothing is removed there.
 

@@ -15,11 +15,16 @@ from worker.jobs.plan import Total, all_due, plan_each, total
 
 @click.command(name="plan")
 @click.argument("repository", required=False, type=repositories.REPOSITORY)
-@click.option("--policy", "file", type=click.Path(exists=True), help="What rules of this file would end.")
+@click.option(
+    "--policy",
+    "file",
+    type=click.Path(exists=True),
+    help="Show the tags that the rules of this file would end.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="With --policy: comma-separated values.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line; the last one is the total.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, the total last.")
 def command(repository: str | None, file: str | None, as_csv: bool, as_json: bool) -> None:
-    """Show what a collection would remove, decided by the collector's own code; writes nothing.
+    """Show what a collection would remove, by the collector's own rules; writes nothing.
 
     REPOSITORY is namespace/name; without it, all repositories with garbage, and all deleted ones whose
     grace is over.  With --policy: the tags that retention rules, saved or not, would end now, and what is
@@ -45,7 +50,7 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
             rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests)) for plan in plans]
             tables.table(("repository", "tags", "manifests"), rows)
         click.echo(
-            f"would go: {sums.tags:,} tags and {sums.manifests:,} manifests of"
+            f"would be removed: {sums.tags:,} tags and {sums.manifests:,} manifests of"
             f" {sums.repositories:,} repositories,"
             f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)})"
         )

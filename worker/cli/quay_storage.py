@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from worker.cli import output
+from worker.cli import options, output
 from worker.storage.quay_config import Location, read_storage_config
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
@@ -22,7 +22,7 @@ _PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
     type=click.Path(file_okay=False, path_type=Path),
     help="Write each location's keys to a file in this directory, readable by its owner only.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.json_object
 def command(config: Path, directory: Path | None, as_json: bool) -> None:
     """Read Quay's config.yaml and print DREDGE_STORAGE and DREDGE_UPLOAD_LOCATION.
 

@@ -10,10 +10,8 @@ from model import registry
 from model.names import parse_namespace, parse_repository
 from model.registry.deletions import LOST_WITH_REPOSITORY
 from worker import wiring
-from worker.cli import deletions, output, repositories, tables
+from worker.cli import deletions, options, output, repositories, tables
 from worker.jobs import deletions as jobs
-
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group(name="repository")
@@ -23,8 +21,8 @@ def command() -> None:
 
 @command.command(short_help="Mark a repository for deletion.")
 @click.argument("repository", type=repositories.REPOSITORY)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_json
+@options.without_asking
+@options.json_lines
 def delete(repository: str, yes: bool, as_json: bool) -> None:
     """Delete a repository (namespace/name); it can be restored for DREDGE_PURGE_GRACE_S seconds."""
     settings = output.settings()
@@ -44,7 +42,7 @@ def delete(repository: str, yes: bool, as_json: bool) -> None:
 @command.command(short_help="Undo a deletion.")
 @click.argument("repository", type=repositories.REPOSITORY)
 @click.option("--as", "name", metavar="NAME", help="Restore it under another name in its namespace.")
-@_json
+@options.json_lines
 def restore(repository: str, name: str | None, as_json: bool) -> None:
     """Restore a deleted repository (namespace/name) with its tags, manifests and permissions.
 
@@ -59,11 +57,11 @@ def restore(repository: str, name: str | None, as_json: bool) -> None:
     deletions.say(as_json, asdict(restored), f"restored {path}; {LOST_WITH_REPOSITORY} did not come back")
 
 
-@command.command(name="list", short_help="Deleted repositories, latest first.")
+@command.command(name="list", short_help="List deleted repositories, latest first.")
 @click.argument("namespace", required=False)
-@click.option("--deleted", is_flag=True, required=True, help="Those that are marked for deletion.")
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
-@_json
+@click.option("--deleted", is_flag=True, required=True, help="List those that are marked for deletion.")
+@options.limit(1000)
+@options.json_lines
 def list_(namespace: str | None, deleted: bool, limit: int, as_json: bool) -> None:
     """List deleted repositories (of a namespace), and until when each one can be restored."""
     settings = output.settings()

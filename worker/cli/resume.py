@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from model.controls.holds import lift_hold, list_holds
-from worker.cli import output
+from worker.cli import options, output
 from worker.jobs.targets import find_target
 
 
 @click.command(name="resume")
 @click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.json_object
 def command(target: str | None, as_json: bool) -> None:
     """Lift a hold: collections go on with the next scan.
 

@@ -12,7 +12,7 @@ from model.retention.file import parse_policy_file
 from model.retention.find import list_problems
 from model.retention.stored import list_rules, remove_rules, store_rules
 from worker import wiring
-from worker.cli import output, repositories, tables
+from worker.cli import options, output, repositories, tables
 from worker.cli.pause import author
 from worker.cli.times import when
 from worker.jobs.retain import retain_repository, retention_policy
@@ -27,8 +27,8 @@ def command() -> None:
 
 @command.command(short_help="Run the rules on repositories now.")
 @click.argument("repository", nargs=-1, required=True, type=repositories.REPOSITORY)
-@click.option("--policy", "file", type=click.Path(exists=True), help="Rules of this file instead.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a repository.")
+@click.option("--policy", "file", type=click.Path(exists=True), help="Use the rules of this file instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per repository.")
 def run(repository: tuple[str, ...], file: str | None, as_json: bool) -> None:
     """End the tags that the rules select in repositories (namespace/name); they stay restorable."""
     settings = output.settings()
@@ -50,10 +50,10 @@ def run(repository: tuple[str, ...], file: str | None, as_json: bool) -> None:
                 click.echo(f"{where.path}: {ended:,} tags ended, {warned:,} announced")
 
 
-@command.command(short_help="Tags that rules ended, latest first.")
+@command.command(short_help="List the tags that rules ended, latest first.")
 @click.argument("repository", required=False, type=repositories.REPOSITORY)
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.limit(1000)
+@options.json_lines
 def audit(repository: str | None, limit: int, as_json: bool) -> None:
     """List the tags that were ended, by which rule, and until when each one can be restored."""
     with output.connected(output.settings()):
@@ -70,9 +70,9 @@ def audit(repository: str | None, limit: int, as_json: bool) -> None:
         tables.table(("tag", "rule", "by", "ended", "restorable until"), rows)
 
 
-@command.command(short_help="Policies that were skipped, and why.")
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Maximum rows.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@command.command(short_help="List policies that were skipped, and why.")
+@options.limit(1000)
+@options.json_lines
 def problems(limit: int, as_json: bool) -> None:
     """List the repositories in which a policy could not run; exit 1 if there is one."""
     with output.connected(output.settings()):

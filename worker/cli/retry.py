@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from model.gc.poison import STAGES, retry
-from worker.cli import output
+from worker.cli import options, output
 
 
 @click.command(name="retry")
 @click.argument("stage", required=False, default="", type=click.Choice(["", *STAGES]), metavar="[STAGE]")
 @click.argument("key", required=False, default="")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.json_object
 def command(stage: str, key: str, as_json: bool) -> None:
     """Retry failed work now instead of at its next try; workers start it within seconds.
 
@@ -23,4 +23,4 @@ def command(stage: str, key: str, as_json: bool) -> None:
     if as_json:
         output.emit_json({"due": done})
     else:
-        click.echo(f"{done:,} are due now.")
+        click.echo(f"{done:,} will be retried now.")

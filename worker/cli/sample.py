@@ -43,7 +43,11 @@ def _seconds(text: str) -> int:
     help="The shape.",
 )
 @click.option("--manifests", type=click.IntRange(1, 10_000_000), help="Manifests to make; 10,000 by default.")
-@click.option("--repositories", type=click.IntRange(1, 2_000_000), help="One for 40 manifests by default.")
+@click.option(
+    "--repositories",
+    type=click.IntRange(1, 2_000_000),
+    help="Repositories; one for 40 manifests by default.",
+)
 @click.option("--tags", type=click.IntRange(1, 50_000_000), help="Visible tags; 1.3 per image by default.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 @click.option("--expired", type=click.FloatRange(0, 1), help="Share of tags beyond the recovery window.")
@@ -60,8 +64,8 @@ def _seconds(text: str) -> int:
     help="small: objects whose bytes hash to their digests, 65,536 times smaller than real ones; none: rows"
     " only, with real sizes.  Small where DREDGE_STORAGE is set and --shape is registry.",
 )
-@click.option("--yes", is_flag=True, help="Also into a registry that holds something else; do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--yes", is_flag=True, help="Do not ask, even if the registry has other data.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def command(as_json: bool, yes: bool, preset: str, **options: Any) -> None:
     """Fill the registry with a synthetic workload, shaped like real registries.
 

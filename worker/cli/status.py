@@ -8,19 +8,25 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import output
-from worker.cli.sections import failing, freed, late, pace, stops, vacuum, waiting
+from worker.cli import options, output
+from worker.cli.sections import failing, freed, late, limits, stops, vacuum, waiting
 from worker.cli.sections.section import Section
 from worker.jobs.overview import read_overview
 from worker.settings import Settings
 
 # Each module reads one section; they are shown in this order.
-SECTIONS = (stops.read, late.read, pace.read, waiting.read, freed.read, failing.read, vacuum.read)
+SECTIONS = (stops.read, late.read, limits.read, waiting.read, freed.read, failing.read, vacuum.read)
 
 
 @click.command(name="status")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--hours", default=24, show_default=True, type=click.IntRange(1), help="Freed in the last …")
+@options.json_object
+@click.option(
+    "--hours",
+    default=24,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Sum what was freed in these hours.",
+)
 @click.option(
     "--watch",
     "watch_s",

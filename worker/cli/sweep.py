@@ -18,15 +18,15 @@ PASS_S = 10.0**9
 
 
 @click.command(name="sweep")
-@click.option("--dry-run", is_flag=True, help="Only count; remember and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Only count; change nothing.")
 @click.option(
     "--accept",
     "accepted",
     multiple=True,
     metavar="LOCATION",
-    help="As many unknown objects as the last passes saw at this location are garbage: go on there.",
+    help="Accept that the unknown objects counted at this location are garbage, and continue there.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per kind.")
 def command(dry_run: bool, accepted: tuple[str, ...], as_json: bool) -> None:
     """Find orphans: garbage that crashes of other software left behind.
 

@@ -13,12 +13,10 @@ from model.errors import NoSuchTag, NotRestorable
 from model.names import parse_manifest, parse_repository, parse_tag
 from model.policy import Policy
 from model.registry import Lifetime, Position, Tag
-from worker.cli import output, tables
+from worker.cli import options, output, tables
 from worker.cli.times import parse_duration_ms, parse_moment_ms, when
 
 _PAGE = 1000
-_json_lines = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 _limit = click.option(
     "--limit", default=1000, show_default=True, type=click.IntRange(1, 1_000_000), help="Maximum rows."
 )
@@ -29,10 +27,10 @@ def command() -> None:
     """List, delete, restore and expire tags."""
 
 
-@command.command(name="list", short_help="The alive tags of a repository by name.")
+@command.command(name="list", short_help="List the alive tags of a repository.")
 @click.argument("repository")
 @_limit
-@_json_lines
+@options.json_lines
 def list_(repository: str, limit: int, as_json: bool) -> None:
     """List the alive tags of a repository (namespace/name) by name."""
     with output.connected(output.settings()):
@@ -57,10 +55,10 @@ def _active(repository_id: int, limit: int) -> Iterator[Tag]:
         last = page.tags[-1].name
 
 
-@command.command(short_help="What names point at and pointed at, as far back as it can be restored.")
+@command.command(short_help="List the manifests of tags, now and before.")
 @click.argument("target", metavar="REPO[:TAG]")
 @_limit
-@_json_lines
+@options.json_lines
 def history(target: str, limit: int, as_json: bool) -> None:
     """List the manifests of a repository's tags, now and before, as far back as they can be restored."""
     repository, name = _repository_or_tag(target)
@@ -96,22 +94,22 @@ def _history_row(line: Lifetime) -> tuple[object, ...]:
 
 @command.command(short_help="Delete tags, or every tag of a manifest.")
 @click.argument("targets", metavar="REPO:TAG|REPO@DIGEST…", nargs=-1, required=True)
-@click.option("--permanently", is_flag=True, help="Beyond restoring: its space is freed at once.")
+@click.option("--permanently", is_flag=True, help="Make restoring impossible; free the space at once.")
 @click.option("--yes", is_flag=True, help="With --permanently: do not ask, however many tags go.")
 @click.option(
     "--children/--no-children",
     default=True,
     show_default=True,
-    help="With --permanently: also what only its child manifests' temporary tags hold.",
+    help="With --permanently: also end the temporary tags of its child manifests.",
 )
-@_json_lines
+@options.json_lines
 def delete(targets: Sequence[str], permanently: bool, yes: bool, children: bool, as_json: bool) -> None:
     """Delete tags, or every tag of a manifest; they can be restored until their recovery window closes.
 
     With --permanently nothing can be restored.  The command asks before it deletes more than one target.
     """
     if permanently and len(targets) > 1 and not yes:
-        click.confirm(f"Delete {len(targets)} tags beyond restoring?", abort=True, err=True)
+        click.confirm(f"Delete {len(targets)} tags permanently?", abort=True, err=True)
     settings = output.settings()
     with output.connected(settings):
         for target in targets:
@@ -141,10 +139,10 @@ def _delete(target: str, permanently: bool, children: bool, policy: Policy) -> t
     )
 
 
-@command.command(short_help="Point a name at a manifest that it pointed at before.")
+@command.command(short_help="Point a tag at an earlier manifest.")
 @click.argument("target", metavar="REPO:TAG")
 @click.argument("digest", required=False)
-@_json
+@options.json_object
 def restore(target: str, digest: str | None, as_json: bool) -> None:
     """Point a tag at a manifest to which it pointed before: the last one, or the one with this DIGEST."""
     settings = output.settings()
@@ -165,12 +163,12 @@ def _last_restorable(repository: str, name: str) -> str:
     return max(dead, key=lambda tag: (tag.end_ms or 0, tag.id)).digest
 
 
-@command.command(short_help="Let a tag end by itself.")
+@command.command(short_help="Set when a tag ends.")
 @click.argument("target", metavar="REPO:TAG")
-@click.option("--in", "after", metavar="DURATION", help="After this long from now: 90m, 12h, 3d, 2w.")
-@click.option("--at", "at", metavar="TIME", help="At this time, ISO 8601; UTC unless it says otherwise.")
-@click.option("--never", is_flag=True, help="Take the expiry away.")
-@_json
+@click.option("--in", "after", metavar="DURATION", help="End after this time from now: 90m, 12h, 3d, 2w.")
+@click.option("--at", "at", metavar="TIME", help="End at this time, ISO 8601; UTC unless it has a zone.")
+@click.option("--never", is_flag=True, help="Remove the expiry.")
+@options.json_object
 def expire(target: str, after: str | None, at: str | None, never: bool, as_json: bool) -> None:
     """Set when a tag ends by itself: 1 hour to 104 weeks after its start."""
     if [after is not None, at is not None, never].count(True) != 1:

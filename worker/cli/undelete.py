@@ -8,7 +8,7 @@ import click
 
 from model.names import parse_digest
 from worker import wiring
-from worker.cli import output, repositories
+from worker.cli import options, output, repositories
 from worker.cli.times import when
 from worker.jobs.undelete import Undeleted, undelete
 
@@ -22,7 +22,7 @@ _WHAT_TO_DO = "push its image again and it goes back, or name a repository that 
     type=repositories.REPOSITORY,
     help="Hold the blob for this repository, as a push does, until its manifest is pushed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.json_lines
 def command(digest: str, repository: str | None, as_json: bool) -> None:
     """Put an object back from the trash if a row references it.
 

@@ -10,13 +10,13 @@ import click
 
 from model.db.connection import translated
 from model.verify import Verifier, open_snapshot
-from worker.cli import output
+from worker.cli import options, output
 
 SHOWN = 20
 
 
 @click.command(name="verify")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.json_object
 def command(as_json: bool) -> None:
     """Verify the certificates of all deletions against the database.  Only reads; exit 1 if one is false.
 
@@ -35,6 +35,6 @@ def command(as_json: bool) -> None:
             click.echo(f"and {len(verdict.problems) - SHOWN:,} more: dredge verify --json shows all")
         click.echo(
             f"{verdict.certificates:,} certificates of {verdict.manifests:,} manifests and"
-            f" {verdict.blobs:,} blobs: {'all are true' if verdict else 'not to be trusted'}"
+            f" {verdict.blobs:,} blobs: {'all are true' if verdict else 'some are false'}"
         )
     sys.exit(0 if verdict else 1)

@@ -13,7 +13,7 @@ import uvicorn
 from model.db import connection as database
 from worker import wiring
 from worker.api_token import Scope, make_token
-from worker.cli import output
+from worker.cli import options, output
 from worker.settings import Settings, SettingsError
 from worker.web.app import build
 
@@ -32,7 +32,7 @@ def command(context: click.Context, host: str | None, port: int | None) -> None:
         serve(replace(read, web_host=host or read.web_host, web_port=port or read.web_port))
 
 
-@command.command(short_help="Make a token for the HTTP API.")
+@command.command(short_help="Create a token for the HTTP API.")
 @click.argument("name")
 @click.option(
     "--scope",
@@ -43,7 +43,7 @@ def command(context: click.Context, host: str | None, port: int | None) -> None:
     show_default=True,
     help="What it may do; may be given several times.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.json_object
 def token(name: str, scopes: tuple[Scope, ...], as_json: bool) -> None:
     """Create a token for NAME.  Print it once, and the line to add to DREDGE_WEB_TOKENS.
 
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
     output.require(settings, "database_url")
     if not settings.web_tokens and not _is_loopback(settings.web_host):
         raise SettingsError(
-            [f"DREDGE_WEB_HOST: {settings.web_host} is no loopback address: set DREDGE_WEB_TOKENS"]
+            [f"DREDGE_WEB_HOST: {settings.web_host} is not a loopback address: set DREDGE_WEB_TOKENS"]
         )
     listening = _listen(settings.web_host, settings.web_port)
     click.echo(f"http://{settings.web_host}:{settings.web_port}/", err=True)

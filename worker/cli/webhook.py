@@ -8,10 +8,8 @@ import click
 
 from model.events.deliveries import retry_dead
 from model.events.webhooks import add_webhook, list_webhooks, remove_webhook
-from worker.cli import output, tables
+from worker.cli import options, output, tables
 from worker.events.webhook import secret_of
-
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group(name="webhook")
@@ -19,13 +17,17 @@ def command() -> None:
     """Send events to HTTP endpoints, signed."""
 
 
-@command.command(short_help="Send events to an endpoint from now on.")
+@command.command(short_help="Add or change a webhook.")
 @click.argument("name")
 @click.argument("url")
 @click.option(
-    "--type", "types", multiple=True, metavar="PATTERN", help="Events it wants: 'tag.*', breaker.opened, '*'."
+    "--type",
+    "types",
+    multiple=True,
+    metavar="PATTERN",
+    help="Event types to send: 'tag.*', breaker.opened, '*'.",
 )
-@_json
+@options.json_lines
 def add(name: str, url: str, types: tuple[str, ...], as_json: bool) -> None:
     """Add the webhook NAME, or change it, and print the secret that its requests are signed with.
 
@@ -43,8 +45,8 @@ def add(name: str, url: str, types: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"{name} gets {', '.join(wanted)}\nsecret: {secret}")
 
 
-@command.command(name="list", short_help="The webhooks, and what they are owed.")
-@_json
+@command.command(name="list", short_help="List webhooks and their waiting deliveries.")
+@options.json_lines
 def list_(as_json: bool) -> None:
     """List the webhooks with the number of deliveries that wait and that were given up."""
     with output.connected(output.settings()):
@@ -57,9 +59,9 @@ def list_(as_json: bool) -> None:
         tables.table(("webhook", "address", "types", "waiting", "given up"), rows)
 
 
-@command.command(short_help="Send nothing there any more.")
+@command.command(short_help="Remove a webhook.")
 @click.argument("name")
-@_json
+@options.json_lines
 def remove(name: str, as_json: bool) -> None:
     """Remove the webhook NAME, and its waiting deliveries."""
     with output.connected(output.settings()):
@@ -71,9 +73,9 @@ def remove(name: str, as_json: bool) -> None:
         click.echo(f"removed {name}")
 
 
-@command.command(short_help="Try again what was given up.")
+@command.command(short_help="Retry deliveries that were given up.")
 @click.argument("name", required=False)
-@_json
+@options.json_lines
 def retry(name: str | None, as_json: bool) -> None:
     """Retry the deliveries that were given up, of all webhooks or of NAME."""
     with output.connected(output.settings()):

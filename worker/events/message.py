@@ -53,7 +53,7 @@ def _read(text: str) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number that JSON can carry")
+        raise ValueError(f"{text} is not a number that JSON can represent")
     return number
 
 

@@ -47,7 +47,7 @@ def relay(exchange: Exchange) -> Relayed:
     which is set aside.  A crash between publishing and marking repeats events, with the same IDs, and loses
     none.  Raises `BrokerUnavailable` with no row marked.
     """
-    # An outage is no row's fault.  While the database is unavailable, the attempt cannot be taken back at once.
+    # No row caused an outage.  While the database is unavailable, the attempt cannot be taken back at once.
     while _interrupted:
         _end(_interrupted[-1], last=0)
         _interrupted.pop()

@@ -47,7 +47,7 @@ CORRUPT = Check(
     "",
 )
 UNKNOWN = Check(
-    "object-without-a-trace",
+    "object-orphaned",
     "violation",
     "an object that no row knows: nothing will erase it",
     "`dredge sweep` finds it (two passes).",

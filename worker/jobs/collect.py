@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.cache import invalidation
 from model.errors import Contended, RegistryError, StatementTimeout
 from model.gc.collect import Batch, collect_batch
 from model.gc.due.attempt import claim, record_failure, release
 from model.gc.tags import BEGINNING_MS
 from worker import logs, metrics
 from worker.jobs.context import JobContext
+from worker.jobs.forget import forget_removed
 from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.collect")
@@ -35,6 +35,31 @@ class Collected:
     batches: int = 0
     has_more: bool = False
     stopped: str = ""
+
+    @classmethod
+    def of(cls, batch: Batch) -> Collected:
+        """Count the rows of one batch."""
+        return cls(
+            tags=batch.tags,
+            manifests=len(batch.manifests),
+            rows=batch.rows,
+            blob_candidates=batch.blob_candidates,
+            batches=int(batch.scope is not None),
+            has_more=batch.has_more,
+            stopped=batch.stopped,
+        )
+
+    def __add__(self, later: Collected) -> Collected:
+        """Add the counts; the later batch says whether there is more, and why it stopped."""
+        return Collected(
+            tags=self.tags + later.tags,
+            manifests=self.manifests + later.manifests,
+            rows=self.rows + later.rows,
+            blob_candidates=self.blob_candidates + later.blob_candidates,
+            batches=self.batches + later.batches,
+            has_more=later.has_more,
+            stopped=later.stopped,
+        )
 
 
 def collect_repository(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
@@ -96,7 +121,7 @@ def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collect
         batch = _attempt(context, repository_id, size, from_ms)
         context.limits.charge(rows=batch.rows)
         from_ms = batch.reached_ms
-        total = add(total, batch)
+        total += Collected.of(batch)
         publish_removals(context, repository_id, batch)
         if not batch.has_more:
             break
@@ -127,28 +152,5 @@ def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> N
         context.queue.reports()
     if batch.stopped:
         log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
-    if batch.scope is None or not batch.rows or context.cache.is_off:
-        return
-    context.cache.invalidate(
-        *invalidation.after_collection(
-            batch.scope.namespace,
-            batch.scope.repository,
-            batch.scope.repository_id,
-            manifests=[digest for digest, _ in batch.manifests],
-            referred=[subject for _, subject in batch.manifests if subject],
-            blobs=batch.blobs,
-        )
-    )
-
-
-def add(total: Collected, batch: Batch) -> Collected:
-    """Return the total of a turn with one more batch added."""
-    return Collected(
-        tags=total.tags + batch.tags,
-        manifests=total.manifests + len(batch.manifests),
-        rows=total.rows + batch.rows,
-        blob_candidates=total.blob_candidates + batch.blob_candidates,
-        batches=total.batches + (batch.scope is not None),
-        has_more=batch.has_more,
-        stopped=batch.stopped,
-    )
+    if batch.scope is not None and batch.rows:
+        forget_removed(context.cache, batch.scope, batch.manifests, batch.blobs)

@@ -20,7 +20,7 @@ from model.storage_paths import trash_path
 from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
-from worker.jobs.erase_outcome import Cleared, Outcome, Place, fail_unconfigured, settle
+from worker.jobs.erase_outcome import Cleared, EraseOutcome, Place, fail_unconfigured, settle
 from worker.jobs.isolation import is_of_an_item
 from worker.jobs.pace import Budget
 from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
@@ -117,7 +117,7 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     window_ms = WINDOW_MS if late < place.store.late_delete_ms else longest_ms - late
     # Read before the database's clock, so that the request's time ends before its fence does.
     until_s = clock_s() + window_ms / 1000
-    aside, outcome = place.quarantine_s > 0, Outcome()
+    aside, outcome = place.quarantine_s > 0, EraseOutcome()
     with short_transaction():
         claim = claim_tombstones(
             place.location, limit=limit, fence_ms=window_ms + late, lease_ms=longest_ms, set_aside=aside
@@ -139,7 +139,7 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     return Cleared.of(outcome, claim)
 
 
-def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[Tombstone]:
+def _drop_referred(tombstones: Iterable[Tombstone], outcome: EraseOutcome) -> list[Tombstone]:
     """Return the tombstones to erase; add those that a blob row references again to the outcome."""
     given = list(tombstones)
     referred = find_referred(given)
@@ -147,7 +147,7 @@ def _drop_referred(tombstones: Iterable[Tombstone], outcome: Outcome) -> list[To
     return [tombstone for tombstone in given if tombstone.id not in referred]
 
 
-def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome) -> list[Tombstone]:
+def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: EraseOutcome) -> list[Tombstone]:
     """Take Quay's lock of each digest, check for references again, then check that the locks are still held.
 
     The locks are needed because Quay's pushes do not read tombstones.  The last check is needed because a
@@ -162,7 +162,7 @@ def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: Outcome)
 
 
 def _send(
-    store: Store, doomed: list[Tombstone], outcome: Outcome, until_s: float, *, set_aside: bool
+    store: Store, doomed: list[Tombstone], outcome: EraseOutcome, until_s: float, *, set_aside: bool
 ) -> None:
     """Send one request for all tombstones; the driver checks the clock right before it sends.
 
@@ -184,7 +184,7 @@ def _send(
         _sort_out(tombstone, result, outcome)
 
 
-def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: Outcome) -> None:
+def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: EraseOutcome) -> None:
     if not result.sent:
         outcome.unsent.append(tombstone)
     elif result.unknown:
@@ -200,7 +200,7 @@ def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: Outcome)
         outcome.erased.append(tombstone)
 
 
-def _distrust_missing(stores: Stores, place: Place, outcome: Outcome) -> None:
+def _distrust_missing(stores: Stores, place: Place, outcome: EraseOutcome) -> None:
     """Accept "object missing" only if the store, checked after that answer, is the right one.
 
     The order matters: the disk may have been unmounted only during the request.  So first the store must

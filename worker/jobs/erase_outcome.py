@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass
-class Outcome:
+class EraseOutcome:
     """The claimed tombstones, in one list for each outcome; those in `divided` failed as one request."""
 
     erased: list[Tombstone] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Cleared:
     stopped: str = ""
 
     @classmethod
-    def of(cls, outcome: Outcome, claim: Claim) -> Cleared:
+    def of(cls, outcome: EraseOutcome, claim: Claim) -> Cleared:
         """Count the tombstones of each outcome."""
         return cls(
             objects=len(outcome.erased),
@@ -109,7 +109,7 @@ class Cleared:
         )
 
 
-def settle(place: Place, claim: Claim, outcome: Outcome) -> None:
+def settle(place: Place, claim: Claim, outcome: EraseOutcome) -> None:
     """Record what one request did, for the tombstones that this process still holds.  Idempotent."""
     # An earlier request may have moved, or may still move, objects that are referenced again.
     needed = [(t, trash_path(t.id, t.path), "") for t in outcome.dropped if t.set_aside]

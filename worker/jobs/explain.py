@@ -45,7 +45,7 @@ def explain_any(text: str, settings: Settings) -> list[Explanation]:
         found = [_repository(text, settings)]
     explained = [each for each in found if each is not None]
     if not explained:
-        raise NothingFound(f"nothing here has the {_kind(text)} {text.rpartition('@')[2]}")
+        raise NothingFound(f"no row has the {_kind(text)} {text.rpartition('@')[2]}")
     return explained
 
 
@@ -62,7 +62,7 @@ def _digest(text: str) -> str:
         return parse_digest(text)
     except BadInput:
         forms = "namespace/name, namespace/name:tag, namespace/name@sha256:…, sha256:… or an object's path"
-        raise BadInput(f"{text!r} is nothing that can be explained: write {forms}") from None
+        raise BadInput(f"{text!r} cannot be explained: write {forms}") from None
 
 
 def _kind(text: str) -> str:

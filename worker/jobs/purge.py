@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from model.cache import invalidation
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import RegistryError
 from model.gc.find import rank
 from model.purge import state
-from model.purge.catalogue import read_steps
 from model.purge.find import find_namespaces, find_repositories, mark_unmarked
 from model.purge.namespace import NamespacePurge, purge_namespace_batch
+from model.purge.references import read_steps
 from model.purge.repository import PurgeBatch, purge_repository_batch
 from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop, is_registry_broken
+from worker.jobs.forget import forget_removed
 from worker.jobs.pace import Budget
 
 T = TypeVar("T")
@@ -42,6 +42,31 @@ class PurgedRepository:
     done: bool = False
     has_more: bool = False
     stopped: str = ""
+
+    @classmethod
+    def of(cls, batch: PurgeBatch) -> PurgedRepository:
+        """Count the rows of one batch."""
+        return cls(
+            tags=batch.contents.tags,
+            manifests=len(batch.contents.manifests),
+            rows=batch.rows,
+            blob_candidates=batch.contents.blob_candidates,
+            done=batch.done,
+            has_more=batch.has_more,
+            stopped=batch.stopped,
+        )
+
+    def __add__(self, later: PurgedRepository) -> PurgedRepository:
+        """Add the counts; the later batch says whether there is more."""
+        return PurgedRepository(
+            tags=self.tags + later.tags,
+            manifests=self.manifests + later.manifests,
+            rows=self.rows + later.rows,
+            blob_candidates=self.blob_candidates + later.blob_candidates,
+            done=self.done or later.done,
+            has_more=later.has_more,
+            stopped=later.stopped,
+        )
 
 
 def enqueue_purges(context: JobContext) -> int:
@@ -101,7 +126,7 @@ def _purge(context: JobContext, repository_id: int, budget: Budget) -> PurgedRep
     for size in context.deleting(context.collect_size, budget):
         batch = purge_repository_batch(repository_id, steps=steps, policy=context.policy, limit=size)
         context.limits.charge(rows=batch.rows)
-        total = _add(total, batch)
+        total += PurgedRepository.of(batch)
         _forget(context, batch)
         if batch.contents.manifests and context.policy.security_reports:
             context.queue.reports()
@@ -121,14 +146,7 @@ def _purge_namespace(context: JobContext, namespace_id: int, budget_s: float) ->
     for size in context.deleting(context.collect_size, Budget(budget_s)):
         batch = purge_namespace_batch(namespace_id, steps=steps, policy=context.policy, limit=size)
         context.limits.charge(rows=batch.rows)
-        total = NamespacePurge(
-            total.marked + batch.marked,
-            total.rows + batch.rows,
-            batch.waiting,
-            batch.done,
-            batch.has_more,
-            batch.stopped,
-        )
+        total += batch
         if not batch.has_more:
             break
     if total.stopped:
@@ -153,27 +171,5 @@ def _noted(kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
 
 def _forget(context: JobContext, batch: PurgeBatch) -> None:
     """Drop the batch's rows from the cache.  Best effort: the workers do it again for the event."""
-    if batch.scope is None or not batch.rows:
-        return
-    context.cache.invalidate(
-        *invalidation.after_collection(
-            batch.scope.namespace,
-            batch.scope.repository,
-            batch.scope.repository_id,
-            manifests=[digest for digest, _ in batch.contents.manifests],
-            referred=[subject for _, subject in batch.contents.manifests if subject],
-            blobs=batch.contents.blobs,
-        )
-    )
-
-
-def _add(total: PurgedRepository, batch: PurgeBatch) -> PurgedRepository:
-    return PurgedRepository(
-        tags=total.tags + batch.contents.tags,
-        manifests=total.manifests + len(batch.contents.manifests),
-        rows=total.rows + batch.rows,
-        blob_candidates=total.blob_candidates + batch.contents.blob_candidates,
-        done=total.done or batch.done,
-        has_more=batch.has_more,
-        stopped=batch.stopped,
-    )
+    if batch.scope is not None and batch.rows:
+        forget_removed(context.cache, batch.scope, batch.contents.manifests, batch.contents.blobs)

@@ -26,7 +26,7 @@ PATIENCE = 2
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeletedReports:
     """What one turn did: reports deleted at the scanner, no longer to be deleted, and postponed."""
 
     deleted: int = 0
@@ -34,8 +34,17 @@ class Delivered:
     failed: int = 0
     has_more: bool = False
 
+    def __add__(self, later: DeletedReports) -> DeletedReports:
+        """Add the counts; the later batch says whether there is more."""
+        return DeletedReports(
+            self.deleted + later.deleted,
+            self.dropped + later.dropped,
+            self.failed + later.failed,
+            later.has_more,
+        )
 
-def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
+
+def deliver_reports(context: JobContext, *, budget_s: float) -> DeletedReports:
     """Delete reports until none is due or the budget is used up (then `has_more` is True).
 
     Does nothing without a configured scanner.  After two failures in a row the others are postponed, too.
@@ -43,25 +52,20 @@ def deliver_reports(context: JobContext, *, budget_s: float) -> Delivered:
     """
     settings = context.settings
     if not settings.clair_url:
-        return Delivered()
+        return DeletedReports()
     budget = Budget(budget_s)
-    total = Delivered()
+    total = DeletedReports()
     with closing(Scanner(settings.clair_url, settings.clair_psk)) as scanner:
         while True:
             if find_stop(context):
                 return replace(total, has_more=False)
             batch = _deliver_batch(scanner)
-            total = Delivered(
-                total.deleted + batch.deleted,
-                total.dropped + batch.dropped,
-                total.failed + batch.failed,
-                batch.has_more,
-            )
+            total += batch
             if not batch.has_more or not budget:
                 return total
 
 
-def _deliver_batch(scanner: Scanner) -> Delivered:
+def _deliver_batch(scanner: Scanner) -> DeletedReports:
     """Request one deletion after the other, with no transaction open.
 
     A report that the scanner refuses does not stop the others.  After two failures in a row the scanner
@@ -89,4 +93,4 @@ def _deliver_batch(scanner: Scanner) -> Delivered:
             in_a_row = 0
     settle_report_debts([*paid, *dropped])
     unavailable = in_a_row == PATIENCE
-    return Delivered(len(paid), len(dropped), failed, has_more=len(debts) == BATCH and not unavailable)
+    return DeletedReports(len(paid), len(dropped), failed, has_more=len(debts) == BATCH and not unavailable)

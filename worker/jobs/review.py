@@ -31,8 +31,8 @@ class Retired:
     has_more: bool = False
     stopped: str = ""
 
-    def plus(self, batch: Reviewed) -> Retired:
-        """Return the total with one more batch added."""
+    def __add__(self, batch: Reviewed) -> Retired:
+        """Add the counts of a batch; the batch says whether there is more, and why it stopped."""
         return Retired(
             candidates=self.candidates + batch.candidates,
             blobs=self.blobs + batch.blobs,
@@ -53,7 +53,7 @@ def review(context: JobContext, *, budget_s: float) -> Retired:
     total = Retired(has_more=True)
     for batch in _batches(context, Budget(budget_s)):
         context.limits.charge(rows=batch.rows)
-        total = total.plus(batch)
+        total += batch
         if not batch.has_more:
             break
     if total.stopped:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.gc.cursor import move_cursor, read_cursor
-from model.gc.orphans.rows import KINDS, Kind, forget_lost_owners, sweep_slice
+from model.gc.orphans.lost_owners import forget_lost_owners
+from model.gc.orphans.rows import KINDS, Kind, sweep_slice
 from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop

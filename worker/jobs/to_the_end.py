@@ -12,7 +12,7 @@ from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
 from worker.jobs.purge import PurgedRepository, find_purges, purge_namespace, purge_repository
 from worker.jobs.review import Retired, review
-from worker.jobs.together import Outcome, collect_alone, collect_many
+from worker.jobs.together import CollectOutcome, collect_alone, collect_many
 
 TURN_S = 5.0
 
@@ -26,7 +26,7 @@ def collect_to_the_end(context: JobContext, repository_id: int) -> Iterator[Coll
             return
 
 
-def collect_many_to_the_end(context: JobContext, repository_ids: Sequence[int]) -> Iterator[Outcome]:
+def collect_many_to_the_end(context: JobContext, repository_ids: Sequence[int]) -> Iterator[CollectOutcome]:
     """Collect these repositories until they have no garbage.  Yields an outcome per turn and repository.
 
     Small repositories share transactions.  One that fails does not stop the others: its outcome has the

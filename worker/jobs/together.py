@@ -9,7 +9,7 @@ from model.errors import DatabaseUnavailable, StatementTimeout
 from model.gc.collect import collect_batches
 from model.gc.due.attempt import claim, claim_with_others
 from worker import logs
-from worker.jobs.collect import Collected, add, collect_claimed, finish, publish_removals
+from worker.jobs.collect import Collected, collect_claimed, finish, publish_removals
 from worker.jobs.context import JobContext
 from worker.jobs.pace import Budget
 
@@ -17,7 +17,7 @@ log = logs.logger("dredge.collect")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CollectOutcome:
     """One repository's turn, or the error that ended it."""
 
     repository_id: int
@@ -25,7 +25,7 @@ class Outcome:
     error: Exception | None = None
 
 
-def collect_with_others(context: JobContext, repository_id: int, *, budget_s: float) -> list[Outcome]:
+def collect_with_others(context: JobContext, repository_id: int, *, budget_s: float) -> list[CollectOutcome]:
     """Collect a repository together with others that are due, in one turn; its own outcome comes first.
 
     The tasks of the others then find nothing left to do.  Raises `DatabaseUnavailable`; any other error is
@@ -33,13 +33,13 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
     """
     claimed = claim_with_others(repository_id, others=context.settings.batch_repositories - 1)
     if not claimed:
-        return [Outcome(repository_id)]
+        return [CollectOutcome(repository_id)]
     return collect_together(context, claimed, budget_s=budget_s)
 
 
 def collect_many(
     context: JobContext, repository_ids: Sequence[int], *, budget_s: float
-) -> Iterator[list[Outcome]]:
+) -> Iterator[list[CollectOutcome]]:
     """Collect these repositories, as many at once as the settings allow.  Yields a list per turn."""
     size = context.settings.batch_repositories
     for start in range(0, len(repository_ids), size):
@@ -47,7 +47,7 @@ def collect_many(
         yield collect_together(context, claimed, budget_s=budget_s)
 
 
-def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: float) -> list[Outcome]:
+def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: float) -> list[CollectOutcome]:
     """Collect repositories until none has garbage or the budget is used up.
 
     The caller has counted their attempts.  A batch that fails is rolled back, and each of its repositories
@@ -63,7 +63,7 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
             batches = collect_batches(pending, policy=context.policy, limit=size)
             context.limits.charge(rows=sum(batch.rows for batch in batches))
             for repository_id, batch in zip(pending, batches, strict=True):
-                turns[repository_id] = add(turns[repository_id], batch)
+                turns[repository_id] += Collected.of(batch)
                 publish_removals(context, repository_id, batch)
             pending = [repository_id for repository_id in pending if turns[repository_id].has_more]
             if not pending:
@@ -80,10 +80,10 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
     log.info(
         "repositories.collected", repositories=len(turns), manifests=sum(t.manifests for t in turns.values())
     )
-    return [Outcome(*turn) for turn in turns.items()]
+    return [CollectOutcome(*turn) for turn in turns.items()]
 
 
-def collect_alone(context: JobContext, repository_id: int, *, budget_s: float) -> Outcome:
+def collect_alone(context: JobContext, repository_id: int, *, budget_s: float) -> CollectOutcome:
     """Count an attempt at one repository and collect it; an error is in the outcome.
 
     Raises `DatabaseUnavailable`.
@@ -94,19 +94,19 @@ def collect_alone(context: JobContext, repository_id: int, *, budget_s: float) -
 
 def _divided(
     context: JobContext, turns: dict[int, Collected], pending: Sequence[int], budget_s: float
-) -> list[Outcome]:
+) -> list[CollectOutcome]:
     """Collect the repositories of a failed batch one at a time."""
     finish(context, {id: turn for id, turn in turns.items() if id not in pending})
-    outcomes = {id: Outcome(id, turn) for id, turn in turns.items()}
+    outcomes = {id: CollectOutcome(id, turn) for id, turn in turns.items()}
     for repository_id in pending:
         outcomes[repository_id] = _alone(context, repository_id, budget_s / len(pending))
     return list(outcomes.values())
 
 
-def _alone(context: JobContext, repository_id: int, budget_s: float) -> Outcome:
+def _alone(context: JobContext, repository_id: int, budget_s: float) -> CollectOutcome:
     try:
-        return Outcome(repository_id, collect_claimed(context, repository_id, budget_s=budget_s))
+        return CollectOutcome(repository_id, collect_claimed(context, repository_id, budget_s=budget_s))
     except DatabaseUnavailable:
         raise
     except Exception as error:  # noqa: BLE001  one repository's error must not end the turn of the others
-        return Outcome(repository_id, error=error)
+        return CollectOutcome(repository_id, error=error)

@@ -26,7 +26,7 @@ LEASE_MS = int(BATCH * 4 * TIMEOUT_S * 1000)
 
 
 @dataclass(frozen=True)
-class Delivered:
+class SentDeliveries:
     """The numbers of deliveries of one turn."""
 
     sent: int = 0
@@ -34,7 +34,7 @@ class Delivered:
     has_more: bool = False
 
 
-def deliver_webhooks(context: JobContext, *, budget_s: float) -> Delivered:
+def deliver_webhooks(context: JobContext, *, budget_s: float) -> SentDeliveries:
     """Send due deliveries until none is left or the budget is used up (then `has_more` is True).
 
     Does nothing without a configured key.  After a webhook's first failure the rest of its batch waits, so
@@ -42,7 +42,7 @@ def deliver_webhooks(context: JobContext, *, budget_s: float) -> Delivered:
     when their lease ends.
     """
     if not context.settings.webhook_key:
-        return Delivered()
+        return SentDeliveries()
     budget = Budget(budget_s)
     sent = failed = 0
     while True:
@@ -60,7 +60,7 @@ def deliver_webhooks(context: JobContext, *, budget_s: float) -> Delivered:
         release_deliveries([each for each in unsent if each.webhook in down], after_ms=FIRST_RETRY_MS)
         release_deliveries([each for each in unsent if each.webhook not in down], after_ms=0)
         if not claimed or not budget:
-            return Delivered(sent, failed, has_more=bool(claimed))
+            return SentDeliveries(sent, failed, has_more=bool(claimed))
 
 
 def _deliver(context: JobContext, delivery: Delivery) -> bool:

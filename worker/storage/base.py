@@ -204,7 +204,9 @@ def open_store(url: str, *, create: bool = False) -> Store:
     if scheme == "file":
         return _local(url, create)
     if scheme not in SCHEMES:
-        raise BadInput(f"A storage URL is a path or starts with file, {', '.join(SCHEMES)}", scheme=scheme)
+        raise BadInput(
+            f"A storage URL must be a path or start with file or {', '.join(SCHEMES)}", scheme=scheme
+        )
     return _bucket(url)
 
 
@@ -216,7 +218,7 @@ def valid_path(path: str) -> bool:
 def checked(path: str) -> str:
     """Return `path`.  Raises `BadInput` if it cannot name an object."""
     if not valid_path(path):
-        raise BadInput("This cannot be the path of an object", path=repr(path))
+        raise BadInput("An object cannot have this path", path=repr(path))
     return path
 
 

@@ -71,18 +71,20 @@ def parse_bucket_url(url: str) -> BucketURL:
     parts = urlsplit(url)
     scheme, known = parts.scheme, _KNOWN[parts.scheme]
     if "@" in parts.netloc:
-        raise BadInput("A storage URL has no user and password: name a file in credentials_file instead")
+        raise BadInput("A storage URL must not contain a password: name a file in credentials_file instead")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(set(options) - set(known))
     if any(_SECRET.search(name) for name in unknown):
-        raise BadInput("A storage URL has no secrets: name a file in credentials_file instead", wrong=unknown)
+        raise BadInput(
+            "A storage URL must not contain keys: name a file in credentials_file instead", wrong=unknown
+        )
     if unknown or not parts.netloc:
         what = f"A storage URL is {scheme}://bucket/prefix with {', '.join(known)}"
         raise BadInput(what, wrong=unknown or "no bucket")
     folders = [folder for folder in unquote(parts.path).split("/") if folder]
     endpoint = options.get("endpoint", "https://host")
     if urlsplit(endpoint).scheme not in _DEFAULT_PORT or "@" in endpoint:
-        raise BadInput("The storage URL's endpoint starts with http:// or https:// and has no password")
+        raise BadInput("The storage URL's endpoint must start with http:// or https://, without a password")
     return BucketURL(scheme, parts.netloc, "/".join(folders), MappingProxyType(options))
 
 

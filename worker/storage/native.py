@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -25,14 +24,14 @@ from worker.storage.base import (
     clock_s,
     valid_path,
 )
+from worker.storage.bucket import PART, read_identity, spooled
 from worker.storage.bucket_url import BucketURL
 from worker.storage.native_client import Bucket, address, classify, connect
 from worker.storage.one_by_one import PARALLEL, one_by_one
 from worker.storage.probe import probe
-from worker.storage.rate import Pace
+from worker.storage.rate import RequestRate
 
 T = TypeVar("T")
-_PART = 8 << 20
 _NO_PATH = "not the path of an object"
 
 
@@ -49,7 +48,7 @@ class NativeStore:
         self._url = url
         # The server may finish a request after the driver's timeout.  A delete is sent only once.
         self.late_delete_ms = int(2000 * url.timeout_s)
-        self.pace = Pace()
+        self.requests = RequestRate()
 
     @cached_property
     def address(self) -> str:
@@ -75,7 +74,7 @@ class NativeStore:
 
     def _erase_one(self, until_s: float, path: str) -> Problem | None:
         if clock_s() < until_s:
-            self.pace.wait(1)
+            self.requests.wait(1)
         once = attempt(lambda: self._once, classify)
         if isinstance(once, Problem):
             return once
@@ -84,9 +83,9 @@ class NativeStore:
             return TOO_LATE
         found = attempt(lambda: obstore.delete(once, path), classify)
         if found is None:
-            self.pace.faster()
+            self.requests.faster()
         elif found.known is Known.BUSY:
-            self.pace.slower()
+            self.requests.slower()
         return found
 
     def _erased(self, path: str, problem: Problem | None) -> Erased:
@@ -146,10 +145,7 @@ class NativeStore:
 
     def read_identity(self) -> str | None:
         """Read the identity with one GET request."""
-        try:
-            return b"".join(self.read(IDENTITY_PATH)).decode().strip() or None
-        except NoSuchObject:
-            return None
+        return read_identity(self.read)
 
     def write_identity(self, identity: str) -> str:
         """Write the identity with the condition that there is none."""
@@ -162,17 +158,13 @@ class NativeStore:
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Collect the chunks in a local temporary file first, and send nothing before `chunks` has ended."""
         checked(path)
-        with tempfile.SpooledTemporaryFile(max_size=_PART) as spool:
-            written = 0
-            for chunk in chunks:
-                written += spool.write(chunk)
-            spool.seek(0)
+        with spooled(chunks) as (spool, written):
             # A large object is sent in parts, and appears after the last one.
-            if written <= _PART:
+            if written <= PART:
                 self._asked(path, lambda: obstore.put(self._ask, path, spool.read(), use_multipart=False))
             else:
                 self._asked(
-                    path, lambda: obstore.put(self._ask, path, spool, chunk_size=_PART, max_concurrency=4)
+                    path, lambda: obstore.put(self._ask, path, spool, chunk_size=PART, max_concurrency=4)
                 )
         return written
 

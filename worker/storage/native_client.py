@@ -76,7 +76,9 @@ def _google(url: BucketURL) -> dict[str, str]:
         try:
             found = dict(json.loads(_content(url)))
         except (ValueError, TypeError):
-            raise StoreUnavailable(f"{url}: {url.credentials_file} is no JSON key file of Google") from None
+            raise StoreUnavailable(
+                f"{url}: {url.credentials_file} is not a Google key file in JSON"
+            ) from None
         user = found.get("type") == "authorized_user"
         config["application_credentials" if user else "service_account"] = url.credentials_file
         if "gcs_base_url" in found:

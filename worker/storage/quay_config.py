@@ -47,7 +47,7 @@ def read_storage_config(path: Path) -> StorageConfig:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise BadInput(f"{path} is no YAML") from None
+        raise BadInput(f"{path} is not YAML") from None
     found = config.get("DISTRIBUTED_STORAGE_CONFIG") if isinstance(config, dict) else None
     if not isinstance(found, dict) or not found:
         raise BadInput(f"{path} has no DISTRIBUTED_STORAGE_CONFIG")

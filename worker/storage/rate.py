@@ -18,7 +18,7 @@ _REQUEST_S = 0.05
 _FEWEST = 10
 
 
-class Pace:
+class RequestRate:
     """A limit in objects per second that finds the store's limit and stays close below it.  Thread-safe.
 
     After a refusal the rate falls, rises to the refused rate within 15 seconds, and then faster and faster.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,20 +14,19 @@ from model.storage_paths import IDENTITY_PATH, TRASH_FOLDER
 from worker.storage.answers import Problem, attempt, raised
 from worker.storage.base import (
     Erased,
-    NoSuchObject,
     ObjectInfo,
     SetAside,
     StoreUnavailable,
     Trash,
     checked,
 )
+from worker.storage.bucket import PART, read_identity, spooled
 from worker.storage.bucket_url import BucketURL
 from worker.storage.probe import probe
 from worker.storage.s3_client import S3Client, classify
 from worker.storage.s3_erase import Doomed, Eraser
 from worker.storage.s3_trash import COPY_PART, TrashBin
 
-_PART = 8 << 20
 _CHUNK = 1 << 20
 _PAGE = 1_000
 # Answers to a conditional write if another one came first.
@@ -78,10 +76,7 @@ class S3Store:
 
     def read_identity(self) -> str | None:
         """Read the identity with one GET request."""
-        try:
-            return b"".join(self.read(IDENTITY_PATH)).decode().strip() or None
-        except NoSuchObject:
-            return None
+        return read_identity(self.read)
 
     def write_identity(self, identity: str) -> str:
         """Write the identity with the condition that there is none.
@@ -104,16 +99,12 @@ class S3Store:
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Collect the chunks in a local temporary file first, and send nothing before `chunks` has ended."""
         named = self._client.key(checked(path))
-        with tempfile.SpooledTemporaryFile(max_size=_PART) as spool:
-            written = 0
-            for chunk in chunks:
-                written += spool.write(chunk)
-            spool.seek(0)
+        with spooled(chunks) as (spool, written):
             # A large object is sent in parts, and appears after the last one.
-            if written <= _PART:
+            if written <= PART:
                 self._asked(path, lambda: self._client.ask.put_object(**named, Body=spool.read()))
             else:
-                config = TransferConfig(multipart_chunksize=_PART, max_concurrency=4)
+                config = TransferConfig(multipart_chunksize=PART, max_concurrency=4)
                 self._asked(path, lambda: self._client.ask.upload_fileobj(spool, **named, Config=config))
         return written
 

@@ -13,7 +13,7 @@ from worker.logs import logger
 from worker.storage.answers import TOO_LATE, Known, Problem, attempt
 from worker.storage.base import Erased, clock_s, valid_path
 from worker.storage.one_by_one import PARALLEL, one_by_one, spread
-from worker.storage.rate import Pace
+from worker.storage.rate import RequestRate
 from worker.storage.s3_client import S3Client, classify, error_of_key, sending_until
 
 BULK = 1_000
@@ -36,9 +36,9 @@ class Doomed(NamedTuple):
 class Eraser:
     """Deletes objects in parallel requests of at most 1,000 each, at a rate that the store accepts."""
 
-    def __init__(self, client: S3Client, pace: Pace | None = None) -> None:
+    def __init__(self, client: S3Client, requests: RequestRate | None = None) -> None:
         self._client = client
-        self.pace = pace or Pace()
+        self.requests = requests or RequestRate()
         self._singly_until_s = -math.inf
 
     @property
@@ -49,7 +49,7 @@ class Eraser:
     def erase(self, doomed: Sequence[Doomed], *, until_s: float = math.inf) -> list[Erased]:
         """Delete these objects.  Returns one result for each, in order."""
         wanted = [each for each in dict.fromkeys(doomed) if valid_path(each.path)]
-        size = self.pace.chunk(BULK)
+        size = self.requests.chunk(BULK)
         chunks = [wanted[n : n + size] for n in range(0, len(wanted), size)]
         if len(chunks) <= 1:
             parts = [self._erase_chunk(chunk, until_s) for chunk in chunks]
@@ -94,7 +94,7 @@ class Eraser:
 
         if clock_s() >= until_s:
             return TOO_LATE
-        self.pace.wait(len(chunk))
+        self.requests.wait(len(chunk))
         return attempt(send, classify)
 
     def _named(self, each: Doomed) -> dict[str, str]:
@@ -118,7 +118,7 @@ class Eraser:
                 if problem.known is Known.REFUSED and problem.code in _ABOUT_BULK:
                     again.append(each)
         if not answer.get("Errors"):
-            self.pace.faster()
+            self.requests.faster()
         unnamed = [each for each in chunk if each not in results]
         if not self._are_gone(unnamed):
             again += unnamed
@@ -148,19 +148,19 @@ class Eraser:
 
         if clock_s() >= until_s:
             return TOO_LATE
-        self.pace.wait(1)
+        self.requests.wait(1)
         found = attempt(send, classify)
         if isinstance(found, Problem) and found.known is Known.GONE:
             return None
         if found is None:
-            self.pace.faster()
+            self.requests.faster()
         return found
 
     def _failed(self, each: Doomed, problem: Problem) -> Erased:
         if problem.known is Known.GONE:
             return Erased(each.path, False)
         if problem.known is Known.BUSY:
-            self.pace.slower()
+            self.requests.slower()
         sent = problem.known is not Known.LATE
         return Erased(each.path, None, problem.message, unknown=problem.unknown, sent=sent)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from model import digest as digests
 from model import oci
-from model.blob import find_blob
+from model.blob_list import find_blob
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import BadDigest, BadManifest, NoSuchBlob, NoSuchManifest

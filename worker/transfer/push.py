@@ -52,7 +52,7 @@ def store_blob(
         except BadDigest:
             release_pushes([push], now_ms=now_ms())
             raise
-    raise Contended("The blob was collected again and again while it was pushed", digest=digest)
+    raise Contended("The blob was collected several times while it was pushed", digest=digest)
 
 
 def _ensure_object(stores: Stores, push: Push, source: Source, size: int | None, policy: Policy) -> int:

@@ -80,7 +80,7 @@ class Access:
         if token is None:
             self._wrong.add(address)
             raise HTTPException(
-                401, "The token is not known here", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+                401, "The token is unknown", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             )
         return Caller(token.name, token.scopes)
 

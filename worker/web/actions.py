@@ -35,7 +35,7 @@ def pause(viewer: Viewer, form: OperatorForm) -> RedirectResponse:
     """Set a hold."""
     reason = form.get("reason", "").strip()
     if not reason:
-        raise BadInput("A hold needs a reason: it is shown wherever the hold is")
+        raise BadInput("A hold needs a reason: it is shown with the hold")
     hours = form.get("hours", "").strip()
     if hours and not (hours.isascii() and hours.isdigit() and 0 < int(hours) <= MOST_HOURS):
         raise BadInput(f"A hold lasts 1 to {MOST_HOURS} hours, or until it is lifted")

@@ -74,7 +74,7 @@ def expire_tag(
         include_submanifests=wanted.include_submanifests,
     )
     if not gone:
-        raise HTTPException(404, f"Nothing of {repository}:{tag} points at {wanted.manifest_digest}")
+        raise HTTPException(404, f"{repository}:{tag} never pointed at {wanted.manifest_digest}")
     return {}
 
 

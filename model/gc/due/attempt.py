@@ -192,9 +192,12 @@ def record_failure(repository_id: int, error: str) -> None:
     run(_FAIL, {"id": repository_id, "error": error[:500]})
 
 
+_FORGET_GONE = f"""
+DELETE FROM dredge_due d WHERE d.attempts > 0 AND NOT EXISTS
+    (SELECT FROM repository r WHERE r.id = d.repository_id AND r.state <> {_MARKED})
+"""
+
+
 def forget_attempts_of_gone() -> int:
     """Delete rows of failing repositories that are marked for deletion.  Returns how many.  Idempotent."""
-    return execute(
-        "DELETE FROM dredge_due d WHERE d.attempts > 0 AND NOT EXISTS"
-        f" (SELECT FROM repository r WHERE r.id = d.repository_id AND r.state <> {_MARKED})"
-    )
+    return execute(_FORGET_GONE)

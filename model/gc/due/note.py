@@ -36,17 +36,25 @@ def note_due(due: Mapping[int, int]) -> None:
         run(_NOTE, {"ids": IntArray(due), "due_ms": moments})
 
 
+_FORGET_GONE = """
+DELETE FROM dredge_due WHERE repository_id IN (SELECT d.repository_id FROM dredge_due d
+    WHERE NOT EXISTS (SELECT FROM repository r WHERE r.id = d.repository_id)
+    ORDER BY d.repository_id LIMIT %s)
+"""
+
+
 def forget_gone(*, limit: int) -> int:
     """Delete at most `limit` rows of repositories that no longer exist.  Returns how many.  Idempotent.
 
     Safe: PostgreSQL does not use an id again, and no collection needs these rows.
     """
-    return execute(
-        "DELETE FROM dredge_due WHERE repository_id IN (SELECT d.repository_id FROM dredge_due d"
-        " WHERE NOT EXISTS (SELECT FROM repository r WHERE r.id = d.repository_id)"
-        " ORDER BY d.repository_id LIMIT %s)",
-        (limit,),
-    )
+    return execute(_FORGET_GONE, (limit,))
+
+
+_FORGET_COLLECTED = f"""
+DELETE FROM dredge_due WHERE repository_id IN (SELECT repository_id FROM dredge_due
+    WHERE next_try_ms = {NEVER_MS} AND attempts = 0 LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
 
 
 def forget_collected(*, limit: int) -> int:
@@ -54,8 +62,4 @@ def forget_collected(*, limit: int) -> int:
 
     Safe: such a row has no information, and every operation that makes garbage writes it again.
     """
-    return execute(
-        "DELETE FROM dredge_due WHERE repository_id IN (SELECT repository_id FROM dredge_due"
-        f" WHERE next_try_ms = {NEVER_MS} AND attempts = 0 LIMIT %s FOR UPDATE SKIP LOCKED)",
-        (limit,),
-    )
+    return execute(_FORGET_COLLECTED, (limit,))

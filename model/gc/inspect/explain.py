@@ -55,7 +55,7 @@ def explain(repository_id: int, digest: str, *, policy: Policy) -> Explanation |
             "manifest",
             digest,
             True,
-            ("its namespace is disabled, or its repository is marked for deletion: left alone",),
+            ("its namespace is disabled, or its repository is marked for deletion: it is not collected",),
         )
     if row is not None and scope is not None:
         return _manifest(scope, row.id, digest, policy)

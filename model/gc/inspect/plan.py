@@ -13,7 +13,7 @@ from model.gc.repository_lock import Scope, read_repository
 from model.gc.tags import CLOSURE, UNRECOVERABLE, unrecoverable_params
 from model.policy import Policy
 
-_REACH = f"""
+_AFFECTED = f"""
 WITH RECURSIVE seeds (id) AS (
     SELECT t.manifest_id FROM tag t WHERE {UNRECOVERABLE}
     UNION SELECT manifest_id FROM dredge_manifest_candidate
@@ -68,8 +68,8 @@ def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
     if scope is None:
         return None
     params = {**unrecoverable_params(scope, policy), "cascade": policy.referrers == "cascade"}
-    reached = [row.id for row in fetch(_REACH, params)]
-    uses = foresee_manifest_uses(scope, reached, policy=policy) if reached else []
+    affected = [row.id for row in fetch(_AFFECTED, params)]
+    uses = foresee_manifest_uses(scope, affected, policy=policy) if affected else []
     _, dead = judge_running(uses, now_ms=scope.now_ms)
     ids = IntArray(dead)
     names = fetch(_TAGS, {**params, "dead": ids})

@@ -107,7 +107,7 @@ def purge_manifests(dead: Iterable[int], *, policy: Policy, now_ms: int) -> Purg
     return purged
 
 
-_NEIGHBOURS = """
+_ADJACENT = """
 SELECT DISTINCT next.id FROM unnest(%(dead)s) AS d (id) CROSS JOIN LATERAL (
     SELECT c.child_manifest_id AS id FROM manifestchild c WHERE c.manifest_id = d.id
     UNION ALL
@@ -118,8 +118,8 @@ SELECT DISTINCT next.id FROM unnest(%(dead)s) AS d (id) CROSS JOIN LATERAL (
 
 
 def find_adjacent(dead: Iterable[int]) -> tuple[int, ...]:
-    """Return the neighbours of dead manifests, which must be judged next; only reads.
+    """Return the manifests adjacent to dead ones, which must be judged next; only reads.
 
     Needed only if a batch could not reach the whole graph.
     """
-    return tuple(row.id for row in fetch(_NEIGHBOURS, {"dead": IntArray(dead)}))
+    return tuple(row.id for row in fetch(_ADJACENT, {"dead": IntArray(dead)}))

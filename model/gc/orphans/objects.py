@@ -44,6 +44,14 @@ def mark_unknown_objects(
     return done
 
 
+_BURY = """
+INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
+    SELECT d.digest, d.path, %(location)s, d.size, %(now)s, %(now)s
+    FROM unnest(%(digests)s::text[], %(paths)s::text[], %(sizes)s::bigint[])
+    AS d (digest, path, size)
+"""
+
+
 def _bury(location: str, sizes: dict[str, int], now_ms: int) -> int:
     """Write tombstones for objects that are still unknown.
 
@@ -55,10 +63,7 @@ def _bury(location: str, sizes: dict[str, int], now_ms: int) -> int:
             execute("SELECT pg_advisory_xact_lock(hashtextextended('dredge.digest:' || %s, 0))", (digest,))
         doomed = find_unknown(list(sizes), location)
         return execute(
-            "INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)"
-            " SELECT d.digest, d.path, %(location)s, d.size, %(now)s, %(now)s"
-            " FROM unnest(%(digests)s::text[], %(paths)s::text[], %(sizes)s::bigint[])"
-            " AS d (digest, path, size)",
+            _BURY,
             {
                 "location": location,
                 "now": now_ms,
@@ -69,16 +74,37 @@ def _bury(location: str, sizes: dict[str, int], now_ms: int) -> int:
         )
 
 
+_SOME_OBJECTS = f"""
+SELECT b.content_checksum AS digest, b.cas_path, b.uuid FROM imagestorageplacement p
+    JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %s
+    JOIN imagestorage b ON b.id = p.storage_id AND NOT {MALFORMED_SQL}
+    ORDER BY p.id DESC LIMIT %s
+"""
+
+
 def find_some_objects(location: str, *, limit: int) -> list[str]:
     """Return the paths of at most `limit` newest objects that must be at the location; only reads."""
-    rows = fetch(
-        "SELECT b.content_checksum AS digest, b.cas_path, b.uuid FROM imagestorageplacement p"
-        " JOIN imagestoragelocation l ON l.id = p.location_id AND l.name = %s"
-        f" JOIN imagestorage b ON b.id = p.storage_id AND NOT {MALFORMED_SQL}"
-        " ORDER BY p.id DESC LIMIT %s",
-        (location, limit),
-    )
+    rows = fetch(_SOME_OBJECTS, (location, limit))
     return [object_path(row.digest, row.cas_path, row.uuid) for row in rows]
+
+
+_PLACED_HERE = f"""
+LEFT JOIN imagestorageplacement p ON p.storage_id = b.id
+    LEFT JOIN imagestoragelocation l ON l.id = p.location_id
+    CROSS JOIN (SELECT %(location)s::text AS location) s
+    WHERE (p.id IS NULL OR {MAY_BE_SAME_STORE})
+"""
+
+_KNOWN = f"""
+SELECT 'digest' AS kind, b.content_checksum AS key FROM imagestorage b {_PLACED_HERE}
+    AND b.cas_path AND b.content_checksum = ANY(%(digests)s)
+UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b {_PLACED_HERE} AND b.uuid = ANY(%(uuids)s)
+UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)
+UNION ALL SELECT 'path', m[1] FROM blobupload u CROSS JOIN {NAMED_SQL} AS m
+    WHERE cardinality(%(uploads)s::text[]) > 0 AND m[1] = ANY(%(paths)s)
+UNION ALL SELECT 'path', t.path FROM dredge_tombstone t
+    WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)
+"""
 
 
 def find_known(paths: Sequence[str], location: str) -> set[str]:
@@ -92,21 +118,8 @@ def find_known(paths: Sequence[str], location: str) -> set[str]:
     for path in paths:
         if upload := _second(path, "uploads"):
             uploads.setdefault(upload[:36], []).append(path)
-    placed = (
-        " LEFT JOIN imagestorageplacement p ON p.storage_id = b.id"
-        " LEFT JOIN imagestoragelocation l ON l.id = p.location_id"
-        " CROSS JOIN (SELECT %(location)s::text AS location) s"
-        f" WHERE (p.id IS NULL OR {MAY_BE_SAME_STORE})"
-    )
     rows = fetch(
-        f"SELECT 'digest' AS kind, b.content_checksum AS key FROM imagestorage b{placed}"
-        " AND b.cas_path AND b.content_checksum = ANY(%(digests)s)"
-        f" UNION ALL SELECT 'uuid', b.uuid FROM imagestorage b{placed} AND b.uuid = ANY(%(uuids)s)"
-        " UNION ALL SELECT 'upload', u.uuid FROM blobupload u WHERE u.uuid = ANY(%(uploads)s)"
-        f" UNION ALL SELECT 'path', m[1] FROM blobupload u CROSS JOIN {NAMED_SQL} AS m"
-        " WHERE cardinality(%(uploads)s::text[]) > 0 AND m[1] = ANY(%(paths)s)"
-        " UNION ALL SELECT 'path', t.path FROM dredge_tombstone t"
-        " WHERE t.location = %(location)s AND t.path = ANY(%(paths)s)",
+        _KNOWN,
         {
             "location": location,
             "digests": list(digests),

@@ -13,7 +13,6 @@ from typing import Any
 from model.db.connection import IntArray, execute, fetch, fetch_one, transaction
 from model.errors import RegistryError
 from model.fsck.manifests import USED
-from model.gc.due.note import forget_gone
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.gc.poison import attempt, clear, count_poison, is_waiting, record_error
 from model.manifest.candidate import judge_next
@@ -50,22 +49,26 @@ def _to_collector(ids: Sequence[int], now_ms: int) -> None:
     judge_next(ids, now_ms=now_ms)
 
 
+_TO_REVIEW = """
+INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)
+    SELECT id, NULL, %s FROM imagestorage WHERE id = ANY(%s)
+"""
+
+
 def _to_review(ids: Sequence[int], now_ms: int) -> None:
-    execute(
-        "INSERT INTO dredge_blob_candidate (blob_id, repository_id, created_ms)"
-        " SELECT id, NULL, %s FROM imagestorage WHERE id = ANY(%s)",
-        (now_ms, IntArray(ids)),
-    )
+    execute(_TO_REVIEW, (now_ms, IntArray(ids)))
+
+
+_PURGE_LABELS = """
+DELETE FROM label l WHERE l.id = ANY(%s)
+    AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)
+"""
 
 
 def _purge_labels(ids: Sequence[int], now_ms: int) -> None:
     locked = fetch("SELECT id FROM label WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (IntArray(ids),))
     # Safe: the rows are locked, and this is a new statement; a transaction that wants to refer to one waits.
-    execute(
-        "DELETE FROM label l WHERE l.id = ANY(%s)"
-        " AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = l.id)",
-        (IntArray(row.id for row in locked),),
-    )
+    execute(_PURGE_LABELS, (IntArray(row.id for row in locked),))
 
 
 def _purge_rows(table: str, still: str) -> Callable[[Sequence[int], int], None]:
@@ -77,10 +80,10 @@ def _purge_rows(table: str, still: str) -> Callable[[Sequence[int], int], None]:
 
 
 _NO_TAG = "NOT EXISTS (SELECT FROM tag t WHERE t.repository_id = s.repository_id AND t.name = s.tag_name)"
-_NO_MANIFEST = (
-    "NOT EXISTS (SELECT FROM manifest m"
-    " WHERE m.repository_id = s.repository_id AND m.digest = s.manifest_digest)"
-)
+_NO_MANIFEST = """
+NOT EXISTS (SELECT FROM manifest m
+    WHERE m.repository_id = s.repository_id AND m.digest = s.manifest_digest)
+"""
 _WITHIN = "s.id > %(above)s AND s.id <= %(upto)s"
 
 # Manifests are read by repository, because their users are in the same repository.
@@ -88,27 +91,33 @@ MANIFESTS = Kind(
     "manifest",
     "repository",
     2_000,
-    f"{USED} SELECT m.id FROM dead m JOIN repository r ON r.id = m.repository_id"
-    ' JOIN "user" n ON n.id = r.namespace_user_id'
-    " WHERE n.enabled AND m.id NOT IN (SELECT id FROM traced)",
+    f"""
+    {USED} SELECT m.id FROM dead m JOIN repository r ON r.id = m.repository_id
+        JOIN "user" n ON n.id = r.namespace_user_id
+        WHERE n.enabled AND m.id NOT IN (SELECT id FROM traced)
+    """,
     _to_collector,
 )
 BLOBS = Kind(
     "blob",
     "imagestorage",
     20_000,
-    f"SELECT s.id FROM imagestorage s WHERE {_WITHIN}"
-    " AND NOT EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = s.id)"
-    " AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = s.id)"
-    " AND NOT EXISTS (SELECT FROM dredge_blob_candidate k WHERE k.blob_id = s.id)",
+    f"""
+    SELECT s.id FROM imagestorage s WHERE {_WITHIN}
+        AND NOT EXISTS (SELECT FROM manifestblob m WHERE m.blob_id = s.id)
+        AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = s.id)
+        AND NOT EXISTS (SELECT FROM dredge_blob_candidate k WHERE k.blob_id = s.id)
+    """,
     _to_review,
 )
 LABELS = Kind(
     "label",
     "label",
     20_000,
-    f"SELECT s.id FROM label s WHERE {_WITHIN}"
-    " AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = s.id)",
+    f"""
+    SELECT s.id FROM label s WHERE {_WITHIN}
+        AND NOT EXISTS (SELECT FROM manifestlabel m WHERE m.label_id = s.id)
+    """,
     _purge_labels,
 )
 TAG_PULLS = Kind(
@@ -140,8 +149,10 @@ def sweep_slice(
         if not try_lock_sweep(kind.name):
             return SliceResult(position=after)
         page = fetch_one(
-            f"SELECT count(*) AS looked, max(id) AS last FROM"
-            f" (SELECT id FROM {kind.table} WHERE id > %s ORDER BY id LIMIT %s) page",
+            f"""
+            SELECT count(*) AS looked, max(id) AS last
+            FROM (SELECT id FROM {kind.table} WHERE id > %s ORDER BY id LIMIT %s) page
+            """,
             (after, kind.per_slice),
         )
         if not page.looked:
@@ -213,24 +224,3 @@ def _places(kind: Kind, ids: Sequence[int]) -> list[Any]:
 
 def _parameters(policy: Policy, now_ms: int) -> dict[str, int | bool]:
     return {"now_ms": now_ms, "cascade": policy.referrers == "cascade", "grace_ms": policy.referrer_grace_ms}
-
-
-def forget_lost_owners(*, limit: int) -> int:
-    """Delete at most `limit` of our rows of each kind whose repository or blob no longer exists.
-
-    Returns how many.  No collection visits these rows.  Idempotent.
-    """
-    gone = "NOT EXISTS (SELECT FROM repository r WHERE r.id = s.repository_id)"
-    # Safe: PostgreSQL never uses the id of a repository again.
-    candidates = execute(
-        "DELETE FROM dredge_manifest_candidate WHERE id IN (SELECT s.id FROM dredge_manifest_candidate s"
-        f" WHERE {gone} ORDER BY s.id LIMIT %s)",
-        (limit,),
-    )
-    # Safe: nor the id of a blob.  What deleted the row ordered the erasing of its object, or the sweep does.
-    pushes = execute(
-        "DELETE FROM dredge_push WHERE blob_id IN (SELECT s.blob_id FROM dredge_push s"
-        " WHERE NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = s.blob_id) LIMIT %s)",
-        (limit,),
-    )
-    return candidates + pushes + forget_gone(limit=limit)

@@ -105,6 +105,6 @@ def put(cache: DataModelCache, key: CacheKey, raw: bytes) -> None:
     assert backend.swap(name, None, raw, 60_000) is None
 
 
-def peek(cache: DataModelCache, key: CacheKey) -> bytes | None:
+def stored_bytes(cache: DataModelCache, key: CacheKey) -> bytes | None:
     """What is stored for `key`."""
     return backend_of(cache).get(name_of(cache, key))

@@ -9,7 +9,7 @@ import pytest
 
 from model.cache import CacheConfig, always
 from tests.model.cache.conftest import OpenCache
-from tests.model.cache.kinds import KINDS, Kind, Loader, Notes, name_of, peek, put
+from tests.model.cache.kinds import KINDS, Kind, Loader, Notes, name_of, put, stored_bytes
 
 pytestmark = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
@@ -62,7 +62,7 @@ def test_an_invalidated_entry_is_loaded_again_and_its_sibling_is_not(
 def test_a_value_of_another_version_is_a_miss(kind: Kind, opened: OpenCache) -> None:
     cache, loader = opened(), Loader()
     cache.retrieve(kind.key, loader)
-    raw = peek(cache, kind.key)
+    raw = stored_bytes(cache, kind.key)
     assert raw is not None and raw.startswith(b"[1,")
     put(cache, kind.key, b"[2," + raw[3:])
     cache.retrieve(kind.key, loader)
@@ -74,7 +74,7 @@ def test_a_value_of_another_version_is_a_miss(kind: Kind, opened: OpenCache) -> 
 def test_broken_json_is_a_miss_and_is_replaced(kind: Kind, damage: str, opened: OpenCache) -> None:
     cache, loader = opened(), Loader()
     cache.retrieve(kind.key, loader)
-    raw = peek(cache, kind.key)
+    raw = stored_bytes(cache, kind.key)
     assert raw is not None
     broken = {
         "cut": raw[:-1],
@@ -151,5 +151,5 @@ def test_the_entry_is_where_the_table_says(kind: Kind, opened: OpenCache) -> Non
     cache = opened()
     cache.retrieve(kind.key, Loader())
     name = name_of(cache, kind.key)
-    assert (peek(cache, kind.key) or b"").startswith(kind.key.header)
+    assert (stored_bytes(cache, kind.key) or b"").startswith(kind.key.header)
     assert name.startswith(kind.key.name)

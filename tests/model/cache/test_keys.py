@@ -132,11 +132,6 @@ FORGETTING = {
         ],
         [keys.manifest_referrers(7, OTHER_DIGEST), keys.repository_manifest(7, DIGEST)],
     ),
-    "a scan": (
-        invalidation.after_security_change([DIGEST]),
-        [keys.security_report(DIGEST)],
-        [keys.security_report(OTHER_DIGEST)],
-    ),
 }
 
 

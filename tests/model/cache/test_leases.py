@@ -9,14 +9,14 @@ import pytest
 
 from model.cache import CacheConfig, keys
 from tests.model.cache.conftest import OpenCache
-from tests.model.cache.kinds import DIGEST, Loader, Notes, backend_of, peek
+from tests.model.cache.kinds import DIGEST, Loader, Notes, backend_of, stored_bytes
 
 KEY = keys.repository_manifest(7, DIGEST)
 PAGE = keys.active_tags(7)
 
 
 class Running:
-    """A read in a thread of its own, whose loader waits until it is let go."""
+    """A read in a thread of its own, whose loader waits until it is released."""
 
     def __init__(self, cache: object, key: keys.CacheKey, value: object) -> None:
         self.loading, self.go = threading.Event(), threading.Event()
@@ -61,7 +61,7 @@ def test_a_store_after_the_invalidation_is_counted_as_revoked(opened: OpenCache,
     slow.finish()
     assert notes.of("revoked") == 1
     assert notes.of("store") == 0
-    assert peek(cache, KEY) is None
+    assert stored_bytes(cache, KEY) is None
 
 
 def test_others_wait_for_the_loader_and_share_its_value(opened: OpenCache, notes: Notes) -> None:
@@ -116,7 +116,7 @@ def test_a_crashed_loaders_lease_ends(opened: OpenCache) -> None:
     cache, loader = opened(CacheConfig(wait_s=0)), Loader("mine")
     assert backend_of(cache).swap(KEY.name, None, b"~:of-a-process-that-died", 60) is None
     cache.retrieve(KEY, loader)
-    assert peek(cache, KEY) == b"~:of-a-process-that-died"
+    assert stored_bytes(cache, KEY) == b"~:of-a-process-that-died"
     time.sleep(0.08)
     cache.retrieve(KEY, loader)
     cache.retrieve(KEY, loader)
@@ -166,7 +166,7 @@ def test_a_value_that_is_no_json_is_answered_and_not_stored(
     value = {"secret-token"}
     assert cache.retrieve(KEY, lambda: value) == value
     assert notes.of("error") == 1
-    assert peek(cache, KEY) is None
+    assert stored_bytes(cache, KEY) is None
     assert "secret-token" not in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Redis away, frozen, restarted, read-only or full: every read is answered, and nothing stale returns."""
+"""Redis stopped, frozen, restarted, read-only or full: every read is answered, and nothing stale returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 
 from model.cache import DataModelCache, keys, open_cache
 from model.cache.breaker import Breaker
-from tests.model.cache.kinds import DIGEST, KINDS, Kind, Loader, Notes, peek
+from tests.model.cache.kinds import DIGEST, KINDS, Kind, Loader, Notes, stored_bytes
 from tests.support.patience import eventually
 from worker.local.embedded import Valkey, free_port
 
@@ -143,7 +143,7 @@ def test_a_key_of_another_type_is_a_miss(own: Valkey, notes: Notes) -> None:
     assert cache.retrieve(KEY, Loader("value")) == "value"
     assert cache.invalidate(KEY)
     cache.retrieve(KEY, Loader("value"))
-    assert peek(cache, KEY) is not None
+    assert stored_bytes(cache, KEY) is not None
 
 
 def test_only_one_caller_probes_and_the_pause_grows() -> None:

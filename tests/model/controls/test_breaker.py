@@ -10,7 +10,7 @@ from model.controls.breaker import REGISTRY, approve, check, list_open
 from model.db.clock import now_ms
 from model.gc.collect import collect_batch
 from model.policy import DEFAULT, HOUR_MS, Policy
-from tests.support.pipeline import make_toolbox
+from tests.support.pipeline import make_context
 from tests.support.world import WEEK_S, Row, World
 from worker.jobs.scan import scan
 from worker.storage.base import Stores
@@ -154,6 +154,6 @@ def test_many_small_namespaces_together_open_the_registrys_breaker(world: World)
 def test_a_scan_leaves_out_a_namespace_with_an_open_breaker(world: World, stores: Stores) -> None:
     images(world, 20, due_in_ms=None)
     images(world, 10, due_in_ms=-1000)
-    context = make_toolbox(stores, policy=GUARDED)
+    context = make_context(stores, policy=GUARDED)
     assert scan(context).enqueued == 1 and collect(world)
-    assert make_toolbox(stores).queue is not context.queue and scan(make_toolbox(stores)).enqueued == 0
+    assert make_context(stores).queue is not context.queue and scan(make_context(stores)).enqueued == 0

@@ -11,7 +11,7 @@ from model.controls.holds import EVERY, forget_expired_holds, lift_hold, list_ho
 from model.gc.collect import collect_batch
 from model.gc.review import review_batch
 from model.policy import DEFAULT
-from tests.support.pipeline import Recorded, make_toolbox
+from tests.support.pipeline import Recorded, make_context
 from tests.support.world import Row, World
 from worker.jobs.collect import collect_repository
 from worker.jobs.erase import erase
@@ -103,7 +103,7 @@ def test_blobs_that_left_a_namespace_before_its_hold_stay_until_it_is_lifted(
 
 
 def test_a_hold_on_the_registry_stops_every_stage_until_it_is_lifted(world: World, tmp_path: Path) -> None:
-    context = make_toolbox(tmp_path)
+    context = make_context(tmp_path)
     doomed = garbage(world)
     waiting = world.blob()
     world.execute("INSERT INTO dredge_blob_candidate (blob_id, created_ms) VALUES (%s, 0)", (int(waiting),))

@@ -10,8 +10,7 @@ import psycopg2
 import pytest
 
 from model.db import connection as database
-from model.db import introspection as catalog
-from model.db import schema
+from model.db import introspection, schema
 from model.db.tables import OWN_TABLES, REGISTRY_TABLES
 from model.errors import SchemaMismatch
 from tests.support.databases import Databases
@@ -49,9 +48,9 @@ def quay(empty_database: str) -> str:
 def _catalogue() -> dict[str, Any]:
     """Everything the catalogue says about the registry's tables."""
     return {
-        "columns": {t: c for t, c in catalog.find_columns().items() if t not in OWN},
-        "indexes": {t: i for t, i in catalog.find_indexes().items() if t not in OWN},
-        "references": catalog.find_references(),
+        "columns": {t: c for t, c in introspection.find_columns().items() if t not in OWN},
+        "indexes": {t: i for t, i in introspection.find_indexes().items() if t not in OWN},
+        "references": introspection.find_references(),
         "rest": database.fetch(
             "SELECT c.relname, c.relkind, c.reloptions, c.relhastriggers, c.relfilenode FROM pg_class c"
             " WHERE c.relnamespace = current_schema()::regnamespace AND c.relname NOT LIKE 'dredge%%'"
@@ -84,7 +83,7 @@ def shared_columns(databases: Databases) -> dict[str, Any]:
 def test_an_empty_database_gets_everything(empty_database: str) -> None:
     prepared = schema.create()
     assert prepared.found == "empty"
-    assert set(prepared.tables) == catalog.find_tables() == set(REGISTRY) | OWN
+    assert set(prepared.tables) == introspection.find_tables() == set(REGISTRY) | OWN
     assert schema.check() == []
 
 
@@ -132,7 +131,7 @@ def test_a_failure_leaves_nothing_half_made(empty_database: str, monkeypatch: py
     monkeypatch.setattr(schema, "_runner", broken)
     with pytest.raises(RuntimeError):
         schema.create()
-    assert catalog.find_tables() == set()
+    assert introspection.find_tables() == set()
 
 
 def test_half_a_registry_is_refused(empty_database: str) -> None:
@@ -140,7 +139,7 @@ def test_half_a_registry_is_refused(empty_database: str) -> None:
     world.execute("CREATE TABLE tag (id serial PRIMARY KEY)")
     with pytest.raises(SchemaMismatch, match="lacks imagestorage, manifest"):
         schema.create()
-    assert catalog.find_tables() == {"tag"}
+    assert introspection.find_tables() == {"tag"}
     world.close()
 
 
@@ -166,7 +165,7 @@ def test_a_registry_in_a_schema_that_the_url_names(empty_database: str, schema_n
     assert schema.check() == []
     assert schema.pending_migrations() == []
     database.configure(empty_database)
-    assert catalog.find_tables() == set()
+    assert introspection.find_tables() == set()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +218,7 @@ def test_every_foreign_key_to_collected_rows_is_handled() -> None:
 
 
 def test_own_tables_refer_to_nothing(database: str) -> None:
-    assert [r for r in catalog.find_references() if r.table.startswith("dredge_")] == []
+    assert [r for r in introspection.find_references() if r.table.startswith("dredge_")] == []
 
 
 def test_own_tables_are_what_their_classes_say(world: World) -> None:

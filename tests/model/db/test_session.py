@@ -15,7 +15,7 @@ from model.db.connection import execute, fetch_one, find_inherited, transaction
 from model.db.session import OWNED
 from model.errors import BadInput
 from model.fsck.objects import stream_expected
-from tests.support.pipeline import make_toolbox, run_to_quiescence
+from tests.support.pipeline import make_context, run_to_quiescence
 from tests.support.servers.pgbouncer import PgBouncer
 from tests.support.world import World
 from worker.local.embedded import EmbeddedServers
@@ -63,7 +63,7 @@ def garbage(world: World) -> dict[str, Any]:
 
 def collect_all(objects: Path) -> None:
     objects.mkdir(exist_ok=True)
-    run_to_quiescence(make_toolbox(objects))
+    run_to_quiescence(make_context(objects))
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])

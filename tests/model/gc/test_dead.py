@@ -51,7 +51,7 @@ def test_one_more_tag_never_kills(uses: list[ManifestUse], chosen: int) -> None:
 
 
 @given(graphs, st.sets(ids))
-def test_judging_a_part_never_condemns_more_than_judging_all(uses: list[ManifestUse], out: set[int]) -> None:
+def test_judging_a_part_finds_no_more_dead_than_judging_all(uses: list[ManifestUse], out: set[int]) -> None:
     part = [use for use in uses if use.id not in out]
     assert judge(part) <= judge(uses)
 

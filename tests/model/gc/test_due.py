@@ -1,4 +1,4 @@
-"""The row of a due repository: who writes it, how attempts back off, and what heals it."""
+"""The row of a due repository: who writes it, how attempts back off, and what clears its failure."""
 
 from __future__ import annotations
 

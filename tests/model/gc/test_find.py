@@ -102,7 +102,7 @@ def test_case_52_a_failing_repository_is_left_out_until_its_next_try(world: Worl
     assert due_ids(look(world)) == {poison, fine} and set(others(world)) == {poison}
 
 
-def test_a_failure_without_garbage_is_tried_again_too_so_that_it_is_forgiven(world: World) -> None:
+def test_a_failure_without_garbage_is_tried_again_too_so_that_it_is_cleared(world: World) -> None:
     clean = world.repository()
     claim([clean])
     record_failure(clean, "after its last batch had committed")

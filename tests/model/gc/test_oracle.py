@@ -20,7 +20,7 @@ from model.storage_paths import EMPTY_LAYER, object_path
 from model.verify import Verifier, open_snapshot
 from tests.support.databases import Databases
 from tests.support.oracle import Oracle, Snapshot, Verdict
-from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
+from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.world import Row, World, digest_of
 from worker.settings import Settings
 from worker.storage.local import LocalStore
@@ -283,7 +283,7 @@ def agree(databases: Databases, plan: Plan, policy: Policy, batch: int) -> None:
             built = Built(world, plan, store)
             before, objects = built.trace(policy), built.objects()
             verdict = Oracle(before, world.now_ms, policy).judge()
-            context = make_toolbox(store, policy=policy, settings=Settings(batch_manifests=batch))
+            context = make_context(store, policy=policy, settings=Settings(batch_manifests=batch))
             run_to_quiescence(context)
             after = world.snapshot()
             expected = expected_after(before, verdict)

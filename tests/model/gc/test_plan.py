@@ -15,7 +15,7 @@ from model.policy import DEFAULT, HOUR_MS, Policy
 from tests.model.gc.test_oracle import Built, plans, policies
 from tests.model.gc.test_oracle import Plan as Registry
 from tests.support.databases import Databases
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.pipeline import LOCATION, make_context
 from tests.support.snapshot import Changes
 from tests.support.world import World
 from worker.jobs.plan import Total, all_due, plan_each, total
@@ -122,7 +122,7 @@ def compare(world: World, store: dict[str, LocalStore], policy: Policy, batch: i
         planned = list(plan_each(ids, policy))
         sums = total(planned)
     assert not nothing
-    context = make_toolbox(store, policy=policy, settings=Settings(batch_manifests=batch))
+    context = make_context(store, policy=policy, settings=Settings(batch_manifests=batch))
     with world.changes() as real:
         for repository_id in ids:
             list(collect_to_the_end(context, repository_id))

@@ -70,7 +70,7 @@ def test_case_65_the_object_that_a_placeholder_kept_goes_with_it(world: World) -
     image = world.manifest(blobs=[placeholder])
     report(world, placed)
     review_batch(policy=DEFAULT, limit=100)
-    world.execute("DELETE FROM dredge_tombstone")  # dropped by the eraser: the placeholder's row speaks of it
+    world.execute("DELETE FROM dredge_tombstone")  # dropped by the eraser: the placeholder's row refers to it
     world.execute("DELETE FROM manifestblob WHERE manifest_id = %s", (int(image),))
     report(world, placeholder)
     assert review_batch(policy=DEFAULT, limit=100).tombstones == 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from model.policy import Policy
-from model.purge.catalogue import read_steps
 from model.purge.namespace import NamespacePurge, purge_namespace_batch
+from model.purge.references import read_steps
 from model.purge.repository import PurgeBatch, purge_repository_batch
 from tests.model.purge.conftest import NOW
 from tests.support.world import World

@@ -13,8 +13,8 @@ from model.controls.holds import set_hold
 from model.db.clock import now_ms
 from model.gc.review import review_batch
 from model.policy import DEFAULT, HOUR_MS
-from model.purge.catalogue import find_unknown_references, read_steps
 from model.purge.find import find_repositories, mark_unmarked
+from model.purge.references import find_unknown_references, read_steps
 from model.purge.repository import purge_repository_batch
 from model.purge.state import PurgeBlocked
 from tests.model.purge.conftest import NOW

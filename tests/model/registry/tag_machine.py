@@ -39,7 +39,7 @@ names, digests = st.sampled_from(NAMES), st.sampled_from(DIGESTS)
 pick = st.integers(0, 11)
 
 
-class Ground:
+class ClockedDatabase:
     """The database of all lives: rows that are put back, and a clock that is set."""
 
     def __init__(self, world: World) -> None:
@@ -71,7 +71,7 @@ class Ground:
 class TagMachine(RuleBasedStateMachine):
     """The façade beside the model."""
 
-    ground: Ground
+    clocked: ClockedDatabase
 
     @initialize(
         dead=st.lists(st.tuples(names, digests, st.sampled_from(ENDS_MS)), min_size=1, max_size=5),
@@ -81,7 +81,7 @@ class TagMachine(RuleBasedStateMachine):
     def begin(self, dead: list[tuple[str, str, int]], alive: dict[str, str], window: int) -> None:
         """Dead tags and living ones, and the manifests that they point at."""
         self.now_ms = 1_800_000_000_000
-        self.ground.reset(self.now_ms)
+        self.clocked.reset(self.now_ms)
         self.known = Repository(window_ms=2 * DAY_MS)
         for name, digest, ago_ms in dead:
             self.have_manifest(digest)
@@ -90,8 +90,8 @@ class TagMachine(RuleBasedStateMachine):
                 continue
             life = Life(name, digest, end_ms - 1000, end_ms)
             self.known.lives.append(life)
-            where = self.ground.world.value("SELECT id FROM manifest WHERE digest = %s", (digest,))
-            self.ground.world.tag(name, manifest=where, repository=self.ground.repository, ended_ms=end_ms)
+            where = self.clocked.world.value("SELECT id FROM manifest WHERE digest = %s", (digest,))
+            self.clocked.world.tag(name, manifest=where, repository=self.clocked.repository, ended_ms=end_ms)
         self.widen(window)
         for name, digest in alive.items():
             self.push(name, digest)
@@ -109,7 +109,7 @@ class TagMachine(RuleBasedStateMachine):
     def move(self, name: str, digest: str, expiry_ms: int | None = None) -> None:
         end_ms = None if expiry_ms is None else self.now_ms + expiry_ms
         self.both(
-            lambda: registry.retarget_tag(self.ground.repository, name, digest, expires_ms=end_ms),
+            lambda: registry.retarget_tag(self.clocked.repository, name, digest, expires_ms=end_ms),
             self.known.point(name, digest, self.now_ms, end_ms),
         )
 
@@ -123,13 +123,13 @@ class TagMachine(RuleBasedStateMachine):
 
     def delete_name(self, name: str) -> None:
         self.both(
-            lambda: registry.delete_tag(self.ground.repository, name), self.known.delete(name, self.now_ms)
+            lambda: registry.delete_tag(self.clocked.repository, name), self.known.delete(name, self.now_ms)
         )
 
     @rule(digest=digests)
     def delete_of_manifest(self, digest: str) -> None:
         self.both(
-            lambda: registry.delete_tags_for_manifest(self.ground.repository, digest),
+            lambda: registry.delete_tags_for_manifest(self.clocked.repository, digest),
             self.known.delete_of_manifest(digest, self.now_ms),
         )
 
@@ -147,7 +147,7 @@ class TagMachine(RuleBasedStateMachine):
     @rule(name=names, digest=digests, is_alive=st.booleans())
     def delete_any_permanently(self, name: str, digest: str, is_alive: bool) -> None:
         self.both(
-            lambda: registry.delete_tag_permanently(self.ground.repository, name, digest, is_alive=is_alive),
+            lambda: registry.delete_tag_permanently(self.clocked.repository, name, digest, is_alive=is_alive),
             self.known.delete_permanently(name, digest, self.now_ms, is_alive=is_alive),
         )
 
@@ -171,7 +171,7 @@ class TagMachine(RuleBasedStateMachine):
     @rule(name=names, digest=digests)
     def restore_any(self, name: str, digest: str) -> None:
         self.both(
-            lambda: registry.restore_tag(self.ground.repository, name, digest),
+            lambda: registry.restore_tag(self.clocked.repository, name, digest),
             self.known.restore(name, digest, self.now_ms),
         )
 
@@ -182,7 +182,7 @@ class TagMachine(RuleBasedStateMachine):
     def expire_name(self, name: str, after_ms: int | None) -> None:
         end_ms = None if after_ms is None else self.now_ms + after_ms
         self.both(
-            lambda: registry.change_tag_expiration(self.ground.repository, name, end_ms),
+            lambda: registry.change_tag_expiration(self.clocked.repository, name, end_ms),
             self.known.expire_at(name, end_ms, self.now_ms),
         )
 
@@ -205,7 +205,7 @@ class TagMachine(RuleBasedStateMachine):
 
     def protect_name(self, name: str, immutable: bool) -> None:
         self.both(
-            lambda: registry.set_tag_immutable(self.ground.repository, name, immutable),
+            lambda: registry.set_tag_immutable(self.clocked.repository, name, immutable),
             self.known.make_immutable(name, immutable, self.now_ms),
         )
 
@@ -213,7 +213,7 @@ class TagMachine(RuleBasedStateMachine):
     def retain(self) -> None:
         def work() -> None:
             rules = RetentionPolicy(rules=(OLD,))
-            judged = judge_repository(self.ground.repository, policy=DEFAULT, retention=rules)
+            judged = judge_repository(self.clocked.repository, policy=DEFAULT, retention=rules)
             end_chosen(judged, judged.chosen, policy=DEFAULT, retention=rules)
 
         if not self.known.deleted:
@@ -228,7 +228,9 @@ class TagMachine(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([1, 2, 100]))
     def collect(self, limit: int) -> None:
-        batches = (collect_batch(self.ground.repository, policy=DEFAULT, limit=limit) for _ in range(BATCHES))
+        batches = (
+            collect_batch(self.clocked.repository, policy=DEFAULT, limit=limit) for _ in range(BATCHES)
+        )
         assert any(not batch.has_more for batch in batches), "the collection does not come to its end"
         self.known.collect(self.now_ms)
 
@@ -240,7 +242,7 @@ class TagMachine(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([1, HOUR_MS, DAY_MS]))
     def time_passes(self, ms: int) -> None:
         self.now_ms += ms
-        self.ground.set_clock(self.now_ms)
+        self.clocked.set_clock(self.now_ms)
 
     @rule(window=st.sampled_from(WINDOWS_MS))
     def widen(self, window: int) -> None:
@@ -265,7 +267,7 @@ class TagMachine(RuleBasedStateMachine):
     def the_rows_are_those_of_the_model(self) -> None:
         if not hasattr(self, "known"):
             return
-        world, where = self.ground.world, (self.ground.repository,)
+        world, where = self.clocked.world, (self.clocked.repository,)
         rows = world.rows(
             "SELECT t.name, m.digest, t.lifetime_start_ms, t.lifetime_end_ms, t.reversion, t.immutable"
             " FROM tag t JOIN manifest m ON m.id = t.manifest_id WHERE t.repository_id = %s",
@@ -280,7 +282,7 @@ class TagMachine(RuleBasedStateMachine):
     def readers_are_told_the_same(self) -> None:
         if not hasattr(self, "known") or self.known.deleted:
             return
-        where, at_ms = self.ground.repository, self.now_ms
+        where, at_ms = self.clocked.repository, self.now_ms
         shown = registry.list_tag_history(where, limit=100).lifetimes
         assert _sorted(
             Life(x.tag.name, x.tag.digest, x.tag.start_ms, x.tag.end_ms, x.tag.reversion, x.tag.immutable)
@@ -325,7 +327,7 @@ class TagMachine(RuleBasedStateMachine):
     def have_manifest(self, digest: str) -> None:
         """A push has brought it."""
         if digest not in self.known.manifests:
-            self.ground.world.manifest(self.ground.repository, digest=digest)
+            self.clocked.world.manifest(self.clocked.repository, digest=digest)
             self.known.manifests.add(digest)
 
     def reach_the_edge(self, which: int, edge: int) -> None:

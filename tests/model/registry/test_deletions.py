@@ -9,7 +9,7 @@ import pytest
 from model import namespace, registry, repository
 from model.errors import BadInput, NameTaken, NoSuchNamespace, NoSuchRepository, NotRestorable
 from model.policy import DEFAULT
-from model.purge.catalogue import read_steps
+from model.purge.references import read_steps
 from model.purge.repository import purge_repository_batch
 from tests.model.purge.conftest import NOW, quay
 from tests.model.purge.purging import purge, purge_namespace

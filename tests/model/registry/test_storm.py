@@ -7,8 +7,8 @@ import time
 import pytest
 from honcho.environ import parse_procfile
 
-from tests.soak.__main__ import audit, stage
-from tests.soak.stage import ROOT, Actors, Workers
+from tests.soak.__main__ import audit, deployment
+from tests.soak.processes import ROOT, Actors, Workers
 
 SECONDS = 15
 NAMES = ["one", "two", "three"]
@@ -16,7 +16,7 @@ NAMES = ["one", "two", "three"]
 
 @pytest.mark.slow
 def test_tags_of_the_same_repositories_in_a_storm() -> None:
-    with stage({"now": 0, "soon": 1}, repositories=1) as where:
+    with deployment({"now": 0, "soon": 1}, repositories=1) as where:
         lines = parse_procfile((ROOT / "Procfile").read_text()).processes
         with Workers(lines, where.environment, where.directory) as workers:
             with Actors(

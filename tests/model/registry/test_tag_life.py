@@ -17,7 +17,7 @@ from model.registry import limits, operation, tags, time_machine
 from model.retention import rule as retention_rule
 from model.tag import history, lifetime
 from model.tag.rows import find_alive
-from tests.model.registry.tag_machine import Ground, TagMachine
+from tests.model.registry.tag_machine import ClockedDatabase, TagMachine
 from tests.support.depths import IN_CI, depths
 from tests.support.explorer_steps import hooked
 from tests.support.world import World
@@ -28,20 +28,20 @@ QUICK, STEPS = 10, 25
 
 
 @pytest.fixture
-def ground(world: World) -> Iterator[Ground]:
-    made = Ground(world)
+def clocked(world: World) -> Iterator[ClockedDatabase]:
+    made = ClockedDatabase(world)
     with hooked(made.standing_still):
         yield made
     made.close()
 
 
-def live(ground: Ground, examples: int, *, shrink: bool = True) -> None:
+def live(clocked: ClockedDatabase, examples: int, *, shrink: bool = True) -> None:
     """Run so many lives, or fewer until one is wrong."""
 
     class Machine(TagMachine):
         pass
 
-    Machine.ground = ground
+    Machine.clocked = clocked
     phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
     run_state_machine_as_test(
         Machine,
@@ -52,15 +52,15 @@ def live(ground: Ground, examples: int, *, shrink: bool = True) -> None:
             phases=phases,
             suppress_health_check=list(HealthCheck),
             database=None,
-            derandomize=True if IN_CI or not shrink else None,  # type: ignore[arg-type]
+            derandomize=IN_CI or not shrink,
             print_blob=True,
         ),
     )
 
 
 @pytest.mark.parametrize("examples", depths(QUICK, DEEP))
-def test_the_facade_does_what_a_tags_life_is(ground: Ground, examples: int) -> None:
-    live(ground, examples)
+def test_the_facade_does_what_a_tags_life_is(clocked: ClockedDatabase, examples: int) -> None:
+    live(clocked, examples)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ MUTANTS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", [pytest.param(m, id=m.wrong) for m in MUTANTS])
-def test_a_planted_bug_is_found(ground: Ground, mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_bug_is_found(
+    clocked: ClockedDatabase, mutant: Mutant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mutant.plant(monkeypatch)
     with pytest.raises(AssertionError):
-        live(ground, DEEP, shrink=False)
+        live(clocked, DEEP, shrink=False)

@@ -74,19 +74,21 @@ def test_plan_and_collect_of_one_repository_leave_the_others(
     garbage.image("v1", repository=other, dead_for_ms=1)
     text = dredge("plan", "acme/app")
     assert text.out.splitlines()[:2] == ["acme/app:v1", f"acme/app@{mine.manifest.digest}"]
-    assert text.out.splitlines()[2].startswith("would go: 1 tags and 1 manifests of 1 repositories, 1 blobs")
+    assert text.out.splitlines()[2].startswith(
+        "would be removed: 1 tags and 1 manifests of 1 repositories, 1 blobs"
+    )
     blob = world.value("SELECT blob_id FROM manifestblob WHERE manifest_id = %s", (int(mine.manifest),))
     with world.only_removes(tag=mine, manifest=mine.manifest, blob=blob):
         said = dredge("collect", "acme/app")
     assert said.code == 0
-    assert said.out == "gone: 1 tags and 1 manifests of 1 repositories, 1 blobs (100 B), 1 objects\n"
+    assert said.out == "removed: 1 tags and 1 manifests of 1 repositories, 1 blobs (100 B), 1 objects\n"
     assert garbage.objects() == 2
 
 
 def test_plan_without_a_repository_is_a_table_for_people(dredge: Dredge, garbage: Garbage) -> None:
     garbage.image("v1", dead_for_ms=1)
     said = dredge("plan")
-    assert "acme/app" in said.out and said.out.splitlines()[-1].startswith("would go: 1 tags")
+    assert "acme/app" in said.out and said.out.splitlines()[-1].startswith("would be removed: 1 tags")
 
 
 def test_a_repository_without_garbage_has_an_empty_plan(dredge: Dredge, garbage: Garbage) -> None:

@@ -48,7 +48,7 @@ def test_explain_says_what_goes_and_when(world: World, dredge: Dredge) -> None:
     kept, reasons = explained(dredge, untraced.digest)
     assert not kept and "dredge sweep will find it" in reasons[0]
     text = dredge("explain", f"acme/app@{dead.digest}")
-    assert text.out.splitlines()[0].endswith("will go:")
+    assert text.out.splitlines()[0].endswith("will be removed:")
 
 
 def test_explain_knows_blobs_and_objects(world: World, dredge: Dredge) -> None:
@@ -68,13 +68,13 @@ def test_explain_says_that_a_disabled_namespace_is_left_alone(world: World, dred
     dead = world.tag("v1", ended_ms=1).manifest
     world.execute('UPDATE "user" SET enabled = false')
     kept, reasons = explained(dredge, dead.digest)
-    assert kept and "left alone" in reasons[0]
+    assert kept and "not collected" in reasons[0]
 
 
 def test_explain_of_what_nobody_knows_is_one_line(world: World, dredge: Dredge) -> None:
     world.tag("bystander")
     said = dredge("explain", f"acme/app@{digest_of('nothing')}")
-    assert said.code == 1 and said.err == f"dredge: nothing here has the digest {digest_of('nothing')}\n"
+    assert said.code == 1 and said.err == f"dredge: no row has the digest {digest_of('nothing')}\n"
     assert dredge("explain", "acme/app@latest").code == 2
     assert dredge("explain", "latest").code == 2
 
@@ -118,7 +118,7 @@ def test_explain_says_how_long_a_tag_lives_and_which_rules_keep_or_end_it(
         assert "past its recovery window" in said_of(dredge, "acme/app:over")[2][1]
     assert not changes
     missing = dredge("explain", "acme/app:nothing")
-    assert missing.code == 1 and missing.err == "dredge: nothing here has the name acme/app:nothing\n"
+    assert missing.code == 1 and missing.err == "dredge: no row has the name acme/app:nothing\n"
 
 
 def test_explain_of_a_bare_digest_names_every_repository_that_has_it(world: World, dredge: Dredge) -> None:

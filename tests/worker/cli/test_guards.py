@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model.db import connection as database
-from model.db import introspection as catalog
+from model.db import introspection
 from tests.support.world import World
 from tests.worker.broker.running import celery
 from tests.worker.cli.conftest import Dredge
@@ -28,11 +28,11 @@ def test_init_leaves_another_applications_database_alone_unless_told(empty_datab
     world.execute("CREATE TABLE invoice (id serial PRIMARY KEY)")
     refused = run("init", DATABASE_URL=empty_database)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("dredge: The database has 1 tables of something else (invoice, …)")
+    assert refused.stderr.startswith("dredge: The database has 1 tables of another application (invoice, …)")
     assert len(refused.stderr.splitlines()) == 1
-    assert catalog.find_tables() == {"invoice"}
+    assert introspection.find_tables() == {"invoice"}
     assert run("init", "--yes", DATABASE_URL=empty_database).returncode == 0
-    assert {"invoice", "tag", "dredge_due"} <= catalog.find_tables()
+    assert {"invoice", "tag", "dredge_due"} <= introspection.find_tables()
     world.close()
 
 
@@ -69,4 +69,4 @@ def test_a_worker_without_a_migrated_database_ends_with_one_line(
     assert len(said) == 1 and said[0].startswith(f"dredge: {expected}"), running.log
     assert "Traceback" not in running.log
     with database.connection():
-        assert catalog.find_tables() == set()
+        assert introspection.find_tables() == set()

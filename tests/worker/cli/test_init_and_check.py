@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from model.db import connection as database
-from model.db import introspection as catalog
+from model.db import introspection
 from model.events import trigger as triggers
 from model.periodic import record_end
 from model.policy import HOUR_MS
@@ -152,4 +152,4 @@ def test_half_a_registry_is_refused_in_one_line(empty_database: str) -> None:
     assert result.returncode == 1
     assert result.stderr.startswith("dredge: The database has some of a registry's tables (tag)")
     assert len(result.stderr.splitlines()) == 1
-    assert catalog.find_tables() == {"tag"}
+    assert introspection.find_tables() == {"tag"}

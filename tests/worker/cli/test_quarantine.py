@@ -173,8 +173,8 @@ def test_init_records_who_each_location_is_and_tells_of_two_names_for_one(
         assert facts["aliases"] == [["local_us", "renamed"]]
         rows = dict(world.rows("SELECT location, identity FROM dredge_storage"))
         assert rows["local_us"] == rows["renamed"] == store.read_identity() != rows["other"]
-    assert "local_us, renamed are names of one store" in dredge("init", STORAGE=storage).out
-    assert "local_us, renamed are names of one store" in dredge("check", STORAGE=storage).out
+    assert "local_us, renamed name the same store" in dredge("init", STORAGE=storage).out
+    assert "local_us, renamed name the same store" in dredge("check", STORAGE=storage).out
 
 
 def test_init_gives_a_store_without_the_rows_objects_no_identity(

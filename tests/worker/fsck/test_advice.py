@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 
 from model import registry
 from model.policy import HOUR_MS
-from tests.support.pipeline import make_toolbox
+from tests.support.pipeline import make_context
 from tests.support.world import World
 from tests.worker.fsck.test_fsck import look
 from worker.cli import dredge
-from worker.jobs.reports import Delivered, deliver_reports
+from worker.jobs.reports import DeletedReports, deliver_reports
 from worker.jobs.to_the_end import collect_to_the_end
 from worker.settings import Settings
 from worker.storage.local import LocalStore
@@ -127,12 +127,12 @@ def test_a_report_is_owed_until_the_scanner_answers(
     with ThreadingHTTPServer(("127.0.0.1", 0), NothingThere) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         settings = Settings(clair_url=url)
-        context = make_toolbox(tmp_path, settings=settings, policy=settings.policy)
+        context = make_context(tmp_path, settings=settings, policy=settings.policy)
         list(collect_to_the_end(context, registered.repository_id))
         assert registered.rows("SELECT digest FROM dredge_report_debt") == [(dead.digest,)]
         assert "report-debt" in pending(registered, store)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert deliver_reports(context, budget_s=60) == Delivered(deleted=1)
+        assert deliver_reports(context, budget_s=60) == DeletedReports(deleted=1)
         server.shutdown()
     assert "report-debt" not in pending(registered, store)
     assert registered.rows("SELECT name FROM tag") == [("bystander",)]

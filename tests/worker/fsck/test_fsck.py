@@ -167,19 +167,19 @@ def _any(world: World, table: str) -> int:
 
 
 PLANTED: list[tuple[Callable[[World], None], dict[str, int]]] = [
-    (orphan_manifest, {"manifest-dead-without-a-trace": 1}),
-    (orphan_cycle, {"manifest-dead-without-a-trace": 2}),
-    (loose_label, {"label-without-a-trace": 1}),
+    (orphan_manifest, {"manifest-orphaned": 1}),
+    (orphan_cycle, {"manifest-orphaned": 2}),
+    (loose_label, {"label-orphaned": 1}),
     (two_alive, {"tag-alive-twice": 1}),
     (ends_before_start, {"tag-ends-before-it-starts": 1}),
     (foreign_tag, {"foreign-tag-manifest": 1}),
     (pulls_of_nothing, {"tag-statistics-without-tag": 1}),
     (pulls_of_no_manifest, {"manifest-statistics-without-manifest": 1}),
     (stray_candidate, {"candidate-of-no-repository": 1}),
-    (loose_blob, {"blob-without-a-trace": 1}),
+    (loose_blob, {"blob-orphaned": 1}),
     (unplaced_blob, {"blob-nowhere": 1}),
-    (malformed_checksum, {"blob-malformed": 1, "object-without-a-trace": 1}),
-    (malformed_uuid, {"blob-malformed": 1, "object-without-a-trace": 1}),
+    (malformed_checksum, {"blob-malformed": 1, "object-orphaned": 1}),
+    (malformed_uuid, {"blob-malformed": 1, "object-orphaned": 1}),
     (stone_nowhere, {"tombstone-nowhere": 1}),
     (event_twice, {"event-twice": 1}),
     (wrong_repository_quota, {"quota-repository": 1}),
@@ -235,7 +235,7 @@ def test_a_referrer_whose_subject_is_gone_is_garbage_only_where_referrers_cascad
     young = healthy.manifest(subject="sha256:01")
     healthy.tag("$temp-2", manifest=young, hidden=True, start_ms=healthy.now_ms - HOUR_MS)
     assert look(healthy, store)
-    assert names(look(healthy, store, policy=CASCADE)) == {"manifest-dead-without-a-trace": 1}
+    assert names(look(healthy, store, policy=CASCADE)) == {"manifest-orphaned": 1}
 
 
 def test_objects_and_rows_are_compared_both_ways(healthy: World, store: LocalStore) -> None:
@@ -249,11 +249,11 @@ def test_objects_and_rows_are_compared_both_ways(healthy: World, store: LocalSto
     assert names(look(healthy, store)) == {
         "object-missing": 1,
         "object-size-differs": 1,
-        "object-without-a-trace": 2,
+        "object-orphaned": 2,
     }
     healthy.execute("INSERT INTO dredge_orphan VALUES ('object', %s, 1)", (f"{LOCATION}:uploads/0123",))
-    assert names(look(healthy, store))["object-without-a-trace"] == 1
-    assert "object-without-a-trace" not in names(look(healthy, store, young_ms=HOUR_MS))
+    assert names(look(healthy, store))["object-orphaned"] == 1
+    assert "object-orphaned" not in names(look(healthy, store, young_ms=HOUR_MS))
 
 
 def test_deep_reads_the_bytes(healthy: World, store: LocalStore) -> None:
@@ -332,7 +332,7 @@ def test_the_command_says_what_is_wrong_and_exits_1(
     orphan_manifest(healthy)
     bad = CliRunner().invoke(dredge, ["fsck"])
     assert bad.exit_code == 1
-    assert "manifest-dead-without-a-trace" in bad.stdout and "dredge sweep" in bad.stdout
+    assert "manifest-orphaned" in bad.stdout and "dredge sweep" in bad.stdout
 
 
 def _digests(world: World) -> list[tuple[str]]:

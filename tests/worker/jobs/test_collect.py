@@ -21,7 +21,7 @@ from model.gc.due.attempt import claim
 from model.gc.find import find_in_slice
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
-from tests.support.pipeline import Recorded, make_toolbox
+from tests.support.pipeline import Recorded, make_context
 from tests.support.world import World
 from worker.jobs import collect as module
 from worker.jobs.collect import ATTEMPTS, Collected, collect_repository
@@ -39,7 +39,7 @@ def bystander(world: World) -> None:
 
 @pytest.fixture
 def context(tmp_path: Path) -> JobContext:
-    return make_toolbox(tmp_path)
+    return make_context(tmp_path)
 
 
 def old_tags(world: World, count: int) -> list[Any]:
@@ -59,7 +59,7 @@ def turn(world: World, context: JobContext, budget_s: float = 60.0) -> Collected
 
 
 def small_batches(tmp_path: Path, size: int = 3) -> JobContext:
-    return make_toolbox(tmp_path, settings=Settings(batch_manifests=size))
+    return make_context(tmp_path, settings=Settings(batch_manifests=size))
 
 
 def failures(world: World) -> list[tuple[Any, ...]]:
@@ -115,7 +115,7 @@ def test_case_37_another_collection_of_the_repository_goes_first(world: World, c
 def test_reports_are_owed_only_where_a_scanner_is_configured(world: World, tmp_path: Path) -> None:
     for tag in old_tags(world, 2):
         world.security(tag.manifest)
-    context = make_toolbox(tmp_path, policy=replace(DEFAULT, security_reports=True))
+    context = make_context(tmp_path, policy=replace(DEFAULT, security_reports=True))
     turn(world, context)
     assert queue_of(context).report_runs == 1
     assert world.value("SELECT count(*) FROM dredge_report_debt") == 2
@@ -124,7 +124,7 @@ def test_reports_are_owed_only_where_a_scanner_is_configured(world: World, tmp_p
 def test_what_a_batch_removed_leaves_the_cache_right_after_its_commit(world: World, tmp_path: Path) -> None:
     (tag,) = old_tags(world, 1)
     blob = world.value("SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT 1")
-    context = replace(make_toolbox(tmp_path), cache=DataModelCache(MemoryBackend()))
+    context = replace(make_context(tmp_path), cache=DataModelCache(MemoryBackend()))
     repository_id, other = world.repository_id, world.repository("other")
     wrong = [
         keys.repository_manifest(repository_id, tag.manifest.digest),
@@ -145,7 +145,7 @@ def test_what_a_batch_removed_leaves_the_cache_right_after_its_commit(world: Wor
 
 
 def test_a_turn_without_garbage_leaves_the_cache_alone(world: World, tmp_path: Path) -> None:
-    context = replace(make_toolbox(tmp_path), cache=DataModelCache(MemoryBackend()))
+    context = replace(make_context(tmp_path), cache=DataModelCache(MemoryBackend()))
     key = keys.active_tags(world.repository_id)
     context.cache.retrieve(key, lambda: "cached")
     turn(world, context)
@@ -192,7 +192,7 @@ def test_what_may_be_tried_again_is_no_failure_of_the_repository(
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
     ],
 )
-def test_case_52_a_poison_repository_backs_off_is_visible_and_forgiven(
+def test_case_52_a_poison_repository_backs_off_is_visible_and_cleared(
     world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, error: Exception, noted: str
 ) -> None:
     old_tags(world, 1)

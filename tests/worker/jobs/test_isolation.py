@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from model.db.connection import connection
 from model.errors import DatabaseUnavailable
 from model.gc.poison import NO_END, attempt, list_poison, retry
-from tests.support.pipeline import make_toolbox
+from tests.support.pipeline import make_context
 from tests.support.world import World
 from worker.cli import dredge
 from worker.jobs.context import JobContext
@@ -27,7 +27,7 @@ CANDIDATE = (
 
 @pytest.fixture
 def context(tmp_path: Path) -> JobContext:
-    return make_toolbox(tmp_path, settings=Settings(review_batch=200))
+    return make_context(tmp_path, settings=Settings(review_batch=200))
 
 
 def refuse(world: World, table: str, column: str, value: object) -> None:
@@ -105,7 +105,7 @@ def test_what_is_set_aside_is_shown_and_tried_again_by_command(
 
 
 def test_case_67_a_row_that_makes_the_sweep_fail_stops_no_other(world: World, tmp_path: Path) -> None:
-    context = make_toolbox(tmp_path, settings=Settings(sweep_delay_s=0))
+    context = make_context(tmp_path, settings=Settings(sweep_delay_s=0))
     media_type = world.lookup("mediatype", "text/plain")
     kept = world.label(world.tag("kept").manifest)
     loose = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.eraser import EraserFixture
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.pipeline import LOCATION, make_context
 from worker.jobs.collect import collect_repository
 from worker.jobs.erase import erase
 from worker.jobs.review import review
@@ -27,7 +27,7 @@ def test_garbage_is_collected_and_erased_with_ids_that_need_64_bits(eraser: Eras
         world.rows("SELECT setval(%s, %s)", (sequence, BIG))
     dead = world.blob(digest=eraser.object("dead"))
     world.tag("dead", manifest=world.manifest(blobs=[kept, dead]), ended_ms=1)
-    context = make_toolbox({LOCATION: eraser.store}, settings=Settings(quarantine_s=0))
+    context = make_context({LOCATION: eraser.store}, settings=Settings(quarantine_s=0))
     collect_repository(context, world.repository_id, budget_s=60)
     assert world.value("SELECT min(id) FROM dredge_blob_candidate") > BIG
     assert review(context, budget_s=60).blobs == 1

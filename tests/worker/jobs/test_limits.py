@@ -13,7 +13,7 @@ from model.db.clock import now_ms
 from model.policy import HOUR_MS, Policy
 from model.registry import delete_repository
 from model.window import parse_window
-from tests.support.pipeline import make_toolbox, run_to_quiescence
+from tests.support.pipeline import make_context, run_to_quiescence
 from tests.support.world import Row, World
 from worker.jobs import limits as pacing
 from worker.jobs.collect import collect_repository
@@ -77,12 +77,12 @@ def test_outside_of_the_window_no_stage_removes_anything_and_inside_all_of_it_go
     unused = world.blob()
     world.insert("dredge_blob_candidate", blob_id=unused, created_ms=1)
     world.insert("dredge_tombstone", path="uploads/x", location="local_us", size=1, created_ms=1, due_ms=1)
-    closed = make_toolbox(tmp_path, policy=window(world, opens_in_h=2))
+    closed = make_context(tmp_path, policy=window(world, opens_in_h=2))
     before = counts(world)
     work(closed, world, gone)
     assert counts(world) == before
     assert closed.queue.repositories == [] and closed.queue.purges == []  # type: ignore[attr-defined]
-    opened = make_toolbox(tmp_path, policy=window(world, opens_in_h=-1, hours=3))
+    opened = make_context(tmp_path, policy=window(world, opens_in_h=-1, hours=3))
     purge_repository(opened, gone, budget_s=60)
     world.execute("UPDATE dredge_due SET next_try_ms = 0")
     run_to_quiescence(opened)
@@ -101,7 +101,7 @@ def test_what_one_worker_used_makes_every_worker_wait(world: World, tmp_path: Pa
     kept = world.tag("bystander")
     garbage(world, images=2)
     settings = Settings(fleet_rows_per_s=1)
-    first, second = (make_toolbox(tmp_path, settings=settings) for _ in range(2))
+    first, second = (make_context(tmp_path, settings=settings) for _ in range(2))
     begun_ms = now_ms()
     collected = collect_repository(first, world.repository_id, budget_s=60)
     assert collected.tags == 2
@@ -125,7 +125,7 @@ def test_erasing_keeps_to_objects_and_bytes_of_the_fleet(world: World, tmp_path:
             "dredge_tombstone", path=f"uploads/{n}", location="local_us", size=100, created_ms=1, due_ms=1
         )
     settings = Settings(fleet_objects_per_s=2, fleet_bytes_per_s=10)
-    contexts = [make_toolbox(tmp_path, settings=settings) for _ in range(2)]
+    contexts = [make_context(tmp_path, settings=settings) for _ in range(2)]
     begun_ms = now_ms()
     assert erase(contexts[0], budget_s=0).objects == 2
     free = dict(world.rows("SELECT name, free_ms FROM dredge_limit"))
@@ -146,7 +146,7 @@ def test_the_trash_is_emptied_within_the_limits_too(world: World, tmp_path: Path
     (tmp_path / "uploads" / "x").write_bytes(b"x" * 100)
     world.insert("dredge_tombstone", path="uploads/x", location="local_us", size=100, created_ms=1, due_ms=1)
     settings = Settings(fleet_bytes_per_s=10, quarantine_s=86_400)
-    context = make_toolbox(tmp_path, settings=settings)
+    context = make_context(tmp_path, settings=settings)
     assert erase(context, budget_s=0).set_aside == 1
     over = "UPDATE dredge_quarantine SET look_ms = 0, purge_ms = 1, token = NULL"
     world.execute(over)
@@ -196,7 +196,7 @@ def test_a_database_that_fares_badly_stops_every_worker_until_it_is_well(
     lagging = DatabaseHealth(lag_ms=11_000, active_sessions=3, sees_all=True)
     monkeypatch.setattr(pacing, "read_health", lambda: lagging)
     settings = Settings(throttle_lag_s=10)
-    seeing, other = (make_toolbox(tmp_path, settings=settings) for _ in range(2))
+    seeing, other = (make_context(tmp_path, settings=settings) for _ in range(2))
     assert collect_repository(seeing, world.repository_id, budget_s=0).has_more
     assert (
         world.value("SELECT count(*) FROM tag") == 1

@@ -14,7 +14,7 @@ from model.gc.storage_identity import find_suspended, record_identity
 from model.policy import DEFAULT
 from model.storage_paths import trash_path
 from tests.support.eraser import EraserFixture
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import World
 from worker.jobs import erase as erase_module
 from worker.jobs import erase_outcome as outcome_module
@@ -77,7 +77,7 @@ def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_
     eraser: EraserFixture, wrong: str
 ) -> None:
     dead, root = eraser.tombstone("dead"), eraser.store.root
-    tools = make_toolbox({LOCATION: eraser.store}, settings=Settings())
+    tools = make_context({LOCATION: eraser.store}, settings=Settings())
     away = root.rename(root.with_suffix(".away"))
     if wrong != "not there":
         root.mkdir()
@@ -97,7 +97,7 @@ def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_
 def test_case_62_a_location_without_work_is_suspended_no_longer_when_the_right_store_is_back(
     eraser: EraserFixture,
 ) -> None:
-    root, tools = eraser.store.root, make_toolbox({LOCATION: eraser.store}, settings=Settings())
+    root, tools = eraser.store.root, make_context({LOCATION: eraser.store}, settings=Settings())
     away = root.rename(root.with_suffix(".away"))
     assert sweep(tools, budget_s=60)[-1].error and find_suspended()
     assert erase(tools, budget_s=60) == Cleared() and find_suspended()
@@ -109,7 +109,7 @@ def test_case_57_two_names_of_one_store_are_swept_as_one(eraser: EraserFixture) 
     held = eraser.object("held under the other name")
     eraser.world.blob(digest=held, placement="renamed")
     aged = replace(DEFAULT, upload_ttl_ms=0, push_ttl_ms=0)
-    tools = make_toolbox({LOCATION: eraser.store}, policy=aged, settings=Settings(sweep_delay_s=0))
+    tools = make_context({LOCATION: eraser.store}, policy=aged, settings=Settings(sweep_delay_s=0))
     record_identity("renamed", address="", identity=str(eraser.store.read_identity()))
     assert isinstance(tools.stores, Stores)
     for _ in range(3):

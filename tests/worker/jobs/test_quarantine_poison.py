@@ -17,7 +17,7 @@ from model.gc.poison import NO_END, list_poison, retry
 from model.gc.storage_identity import find_suspended
 from model.storage_paths import trash_path
 from tests.support.eraser import EraserFixture
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import Row
 from worker.jobs import quarantine
 from worker.jobs.erase import erase
@@ -196,7 +196,7 @@ def test_a_location_whose_driver_raises_anything_is_suspended_and_stops_no_other
     other = eraser.tombstone("elsewhere", location="a first location")
     broken = Broken(LocalStore(tmp_path / "broken", fsync=False), "", die)
     given = Settings(quarantine_s=0)
-    tools = make_toolbox({"a first location": broken, LOCATION: eraser.store}, settings=given)
+    tools = make_context({"a first location": broken, LOCATION: eraser.store}, settings=given)
     broken.broken = True
     with eraser.world.unchanged():
         assert erase(tools, budget_s=60) == Cleared(objects=4, bytes=40), (there, dead)
@@ -215,13 +215,13 @@ def test_a_stray_object_that_makes_whole_purges_fail_is_set_aside_and_the_others
     for n in range(3):
         eraser.store.write(trash_path(70 + n, f"sha256/aa/{n}"), [b"x"])
     store = Touchy(eraser.store, "sha256/aa/1", fail_with(ValueError("odd")))
-    tools = make_toolbox({LOCATION: store}, settings=Settings(sweep_delay_s=0))
+    tools = make_context({LOCATION: store}, settings=Settings(sweep_delay_s=0))
     for _ in range(3):
         sweep(tools, budget_s=60)
     assert [seen.path for seen in eraser.store.list("dredge-trash")] == [trash_path(71, "sha256/aa/1")]
     (poisoned,) = list_poison(limit=5)
     assert (poisoned.stage, poisoned.tries) == ("sweep", 1)
     retry("sweep")
-    tools = make_toolbox({LOCATION: eraser.store}, settings=Settings(sweep_delay_s=0))
+    tools = make_context({LOCATION: eraser.store}, settings=Settings(sweep_delay_s=0))
     sweep(tools, budget_s=60)
     assert not list(eraser.store.list("dredge-trash")) and not list_poison(limit=5)

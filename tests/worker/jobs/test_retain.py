@@ -17,7 +17,7 @@ from model.retention.find import list_problems
 from model.retention.stored import store_rules
 from tests.model.purge.conftest import quay
 from tests.model.retention.retaining import DAY_MS, aged, alive, namespace_policy
-from tests.support.pipeline import Recorded, make_toolbox
+from tests.support.pipeline import Recorded, make_context
 from tests.support.quay_rows import fill
 from tests.support.world import World
 from worker.jobs.context import JobContext
@@ -39,7 +39,7 @@ def rules(tmp_path: Path) -> Path:
 
 
 def context(tmp_path: Path, **settings: object) -> JobContext:
-    return make_toolbox(tmp_path / "objects", settings=Settings(**settings))  # type: ignore[arg-type]
+    return make_context(tmp_path / "objects", settings=Settings(**settings))  # type: ignore[arg-type]
 
 
 def queued(box: JobContext) -> list[int]:

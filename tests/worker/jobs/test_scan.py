@@ -11,7 +11,7 @@ from model.gc.cursor import read_cursor
 from model.gc.due.attempt import claim, record_failure
 from model.gc.due.note import note_due
 from model.policy import HOUR_MS
-from tests.support.pipeline import Recorded, make_toolbox, run_to_quiescence
+from tests.support.pipeline import Recorded, make_context, run_to_quiescence
 from tests.support.world import Row, World
 from worker.jobs import due
 from worker.jobs.collect import collect_repository
@@ -32,7 +32,7 @@ def bystander(world: World) -> None:
 
 def scanner(directory: Path, **settings: int) -> Scan:
     """Runs scans with these settings: what each says, and what it enqueued in which order."""
-    context = make_toolbox(directory, settings=Settings(**settings))  # type: ignore[arg-type]
+    context = make_context(directory, settings=Settings(**settings))  # type: ignore[arg-type]
 
     def run() -> tuple[Scanned, list[int]]:
         queue = recorded(context)
@@ -102,11 +102,11 @@ def test_a_scan_that_is_full_does_not_lose_what_it_left_out(world: World, tmp_pa
 def test_a_queue_that_is_away_does_not_move_the_cursor(world: World, tmp_path: Path) -> None:
     class Away(Recorded):
         def collect(self, repository_ids: Sequence[int]) -> int:
-            raise ConnectionError("the broker is away")
+            raise ConnectionError("the broker is unavailable")
 
     for _ in range(3):
         overdue(world)
-    context = make_toolbox(tmp_path, settings=Settings(scan_slice=2))
+    context = make_context(tmp_path, settings=Settings(scan_slice=2))
     context.__dict__["queue"] = Away()
     with world.changes() as changes, pytest.raises(ConnectionError):
         scan(context)
@@ -138,12 +138,12 @@ def test_a_tag_becomes_due_while_the_registry_is_being_walked(world: World, tmp_
     assert run()[1] == [world.repository_id]
 
 
-def test_a_repository_that_failed_after_its_last_batch_is_forgiven(world: World, tmp_path: Path) -> None:
+def test_a_repository_that_failed_after_its_last_batch_is_cleared(world: World, tmp_path: Path) -> None:
     claim([world.repository_id])
     record_failure(world.repository_id, "the cache was odd")
     world.execute("UPDATE dredge_failure SET retry_ms = 0")
     with world.unchanged():
-        run_to_quiescence(make_toolbox(tmp_path))
+        run_to_quiescence(make_context(tmp_path))
     assert not world.rows("SELECT * FROM dredge_failure")
 
 
@@ -152,7 +152,7 @@ def test_case_69_one_namespace_has_its_share_in_the_queue_and_the_rest_waits_in_
 ) -> None:
     crowd = [overdue(world, n) for n in range(6)]
     other = overdue(world, 5_000, world.namespace("other"))
-    context = make_toolbox(tmp_path, settings=Settings(namespace_share=2))
+    context = make_context(tmp_path, settings=Settings(namespace_share=2))
     queue = recorded(context)
     scan(context)
     assert queue.repositories == [crowd[0], other, crowd[1]]
@@ -169,7 +169,7 @@ def test_a_crowd_that_was_found_long_before_does_not_hide_another_namespace(
     monkeypatch.setattr(due, "LIMIT", 3)
     for n in range(6):
         note_due({overdue(world): 1 + n})
-    context = make_toolbox(tmp_path, settings=Settings(namespace_share=2))
+    context = make_context(tmp_path, settings=Settings(namespace_share=2))
     enqueue_due(context)
     other = overdue(world, namespace=world.namespace("other"))
     note_due({other: world.now_ms - 1})
@@ -179,7 +179,7 @@ def test_a_crowd_that_was_found_long_before_does_not_hide_another_namespace(
 
 def test_a_message_that_was_lost_is_sent_again_by_a_later_scan(world: World, tmp_path: Path) -> None:
     lost = overdue(world)
-    context = make_toolbox(tmp_path)
+    context = make_context(tmp_path)
     scan(context)
     recorded(context).repositories.clear()
     assert enqueue_due(context) == 0

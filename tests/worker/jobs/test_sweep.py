@@ -1,4 +1,4 @@
-"""Garbage without a trace is found by the second mark, judged by its stage, and gone at rest."""
+"""Orphans are confirmed by the second pass, judged by their stage, and gone at rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from model.gc.orphans import rows
 from model.policy import DEFAULT, HOUR_MS, Policy
 from model.storage_paths import EMPTY_LAYER, object_path
-from tests.support.pipeline import LOCATION, make_toolbox, run_to_quiescence
+from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import RaceHarness
 from tests.support.snapshot import Table
@@ -221,7 +221,7 @@ def test_the_empty_layer_and_what_is_none_of_ours_stay(race: RaceActors) -> None
     assert race.harness.store.objects == kept
 
 
-def test_case_46_a_listing_that_breaks_off_condemns_nothing(world: World, tmp_path: Path) -> None:
+def test_case_46_a_listing_that_breaks_off_marks_nothing(world: World, tmp_path: Path) -> None:
     class Broken(LocalStore):
         def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
             yield from list(super().list(prefix, start_after))
@@ -231,7 +231,7 @@ def test_case_46_a_listing_that_breaks_off_condemns_nothing(world: World, tmp_pa
     store = Broken(tmp_path, fsync=False)
     store.write("sha256/00/00" + "1" * 62, [b"unknown"])
     store.write("sha256/11/11" + "1" * 62, [b"unknown"])
-    context = make_toolbox({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
+    context = make_context({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
     for _ in range(3):
         assert sweep(context, budget_s=60)[-1].error == "cut off"
     assert not world.value("SELECT count(*) FROM dredge_tombstone")
@@ -245,7 +245,7 @@ def test_case_46_storage_that_holds_nothing_of_ours_is_left_alone(
     store = LocalStore(tmp_path, fsync=False)
     if not empty:
         store.write(object_path(digest_of("theirs"), True, ""), [b"theirs"])
-    context = make_toolbox({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
+    context = make_context({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
     with world.changes() as changes:
         for _ in range(3):
             found = sweep(context, budget_s=60)[-1]

@@ -15,7 +15,7 @@ from model.errors import BadInput
 from model.gc.orphans.share import FEWEST
 from model.policy import DEFAULT
 from model.storage_paths import object_path, trash_path
-from tests.support.pipeline import LOCATION, make_toolbox
+from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import World, digest_of
 from worker.cli import dredge
 from worker.jobs.context import JobContext
@@ -32,7 +32,7 @@ class SweptStore:
         self.world = world
         self.store = LocalStore(directory, fsync=False)
         self.known = self.put(world.blob().digest)
-        self.context: JobContext = make_toolbox({LOCATION: self.store}, settings=Settings(sweep_delay_s=0))
+        self.context: JobContext = make_context({LOCATION: self.store}, settings=Settings(sweep_delay_s=0))
 
     def put(self, digest: str, *, age_s: float | None = None) -> str:
         """Write an object; by default one that is older than any push."""

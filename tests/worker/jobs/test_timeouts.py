@@ -9,7 +9,7 @@ import pytest
 from model.db import connection as database
 from model.db import session
 from model.errors import StatementTimeout
-from tests.support.pipeline import make_toolbox
+from tests.support.pipeline import make_context
 from tests.support.world import World
 from worker.jobs.collect import collect_repository
 from worker.jobs.context import JobContext
@@ -47,7 +47,7 @@ def test_a_batch_that_takes_too_long_is_tried_again_in_smaller_ones(
 ) -> None:
     bystander = world.tag("bystander")
     slow = slow_repository(world, monkeypatch, tags=120, seconds=0.02)
-    context = make_toolbox(tmp_path / "objects")
+    context = make_context(tmp_path / "objects")
     assert not attempt(context, slow)
     assert world.value("SELECT count(*) FROM tag WHERE repository_id = %s", (slow,)) == 120
     assert world.value("SELECT last_error FROM dredge_due WHERE repository_id = %s", (slow,)) is None
@@ -60,7 +60,7 @@ def test_a_repository_whose_least_batch_takes_too_long_backs_off_and_is_shown(
 ) -> None:
     bystander = world.tag("bystander")
     slow = slow_repository(world, monkeypatch, tags=BatchSize.LEAST, seconds=0.5)
-    context = make_toolbox(tmp_path / "objects")
+    context = make_context(tmp_path / "objects")
     while context.collect_size.value > BatchSize.LEAST:
         assert not attempt(context, slow)
     assert not attempt(context, slow)

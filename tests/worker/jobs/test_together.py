@@ -14,7 +14,7 @@ from model.errors import Contended, DatabaseUnavailable
 from model.gc.collect import Batch, collect_batches
 from model.gc.due.note import NEVER_MS, note_due
 from model.gc.inspect.status import read_failures
-from tests.support.pipeline import Recorded, make_toolbox
+from tests.support.pipeline import Recorded, make_context
 from tests.support.world import World
 from worker.jobs import together
 from worker.jobs.collect import Collected
@@ -31,7 +31,7 @@ def bystander(world: World) -> None:
 
 @pytest.fixture
 def context(tmp_path: Path) -> JobContext:
-    return make_toolbox(tmp_path, settings=Settings(batch_repositories=4))
+    return make_context(tmp_path, settings=Settings(batch_repositories=4))
 
 
 def garbage(world: World, count: int) -> list[int]:
@@ -121,14 +121,14 @@ def test_an_outage_ends_the_turn_and_every_repository_of_it_has_its_next_try(
 
 
 def test_a_batch_that_is_cut_short_goes_on_until_nothing_is_left(world: World, tmp_path: Path) -> None:
-    context = make_toolbox(tmp_path, settings=Settings(batch_repositories=8, batch_manifests=2))
+    context = make_context(tmp_path, settings=Settings(batch_repositories=8, batch_manifests=2))
     repositories = garbage(world, 7)
     turns = list(collect_many_to_the_end(context, repositories))
     assert [turn.repository_id for turn in turns] == repositories and not left(world)
 
 
 def test_a_turn_without_time_says_who_has_more_and_leaves_them_due(world: World, tmp_path: Path) -> None:
-    context = make_toolbox(tmp_path, settings=Settings(batch_repositories=8, batch_manifests=2))
+    context = make_context(tmp_path, settings=Settings(batch_repositories=8, batch_manifests=2))
     repositories = garbage(world, 5)
     outcomes = collect_with_others(context, repositories[0], budget_s=0)
     assert any(outcome.collected.has_more for outcome in outcomes) and len(left(world)) == 3

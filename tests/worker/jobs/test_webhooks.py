@@ -28,18 +28,18 @@ from tests.worker.events.test_message import SCHEMAS
 from worker import wiring
 from worker.events.webhook import secret_of
 from worker.jobs.retain import retain_repository
-from worker.jobs.webhooks import Delivered, deliver_webhooks
+from worker.jobs.webhooks import SentDeliveries, deliver_webhooks
 
 
 @pytest.fixture
 def hook(world: World) -> Iterator[Endpoint]:
-    """An endpoint that is the webhook `ops`, of tags and of what operators want to hear of."""
+    """An endpoint that is the webhook `ops`, of tags and of events for operators."""
     with endpoint() as running:
         add_webhook("ops", running.url, ["tag.*", "blob.erased", "location.suspended"])
         yield running
 
 
-def deliver(**settings: Any) -> Delivered:
+def deliver(**settings: Any) -> SentDeliveries:
     return deliver_webhooks(wiring.in_process(replace(SETTINGS, **settings)), budget_s=60)
 
 
@@ -56,7 +56,7 @@ def test_an_event_is_sent_signed_and_forgotten_and_the_outbox_keeps_it(world: Wo
     world.tag("bystander")
     registry.delete_tag("acme/app", "v1")
     assert owed(world) == [("ops", "registry.tag.deleted", 0, False)]
-    assert deliver() == Delivered(sent=1) and owed(world) == []
+    assert deliver() == SentDeliveries(sent=1) and owed(world) == []
     (got,) = hook.received
     event = json.loads(got.body)
     assert (event["type"], event["subject"]) == ("registry.tag.deleted", "acme/app:v1")
@@ -145,17 +145,17 @@ def test_a_refused_event_is_tried_again_under_the_same_id_and_then_given_up(
     hook.answers = [500, 302, 404]
     suspend_location("eu", address="/mnt/eu", problem="it is empty", now_ms=world.now_ms)
     for tries in (1, 2, 3):
-        assert deliver() == Delivered(failed=1)
+        assert deliver() == SentDeliveries(failed=1)
         assert owed(world) == [("ops", "registry.location.suspended", tries, tries == 3)]
-        assert deliver() == Delivered()
+        assert deliver() == SentDeliveries()
         make_due(world)
     assert len(hook.received) == 3 and len({each.headers["webhook-id"] for each in hook.received}) == 1
     (trouble,) = read_troubles(limit=10)
     assert trouble.stage == "webhook" and trouble.next_try_ms is None and "status 404" in trouble.reason
     assert [(each.waiting, each.dead) for each in list_webhooks()] == [(0, 1)]
-    assert deliver() == Delivered()
+    assert deliver() == SentDeliveries()
     assert retry_dead("nobody") == 0 and retry_dead("ops") == 1
-    assert deliver() == Delivered(sent=1) and owed(world) == []
+    assert deliver() == SentDeliveries(sent=1) and owed(world) == []
 
 
 def test_an_endpoint_that_is_down_costs_one_request_a_turn_and_others_are_served(
@@ -167,12 +167,12 @@ def test_an_endpoint_that_is_down_costs_one_request_a_turn_and_others_are_served
         for name in ("a", "b", "c"):
             world.tag(name)
             registry.delete_tag("acme/app", name)
-        assert deliver() == Delivered(sent=3, failed=1)
+        assert deliver() == SentDeliveries(sent=3, failed=1)
         assert len(hook.received) == 1 and len(healthy.received) == 3
         assert [tries for _, _, tries, _ in owed(world)] == [1, 0, 0]
         hook.answers = []
         make_due(world)
-        assert deliver() == Delivered(sent=3) and owed(world) == []
+        assert deliver() == SentDeliveries(sent=3) and owed(world) == []
 
 
 def test_a_claim_of_a_dead_worker_is_sent_again_and_a_late_settlement_takes_nothing(
@@ -181,15 +181,15 @@ def test_a_claim_of_a_dead_worker_is_sent_again_and_a_late_settlement_takes_noth
     world.tag("v1")
     registry.delete_tag("acme/app", "v1")
     assert len(claim_deliveries(limit=10, lease_ms=3_600_000)) == 1
-    assert deliver() == Delivered()
+    assert deliver() == SentDeliveries()
     make_due(world)
-    assert deliver() == Delivered(sent=1) and len(hook.received) == 1
+    assert deliver() == SentDeliveries(sent=1) and len(hook.received) == 1
 
 
 def test_without_a_key_nothing_is_sent_and_nothing_forgotten(world: World, hook: Endpoint) -> None:
     world.tag("v1")
     registry.delete_tag("acme/app", "v1")
-    assert deliver(webhook_key="") == Delivered()
+    assert deliver(webhook_key="") == SentDeliveries()
     assert hook.received == [] and len(owed(world)) == 1
 
 

@@ -107,12 +107,12 @@ def test_a_server_waits_for_what_is_left_of_the_one_that_was_killed(own: Embedde
     url = own.database_url
     assert own.postgres and own.postgres.pid
     session = psycopg2.connect(url)
-    lingering = session.info.backend_pid
-    os.kill(lingering, signal.SIGSTOP)
+    survivor = session.info.backend_pid
+    os.kill(survivor, signal.SIGSTOP)
     os.kill(own.postgres.pid, signal.SIGKILL)
     eventually(lambda: own.postgres is not None and own.postgres.pid is None)
     own.postgres.stop()
-    leave = Timer(1, os.kill, (lingering, signal.SIGKILL))
+    leave = Timer(1, os.kill, (survivor, signal.SIGKILL))
     leave.start()
     own.postgres.start()
     assert leave.finished.is_set(), "it started beside it"

@@ -1,4 +1,4 @@
-"""The pace finds the limit of a store that does not tell it; the clock is simulated."""
+"""The request rate finds the limit of a store that does not tell it; the clock is simulated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.storage.rate import Pace
+from worker.storage.rate import RequestRate
 
 # An eraser claims this many objects for its requests.
 BATCH = 1_000
@@ -36,15 +36,15 @@ class LimitedStore:
         self.answers.append(admitted)
         return admitted
 
-    def be_sent_to(self, pace: Pace, seconds: float) -> tuple[float, float]:
+    def be_sent_to(self, requests: RequestRate, seconds: float) -> tuple[float, float]:
         """Let an eraser send requests.  Returns the admitted share of the limit and the refused share."""
         self.admitted, self.answers, started = 0, [], self.now
         while self.now < started + seconds:
-            size = pace.chunk(BATCH)
+            size = requests.chunk(BATCH)
             for _ in range(0, BATCH, size):
-                pace.wait(size)
+                requests.wait(size)
                 self.now += 0.001
-                pace.faster() if self.admits(size) else pace.slower()
+                requests.faster() if self.admits(size) else requests.slower()
         elapsed = self.now - started
         return self.admitted / (self.limit * elapsed), self.answers.count(False) / len(self.answers)
 
@@ -55,37 +55,37 @@ def test_the_pace_settles_below_a_limit_that_changes_and_hardly_any_request_is_r
     limit: float, factor: float
 ) -> None:
     store = LimitedStore(limit)
-    pace = Pace(clock=lambda: store.now, sleep=store.sleep)
-    store.be_sent_to(pace, 30)
-    reached, refused = store.be_sent_to(pace, 120)
+    requests = RequestRate(clock=lambda: store.now, sleep=store.sleep)
+    store.be_sent_to(requests, 30)
+    reached, refused = store.be_sent_to(requests, 120)
     assert reached >= 0.9
     assert refused <= 0.01
     store.limit *= factor
-    store.be_sent_to(pace, 30)
-    reached, refused = store.be_sent_to(pace, 120)
+    store.be_sent_to(requests, 30)
+    reached, refused = store.be_sent_to(requests, 120)
     assert reached >= 0.9
     assert refused <= 0.01
 
 
 def test_a_store_without_a_limit_gets_full_requests() -> None:
     store = LimitedStore(10**9, _free=10**9)
-    pace = Pace(clock=lambda: store.now, sleep=store.sleep)
-    assert pace.chunk(BATCH) == BATCH
-    pace.wait(500)
-    pace.wait(500)
+    requests = RequestRate(clock=lambda: store.now, sleep=store.sleep)
+    assert requests.chunk(BATCH) == BATCH
+    requests.wait(500)
+    requests.wait(500)
     assert store.now == 0.025
 
 
 def test_many_refusals_in_a_second_count_once_and_the_rate_has_a_floor() -> None:
     now = [0.0]
-    pace = Pace(ceiling=1000, floor=10, clock=lambda: now[0], sleep=lambda _: None)
+    requests = RequestRate(ceiling=1000, floor=10, clock=lambda: now[0], sleep=lambda _: None)
     for _ in range(3):
-        pace.slower()
-    assert pace.rate == 500
+        requests.slower()
+    assert requests.rate == 500
     for _ in range(20):
         now[0] += 1.5
-        pace.slower()
-    assert pace.rate == 10
+        requests.slower()
+    assert requests.rate == 10
     now[0] += 600
-    pace.faster()
-    assert pace.rate < 20, "an idle time does not raise the rate"
+    requests.faster()
+    assert requests.rate < 20, "an idle time does not raise the rate"

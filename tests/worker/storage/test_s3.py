@@ -103,17 +103,17 @@ def test_case_83_a_server_without_bulk_deletes_gets_single_ones(
 
 def test_case_54_a_slow_down_is_an_error_and_lowers_the_rate(store: S3Store, unruly: Unruly) -> None:
     paths = filled(store, 5)
-    fast = store._eraser.pace.rate
+    fast = store._eraser.requests.rate
     unruly.answer = lambda method, path, _body: (
         (503, b"<Error><Code>SlowDown</Code></Error>") if is_bulk(method, path) else None
     )
     results = store.erase(paths)
     assert all("fewer requests" in str(result.error) and not result.unknown for result in results)
-    assert store._eraser.pace.rate == fast / 2
+    assert store._eraser.requests.rate == fast / 2
     assert len([request for request in unruly.requests if request[0] == "POST"]) == 1, "no blind retry"
     unruly.answer = lambda *_: None
     assert [result.error for result in store.erase(paths)] == [None] * 5
-    assert store._eraser.pace.rate > fast / 2
+    assert store._eraser.requests.rate > fast / 2
 
 
 def test_silence_means_that_nobody_knows(store: S3Store, impatient: Store, unruly: Unruly) -> None:

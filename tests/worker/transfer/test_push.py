@@ -12,8 +12,8 @@ import pytest
 
 from model import blob
 from model import digest as digests
-from model.blob import Push, begin_push, extend_push, find_blob, finish_push, mount_blob, release_pushes
-from model.blob_list import find_blobs
+from model.blob import Push, begin_push, extend_push, finish_push, mount_blob, release_pushes
+from model.blob_list import find_blob, find_blobs
 from model.db import connection as database
 from model.db.clock import now_ms
 from model.db.connection import connection, execute, fetch, transaction

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from model import digest as digests
-from model.blob import find_blob
+from model.blob_list import find_blob
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.errors import BadDigest, Contended, NoSuchRepository, NoSuchUpload

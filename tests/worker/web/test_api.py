@@ -59,7 +59,7 @@ def test_explain_says_why_a_manifest_is_there(world: World, call: Call) -> None:
     found = call("read", "GET", f"/api/v1/explain?what=acme/app@{manifest.digest}").json()
     assert found[0]["kept"] and found[0]["reasons"] == ["has the living tag latest"]
     unknown = call("read", "GET", f"/api/v1/explain?what=acme/app@sha256:{'0' * 64}")
-    assert unknown.status_code == 404 and "nothing here" in unknown.json()["detail"].lower()
+    assert unknown.status_code == 404 and "no row has the digest" in unknown.json()["detail"].lower()
 
 
 def test_a_hold_is_set_shown_and_lifted_by_those_who_operate(world: World, call: Call) -> None:

@@ -59,12 +59,12 @@ def listen(page: Page) -> list[str]:
     """What the browser complains of from now on, such as a style that the policy forbids."""
     errors: list[str] = []
 
-    def hear(message: ConsoleMessage) -> None:
+    def note(message: ConsoleMessage) -> None:
         # A page that says that something is not there is one of those that are looked at.
         if message.type == "error" and "the server responded with a status of 40" not in message.text:
             errors.append(message.text)
 
-    page.on("console", hear)
+    page.on("console", note)
     return errors
 
 

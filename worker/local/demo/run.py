@@ -23,7 +23,7 @@ from worker.jobs.context import JobContext
 from worker.jobs.plan import all_due
 from worker.local.demo.images import VERSIONS, make_layout
 from worker.local.demo.processes import Processes
-from worker.local.demo.verify import Expectation, Verdict, expect, verify
+from worker.local.demo.verify import DemoResult, Expectation, expect, verify
 from worker.local.sample import fill
 from worker.local.sample.objects import ObjectWriter
 from worker.local.sample.shape import Shape
@@ -39,8 +39,8 @@ class Stuck(RegistryError):
     """The collection did not come to an end."""
 
 
-class Stage(Protocol):
-    """Shows a step and its progress: `with stage("collecting", total) as advance: advance(1)`."""
+class ShowStep(Protocol):
+    """Shows a step and its progress: `with show_step("collecting", total) as advance: advance(1)`."""
 
     def __call__(
         self, title: str, total: int | None = None
@@ -54,24 +54,24 @@ class Demo:
     context: JobContext
     environment: Mapping[str, str]
     directory: Path
-    stage: Stage
+    show_step: ShowStep
 
     def fill(self, shape: Shape) -> None:
         """Write a sample registry, and import real images in another process."""
         stores = self.context.stores
         with (
-            self.stage("filling a registry", shape.manifests) as advance,
+            self.show_step("filling a registry", shape.manifests) as advance,
             ObjectWriter(stores[stores.upload]) as write,
         ):
             fill(shape, location=stores.upload, write=write, progress=lambda made: advance(completed=made))
-        with self.stage("importing real images"):
+        with self.show_step("importing real images"):
             namespace.ensure(REPOSITORY.partition("/")[0], window_s=NO_WINDOW)
             layout = make_layout(self.directory / "layout")
             self.dredge("import", str(layout), REPOSITORY)
 
     def delete_tags(self) -> Expectation:
         """Delete tags in another process, then record what must survive."""
-        with self.stage("deleting tags from another process"):
+        with self.show_step("deleting tags from another process"):
             for version in VERSIONS[:-1]:
                 self.dredge("tag", "delete", f"{REPOSITORY}:{version}")
             return expect(self.context.policy)
@@ -80,7 +80,7 @@ class Demo:
         """Wait until the workers have nothing left to do; with `kill`, kill the worker once meanwhile."""
         total = _backlog(self.context)
         end = time.monotonic() + PATIENCE_S
-        with self.stage("collecting", total) as advance:
+        with self.show_step("collecting", total) as advance:
             while left := _backlog(self.context):
                 total = max(total, left)
                 advance(completed=total - left, total=total)
@@ -92,10 +92,10 @@ class Demo:
                 time.sleep(0.2)
             advance(completed=total)
 
-    def verify(self, expected: Expectation) -> tuple[Verdict, Report]:
+    def verify(self, expected: Expectation) -> tuple[DemoResult, Report]:
         """Read and hash every surviving object, and check every invariant."""
         context = self.context
-        with connection(), self.stage("verifying", len(expected.survivors.objects)) as advance:
+        with connection(), self.show_step("verifying", len(expected.survivors.objects)) as advance:
             verdict = verify(expected, context.stores, context.policy, progress=lambda: advance(1))
             report = check_registry(list(context.stores.items()), policy=context.policy, now_ms=now_ms())
         return verdict, report
@@ -105,7 +105,7 @@ class Demo:
         stores = self.context.stores
         with connection():
             tags = find_living_tags(at_ms=now_ms())
-            with self.stage("exporting every surviving image", len(tags)) as advance:
+            with self.show_step("exporting every surviving image", len(tags)) as advance:
                 for tag in tags:
                     root = self.directory / "export" / str(tag.repository_id)
                     export_layout(stores, tag.repository_id, tag.digest, root, tag=tag.name)
@@ -148,7 +148,7 @@ def _check(processes: Processes, end: float) -> None:
         raise Stuck(f"The collection is not done after {PATIENCE_S} s:\n{processes.tail('worker')}")
 
 
-def as_json(verdict: Verdict, report: Report, freed: Totals, seconds: float) -> str:
+def as_json(verdict: DemoResult, report: Report, freed: Totals, seconds: float) -> str:
     """Return the facts of the last line of `dredge demo --json`."""
     violations = sum(finding.count for finding in report.violations)
     return json.dumps(

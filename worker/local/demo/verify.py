@@ -24,7 +24,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DemoResult:
     """Counts of errors, both 0 unless the collector failed, and of verified objects."""
 
     live_missing: int
@@ -48,7 +48,7 @@ def expect(policy: Policy) -> Expectation:
 
 def verify(
     expected: Expectation, stores: Stores, policy: Policy, *, progress: Callable[[], object]
-) -> Verdict:
+) -> DemoResult:
     """Compare with the registry as it is now; read and hash every object that must exist."""
     everything, _ = read_reachability(policy=policy, at_ms=now_ms())
     missing = len(expected.survivors.manifests - everything.manifests)
@@ -59,7 +59,7 @@ def verify(
     left = len(expected.doomed.manifests & everything.manifests)
     left += len(expected.doomed.blobs & everything.blobs)
     left += sum(place not in everything.objects for place in _listed(stores))
-    return Verdict(missing, left, len(expected.survivors.manifests), len(expected.survivors.objects))
+    return DemoResult(missing, left, len(expected.survivors.manifests), len(expected.survivors.objects))
 
 
 def _intact(stores: Stores, location: str, path: str, digest: str) -> bool:

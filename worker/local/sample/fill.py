@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from model.db import clock
 from model.db.bulk_load import (
     Loader,
-    Lookups,
+    LookupRows,
     analyze,
-    find_lookups,
+    find_lookup_rows,
     has_namespace_like,
     spare_foreign_key_checks,
     take_ids,
@@ -63,7 +63,7 @@ def fill(
         if has_namespace_like(shape.prefix):
             raise BadInput(f"The registry holds a sample of seed {shape.seed}: choose another --seed")
         spare_foreign_key_checks()
-        filler = _Filler(shape, clock.now_ms(), find_lookups(location), write, progress)
+        filler = _Filler(shape, clock.now_ms(), find_lookup_rows(location), write, progress)
         filler.run()
     analyze()
     return filler.filled()
@@ -74,7 +74,7 @@ class _Filler:
         self,
         shape: Shape,
         now_ms: int,
-        lookups: Lookups,
+        lookups: LookupRows,
         write: WriteObject | None,
         progress: Callable[[int], None],
     ) -> None:
@@ -96,12 +96,12 @@ class _Filler:
         sizes = shares(dice, shape.manifests, shape.repositories, alpha=1.1, least=1)
         owners = max(1, round(shape.repositories**0.7))
         held = shares(dice, shape.repositories, owners, alpha=1.2, least=1)
-        upcoming = iter(sizes)
+        remaining = iter(sizes)
         for number, (namespace, count) in enumerate(zip(self._namespaces(), held, strict=False), start=1):
             blobs: dict[int, int] = {}
             for n in range(count):
                 last = number == owners and n == count - 1
-                repository = self._repository(namespace, n, next(upcoming), last)
+                repository = self._repository(namespace, n, next(remaining), last)
                 blobs |= repository.blobs
             self._rows.quota("quotanamespacesize", namespace.id, blobs)
         self._loader.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from model.db.bulk_load import Loader, Lookups, take_ids
+from model.db.bulk_load import Loader, LookupRows, take_ids
 from worker.local.sample.content import Piece
 from worker.local.sample.image import Image
 from worker.local.sample.shape import Dice, Shape
@@ -38,7 +38,7 @@ class Repository:
 class Rows:
     """Adds the rows of manifests, uploads and quotas to the loader."""
 
-    def __init__(self, shape: Shape, dice: Dice, loader: Loader, lookups: Lookups, now_ms: int) -> None:
+    def __init__(self, shape: Shape, dice: Dice, loader: Loader, lookups: LookupRows, now_ms: int) -> None:
         self._shape, self._dice, self._rows, self._lookups = shape, dice, loader.rows, lookups
         self._now_ms = now_ms
         self._manifest_ids, self._label_ids = take_ids("manifest"), take_ids("label")

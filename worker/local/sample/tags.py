@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.db.bulk_load import Loader, Lookups, take_ids
+from model.db.bulk_load import Loader, LookupRows, take_ids
 from worker.local.sample.rows import HOUR_MS, Repository, timestamp
 from worker.local.sample.shape import Dice, Shape
 from worker.local.sample.unit import Fate, Unit
@@ -13,7 +13,7 @@ _DAY_MS = 24 * HOUR_MS
 class Tags:
     """Adds the tags of units to the loader."""
 
-    def __init__(self, shape: Shape, dice: Dice, loader: Loader, lookups: Lookups, now_ms: int) -> None:
+    def __init__(self, shape: Shape, dice: Dice, loader: Loader, lookups: LookupRows, now_ms: int) -> None:
         self._shape, self._dice, self._rows, self._lookups = shape, dice, loader.rows, lookups
         self._kind_id = lookups["tagkind", "tag"]
         self._now_ms = now_ms

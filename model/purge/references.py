@@ -71,7 +71,7 @@ def has_rows(step: Step, root_id: int) -> bool:
 
 
 def read_steps(root: str) -> Steps:
-    """Read the steps of a purge of rows of `root` (`repository` or `user`) from the database's catalogue."""
+    """Read the steps of a purge of rows of `root` (`repository` or `user`) from its foreign keys."""
     by_target: dict[str, list[Reference]] = {}
     for reference in sorted(find_references()):
         by_target.setdefault(reference.target, []).append(reference)
@@ -107,5 +107,5 @@ def _steps(target: str, chain: Chain, by_target: Mapping[str, list[Reference]]) 
 
 
 def quoted(name: str) -> str:
-    """Return a name of the catalogue as a quoted identifier."""
+    """Return the name of a table or column as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'

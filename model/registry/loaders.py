@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from model import blob, manifest, namespace, security
+from model import blob_list, manifest, namespace, security
 from model import repository as repositories
 from model.db.clock import now_ms
 from model.db.connection import connection
@@ -55,7 +55,7 @@ def load_active_tags(repository_id: int, *, last: str | None = None, limit: int 
 def load_blob(name_of_namespace: str, name: str, digest: str) -> Json | None:
     """A ready blob as one repository sees it."""
     where = repositories.by_name(name_of_namespace, name)
-    found = blob.find_blob(where.id, digest, now_ms=now_ms()) if where else None
+    found = blob_list.find_blob(where.id, digest, now_ms=now_ms()) if where else None
     return asdict(found) | {"locations": list(found.locations)} if found else None
 
 

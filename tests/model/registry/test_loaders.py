@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from model.registry import lookups
+from model.registry import loaders
 from tests.support.world import World
 
 
@@ -15,16 +15,16 @@ def test_every_kind_is_loaded_as_json(world: World) -> None:
     tag = world.tag("v1", manifest=image)
     referrer = world.manifest(subject=image.digest, artifact_type="application/sig")
     world.security(image)
-    repository = lookups.load_repository("acme", "app", kind="image")
+    repository = loaders.load_repository("acme", "app", kind="image")
     loaded: list[Any] = [
         repository,
-        lookups.load_manifest(world.repository_id, image.digest),
-        lookups.load_active_tags(world.repository_id, limit=5),
-        lookups.load_blob("acme", "app", blob.digest),
-        lookups.load_catalogue_page("acme"),
-        lookups.load_geo_restrictions("acme"),
-        lookups.load_security_report(image.digest),
-        lookups.load_referrers(world.repository_id, image.digest, artifact_type="application/sig"),
+        loaders.load_manifest(world.repository_id, image.digest),
+        loaders.load_active_tags(world.repository_id, limit=5),
+        loaders.load_blob("acme", "app", blob.digest),
+        loaders.load_catalogue_page("acme"),
+        loaders.load_geo_restrictions("acme"),
+        loaders.load_security_report(image.digest),
+        loaders.load_referrers(world.repository_id, image.digest, artifact_type="application/sig"),
     ]
     assert json.loads(json.dumps(loaded)) == loaded
     assert repository is not None and repository["id"] == world.repository_id
@@ -46,20 +46,20 @@ def test_every_kind_is_loaded_as_json(world: World) -> None:
 
 def test_what_is_not_there_is_none_or_empty(world: World) -> None:
     missing = "sha256:" + "0" * 64
-    assert lookups.load_repository("acme", "none") is None
-    assert lookups.load_repository("acme", "app", kind="application") is None
-    assert lookups.load_manifest(world.repository_id, missing) is None
-    assert lookups.load_active_tags(world.repository_id) == {"tags": [], "has_more": False}
-    assert lookups.load_blob("acme", "app", missing) is None is lookups.load_blob("no", "app", missing)
-    assert lookups.load_catalogue_page(None) == {"repositories": [], "next_id": None}
-    assert lookups.load_geo_restrictions("none") == []
-    assert lookups.load_security_report(missing) is None
-    assert lookups.load_referrers(world.repository_id, missing) == []
+    assert loaders.load_repository("acme", "none") is None
+    assert loaders.load_repository("acme", "app", kind="application") is None
+    assert loaders.load_manifest(world.repository_id, missing) is None
+    assert loaders.load_active_tags(world.repository_id) == {"tags": [], "has_more": False}
+    assert loaders.load_blob("acme", "app", missing) is None is loaders.load_blob("no", "app", missing)
+    assert loaders.load_catalogue_page(None) == {"repositories": [], "next_id": None}
+    assert loaders.load_geo_restrictions("none") == []
+    assert loaders.load_security_report(missing) is None
+    assert loaders.load_referrers(world.repository_id, missing) == []
 
 
 def test_the_best_report_of_a_digest_in_any_repository_is_loaded(world: World) -> None:
     image = world.manifest()
     world.security(image, status=-1)
     world.security(world.manifest(world.repository("other"), digest=image.digest), status=2)
-    report = lookups.load_security_report(image.digest)
+    report = loaders.load_security_report(image.digest)
     assert report is not None and report["state"] == "scanned"

@@ -21,7 +21,7 @@ from tests.hosts.network import Network
 from tests.hosts.servers import BROKER_PORT, PORT, HostPostgres, HostValkey, Standby
 from tests.soak.__main__ import CHOICES, REPOSITORIES, WINDOWS_S
 from tests.soak.images import Image, Pusher, image
-from tests.soak.stage import ROOT, Workers
+from tests.soak.processes import ROOT, Workers
 from tests.support.databases import memory
 from worker.cli.embedded import command_environment
 from worker.settings import Settings
@@ -38,7 +38,7 @@ LINES = {
 
 
 @dataclass
-class Stage:
+class Deployment:
     """The hosts, what runs on them, and how the test reaches them."""
 
     network: Network
@@ -91,7 +91,7 @@ def lines_of(network: Network, tree: Path) -> dict[str, str]:
 
 
 @contextmanager
-def stage(*, standby: bool, tree: Path = ROOT) -> Iterator[Stage]:
+def deployment(*, standby: bool, tree: Path = ROOT) -> Iterator[Deployment]:
     """Start every host, its processes with the code of `tree`, whose tables the database has."""
     with (
         tempfile.TemporaryDirectory(prefix="dredge-hosts-", dir=memory()) as name,
@@ -123,7 +123,7 @@ def _staged(
     broker: HostValkey,
     directory: Path,
     tree: Path,
-) -> Iterator[Stage]:
+) -> Iterator[Deployment]:
     databases = [primary, *filter(None, [standby])]
     (directory / "objects").mkdir()
     shared = {**CHOICES, **RATES, "DREDGE_STORAGE": f"local_us=file://{directory}/objects?fsync=off"}
@@ -144,10 +144,10 @@ def _staged(
     probes = repository.ensure(namespace.ensure("probes", window_s=0).id, "probe").id
     environment = command_environment({**shared, **there})
     with Workers(lines_of(network, tree), environment, directory) as workers:
-        yield Stage(
+        yield Deployment(
             network, primary, standby, broker, directory, clients, settings, workers, repositories, probes
         )
-        network.heal()
+        network.restore()
 
 
 def initialise(tree: Path, environment: Mapping[str, str]) -> None:

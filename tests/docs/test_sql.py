@@ -1,0 +1,52 @@
+"""SQL has one form: text that is longer than a line is one triple-quoted string, and nothing edits it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [path for path in sorted((ROOT / "model").rglob("*.py")) if "migrations" not in path.parts]
+_SQL = re.compile(r"\b(SELECT\b.+\bFROM|INSERT INTO|DELETE FROM|UPDATE \w+ SET|EXISTS \()", re.DOTALL)
+
+
+def _trees() -> Iterator[tuple[str, str, ast.Module]]:
+    for path in SOURCES:
+        text = path.read_text()
+        yield str(path.relative_to(ROOT)), text, ast.parse(text)
+
+
+def _strings(node: ast.AST) -> Iterator[ast.expr]:
+    """Every string of the code, an f-string as one."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.JoinedStr | ast.Constant):
+            yield child
+        else:
+            yield from _strings(child)
+
+
+def test_no_statement_is_put_together_from_strings_of_one_line() -> None:
+    glued = [
+        f"{name}:{string.lineno}"
+        for name, text, tree in _trees()
+        for string in _strings(tree)
+        if (source := ast.get_source_segment(text, string) or "").count("\n")
+        and '"""' not in source
+        and _SQL.search(source)
+    ]
+    assert glued == []
+
+
+def test_no_statement_is_edited() -> None:
+    edited = [
+        f"{name}:{call.lineno} {ast.unparse(call.func)}"
+        for name, _, tree in _trees()
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("replace", "format", "removesuffix")
+        and re.search(r"\b_?[A-Z][A-Z_]+$|sql", ast.unparse(call.func.value))
+    ]
+    assert edited == []
