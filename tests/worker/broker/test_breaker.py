@@ -68,7 +68,7 @@ def test_a_window_of_two_weeks_set_to_zero_on_most_of_the_registry_removes_nothi
         assert world.value(LEFT, (app,)) == world.value(MANIFESTS, (app,)) == LIVING + RECOVERABLE
         assert "recovery window was shortened" in dredge(often, "status").stdout
         approved = dredge(often, "approve", "acme")
-        assert approved.stdout == "approved: the collection of acme goes on\n", approved.stderr
+        assert approved.stdout == "approved: removals of acme go on\n", approved.stderr
         eventually(lambda: world.value(LEFT, (app,)) == LIVING, running, beat)
         eventually(lambda: world.value(MANIFESTS, (app,)) == LIVING, running, beat)
     assert world.value(MANIFESTS, (other,)) == ELSEWHERE and list_open() == []
