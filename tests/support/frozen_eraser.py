@@ -21,8 +21,15 @@ DAY_S = 86_400
 PATIENCE_S = 300
 
 
+_frozen_before = False
+
+
 def freeze() -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+    """Stop this process until somebody lets it go on; once, because nobody watches for a second time."""
+    global _frozen_before
+    if not _frozen_before:
+        _frozen_before = True
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @contextmanager
