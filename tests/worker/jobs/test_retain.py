@@ -244,7 +244,7 @@ def test_a_source_that_fails_leaves_the_list_from_before(world: World, tmp_path:
             with pytest.raises(InUseSourceUnavailable):
                 load_in_use(Settings(in_use_source=source))
     assert not changes
-    with pytest.raises(InUseSourceUnavailable, match="no pod of a cluster"):
+    with pytest.raises(InUseSourceUnavailable, match="does not run in a pod"):
         read_source("kubernetes")
 
 
