@@ -22,11 +22,15 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     lock: Any = None
     _closed = False
+    _is_written = False
 
     def __init__(self, app: Any, **options: Any) -> None:
-        """Give the application our Redis client: RedBeat uses that one instead of its own settings."""
+        """Give the application our Redis client: RedBeat uses that one instead of its own settings.
+
+        Leaves the schedule to the first tick, which waits for an unavailable Redis.
+        """
         app.redbeat_redis = RetryingConnection(RETRY_PERIOD_S, own_redis())
-        super().__init__(app, **options)
+        super().__init__(app, **{**options, "lazy": True})
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send the tasks that are due.  Returns the seconds until the next tick.
@@ -38,7 +42,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             # Python drops a signal's SystemExit if it is raised inside a destructor.
             raise SystemExit
         try:
-            if self.lock is None:
+            if self.lock is None or not self._is_written:
                 self._start_over()
             return float(super().tick(*args, **kwargs))
         except redis.exceptions.LockError as error:
@@ -51,8 +55,10 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         return 0.1
 
     def _start_over(self) -> None:
-        acquire_distributed_beat_lock(sender=_Sender(self))
+        if self.lock is None:
+            acquire_distributed_beat_lock(sender=_Sender(self))
         self.setup_schedule()
+        self._is_written = True
 
     def close(self) -> None:
         """Release the lock, so that a standby takes over at once; ignore an unavailable Redis.
