@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import redis
 from celery import Celery
 
 from tests.support.patience import PATIENCE_S, eventually
@@ -13,6 +14,7 @@ from tests.worker.broker.running import celery, worker
 from worker.broker import routes
 from worker.broker.beat import Scheduler
 from worker.client import Client
+from worker.local.embedded import EmbeddedServers
 
 
 def test_a_beat_whose_exit_was_lost_ends_at_its_next_tick(
@@ -25,6 +27,30 @@ def test_a_beat_whose_exit_was_lost_ends_at_its_next_tick(
     scheduler.close()
     with pytest.raises(SystemExit):
         scheduler.tick()
+
+
+def test_a_beat_that_starts_while_redis_is_down_writes_its_schedule_when_redis_is_back(
+    valkey: str, servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert servers.valkey is not None
+    monkeypatch.setenv("DREDGE_BROKER_URL", valkey)
+    monkeypatch.setattr("worker.broker.beat.RETRY_PERIOD_S", 0)
+    app = Celery("beat", broker=valkey)
+    app.conf.redbeat_redis_url = valkey
+    app.conf.beat_schedule = {"scan": {"task": "scan", "schedule": 3600}}
+    servers.valkey.kill()
+    scheduler = Scheduler(app=app)
+    scheduler.tick()
+    servers.valkey.start()
+    client = redis.Redis.from_url(valkey)
+
+    def is_written() -> bool:
+        scheduler.tick()
+        return bool(client.keys("redbeat:scan"))
+
+    eventually(is_written)
+    scheduler.close()
+    client.close()
 
 
 @pytest.mark.slow
