@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -47,10 +48,7 @@ def relay(exchange: Exchange) -> Relayed:
     which is set aside.  A crash between publishing and marking repeats events, with the same IDs, and loses
     none.  Raises `BrokerUnavailable` with no row marked.
     """
-    # No row caused an outage.  While the database is unavailable, the attempt cannot be taken back at once.
-    while _interrupted:
-        _end(_interrupted[-1], last=0)
-        _interrupted.pop()
+    _take_back()
     batch = _begin()
     if batch is None:
         return Relayed()
@@ -58,6 +56,8 @@ def relay(exchange: Exchange) -> Relayed:
         relayed = _relay(exchange, batch)
     except RegistryError:
         _interrupted.append(batch)
+        with suppress(RegistryError):
+            _take_back()
         raise
     metrics.published(relayed.events)
     return relayed
@@ -72,6 +72,13 @@ class Batch(NamedTuple):
 
 # The batches of this process that an outage ended, and whose attempts still count.
 _interrupted: list[Batch] = []
+
+
+def _take_back() -> None:
+    """Take back attempts that outages ended: no row caused them.  Raises if the database is unavailable."""
+    while _interrupted:
+        _end(_interrupted[-1], last=0)
+        _interrupted.pop()
 
 
 def _begin() -> Batch | None:
