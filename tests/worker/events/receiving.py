@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
 
+from tests.support.servers.http import serving
 from worker.settings import Settings
 
 KEY = "k" * 32
@@ -55,15 +55,5 @@ def endpoint(*answers: int, certificate: ssl.SSLContext | None = None) -> Iterat
         def log_message(self, format: str, *args: object) -> None:
             """Silence."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if certificate is not None:
-        server.socket = certificate.wrap_socket(server.socket, server_side=True)
-    made.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler, certificate) as made.port:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(30)
