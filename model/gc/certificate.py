@@ -11,10 +11,12 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
 
+from model.db.connection import transaction
 from model.policy import Policy
 from model.running_task import running_task
 
@@ -53,11 +55,24 @@ class _Chain(threading.local):
         self.name = secrets.randbits(48)
         self.place = 0
         self.previous = ""
-        self.open = False
 
 
 _chain = _Chain()
 os.register_at_fork(after_in_child=_chain.restart)
+
+
+@contextmanager
+def certified_transaction() -> Iterator[None]:
+    """Run the block in a transaction.  If it fails, or its commit has no answer, begin a new chain.
+
+    A batch without a certificate then cannot hide that the one before it was perhaps not committed.
+    """
+    try:
+        with transaction():
+            yield
+    except BaseException:
+        _chain.restart()
+        raise
 
 
 def seal(
@@ -69,7 +84,7 @@ def seal(
     policy: Policy,
     started_ms: int,
 ) -> dict[str, Any]:
-    """Return the parameters of `RECORDED`.  Call `confirm` after the commit.
+    """Return the parameters of `RECORDED`, for a `certified_transaction`.
 
     Each item of `dead` has an id, the id of its repository, a number, and the ids of the manifests that
     held it.  The number is, for a manifest, when its last tag ended in milliseconds (`NO_TAG`: it had no
@@ -78,8 +93,6 @@ def seal(
     """
     if not dead:
         return NOTHING
-    if _chain.open:
-        _chain.restart()
     body = json.dumps(
         {
             "stage": stage,
@@ -97,13 +110,7 @@ def seal(
     named = "".join(map(fingerprint, digests))
     _chain.previous = hashlib.sha256(body.encode() + bytes.fromhex(named)).hexdigest()
     _chain.place += 1
-    _chain.open = True
     return {"certificate": body, "digests": named, "sum": _chain.previous}
-
-
-def confirm() -> None:
-    """Note that the last certificate was committed, so that the next one refers to it.  Idempotent."""
-    _chain.open = False
 
 
 def fingerprint(digest: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.controls.breaker import checked
 from model.controls.gate import find_holds, find_open_breakers, outside_of_window
-from model.db.connection import IntArray, transaction
+from model.db.connection import IntArray
 from model.db.prepared import run
 from model.errors import Contended
 from model.events import record as events
@@ -63,13 +63,11 @@ def collect_batches(
     or nothing.  Idempotent: a second or parallel run removes only what is left.
     Raises `Contended` or `DatabaseUnavailable`; both may be tried again.
     """
-    batches = checked(policy, lambda: _collect_batches(repository_ids, policy, limit, from_ms))
-    certificate.confirm()
-    return batches
+    return checked(policy, lambda: _collect_batches(repository_ids, policy, limit, from_ms))
 
 
 def _collect_batches(repository_ids: Sequence[int], policy: Policy, limit: int, from_ms: int) -> list[Batch]:
-    with transaction():
+    with certificate.certified_transaction():
         scopes, stopped = _may_collect(lock_repositories(repository_ids), policy)
         if not scopes:
             return [stopped.get(repository_id, Batch()) for repository_id in repository_ids]

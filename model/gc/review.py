@@ -7,7 +7,7 @@ from typing import Any
 
 from model.controls.gate import IS_HELD, find_stop
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, IntArray, transaction
+from model.db.connection import BigIntArray, IntArray
 from model.db.fragments import PLACED
 from model.db.prepared import run_one
 from model.gc import certificate
@@ -142,13 +142,11 @@ def review_batch(*, policy: Policy, limit: int, after_id: int = 0, blob_id: int 
     that blob are judged; without it, only blobs that are not set aside.
     Two reviews at once take different candidates.  Idempotent.
     """
-    reviewed = _review_batch(policy, limit, after_id, blob_id)
-    certificate.confirm()
-    return reviewed
+    return _review_batch(policy, limit, after_id, blob_id)
 
 
 def _review_batch(policy: Policy, limit: int, after_id: int, blob_id: int) -> Reviewed:
-    with transaction():
+    with certificate.certified_transaction():
         moment = now_ms()
         if stopped := find_stop(policy, now_ms=moment):
             return Reviewed(stopped=stopped)

@@ -8,7 +8,7 @@ import peewee
 
 from model.controls.breaker import checked
 from model.controls.gate import find_open_registry_breaker
-from model.db.connection import execute, fetch_one, transaction
+from model.db.connection import execute, fetch_one
 from model.events import record as events
 from model.gc import certificate, history
 from model.gc.repository_lock import Scope
@@ -51,15 +51,13 @@ def purge_repository_batch(repository_id: int, *, steps: Steps, policy: Policy, 
     rule refers to the repository.
     """
     try:
-        batch = checked(policy, lambda: _batch(repository_id, steps, policy, limit))
+        return checked(policy, lambda: _batch(repository_id, steps, policy, limit))
     except peewee.IntegrityError as error:
         raise PurgeBlocked(f"The repository cannot be purged: {error}".strip()) from error
-    certificate.confirm()
-    return batch
 
 
 def _batch(repository_id: int, steps: Steps, policy: Policy, limit: int) -> PurgeBatch:
-    with transaction():
+    with certificate.certified_transaction():
         if stopped := find_open_registry_breaker(policy):
             return PurgeBatch(stopped=stopped)
         doomed = lock_repository(repository_id, policy=policy)

@@ -112,6 +112,28 @@ def test_a_batch_that_is_rolled_back_leaves_no_gap_in_the_chain(
     assert verdict.problems == [] and verdict.certificates == 2
 
 
+def test_a_batch_without_a_certificate_does_not_hide_that_the_one_before_it_was_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, idle = (int(world.repository()) for _ in range(3))
+    for repository in (first, second):
+        fill(world, Row(repository))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("lost")
+
+    collect_batches([first], policy=DEFAULT, limit=100)
+    with monkeypatch.context() as patched:
+        patched.setattr("model.gc.collect.settle", fail)
+        with pytest.raises(RuntimeError):
+            collect_batches([second], policy=DEFAULT, limit=100)
+    collect_batches([idle], policy=DEFAULT, limit=100)
+    collect_batches([second], policy=DEFAULT, limit=100)
+    verdict = verify(world.url)
+    assert verdict.problems == [] and verdict.certificates == 2
+    assert world.value("SELECT count(*) FROM tag WHERE name = 'living'") == 2
+
+
 def test_certificates_go_with_their_history_and_what_is_left_is_still_accepted(run: World) -> None:
     young = run.value(
         "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY finished_ms) FROM dredge_certificate"
