@@ -69,13 +69,27 @@ def backlog(policy: Policy) -> dict[str, int]:
     return {name: count for name, count in left.items() if count}
 
 
+def backoff_s() -> float:
+    """Return the seconds until the last interrupted repository is tried again, at most an hour."""
+    with connection():
+        last = fetch_one("SELECT max(next_try_ms) AS ms FROM dredge_due WHERE attempts > 0")
+        return max(0, min(3_600_000, (last.ms or 0) - now_ms())) / 1000
+
+
 def come_to_rest(policy: Policy, *, patience_s: float, calm_s: float = CALM_S) -> str:
-    """Wait until nothing is left to do for a while; what is left when the patience is at its end."""
+    """Wait until nothing is left to do for a while; what is left when the patience is at its end.
+
+    The patience begins when the last repository whose attempts were interrupted is tried again.
+    """
     deadline = time.monotonic() + patience_s
     left: dict[str, int] = {"not looked": 1}
     calm = None
+    backed_off = False
     while time.monotonic() < deadline:
         try:
+            if not backed_off:
+                deadline += backoff_s()
+                backed_off = True
             left = backlog(policy)
         except DatabaseUnavailable:
             left = {"database unavailable": 1}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from model.errors import Contended, RegistryError, StatementTimeout
 from model.gc.collect import Batch, collect_batch
-from model.gc.due.attempt import claim, record_failure, release
+from model.gc.due.attempt import claim, record_failure, release, succeed
 from model.gc.tags import BEGINNING_MS
 from worker import logs, metrics
 from worker.jobs.context import JobContext
@@ -101,14 +101,14 @@ def collect_claimed(context: JobContext, repository_id: int, *, budget_s: float)
 
 
 def finish(context: JobContext, collected: Mapping[int, Collected]) -> None:
-    """End successful turns: delay repositories that could not be collected, release the others.
+    """End successful turns: delay repositories that could not be collected, clear the attempts of others.
 
     Enqueues the review if there are blob candidates.  The last batch of a repository already settles its
-    row, unless new garbage was recorded at that moment.  Then the release is needed: an attempt that stays
-    counted would make a busy repository back off.
+    row, unless new garbage was recorded at that moment.  Then its attempts still count, and would make a
+    busy repository back off.
     """
     put_off = [id for id, turn in collected.items() if turn.stopped or not (turn.batches or turn.has_more)]
-    release([id for id in collected if id not in put_off])
+    succeed([id for id in collected if id not in put_off])
     release(put_off, delay_ms=PUT_OFF_MS)
     if any(turn.blob_candidates for turn in collected.values()):
         context.queue.review()

@@ -93,8 +93,8 @@ SELECT EXISTS (SELECT FROM dredge_due d
 def claim(repository_ids: Sequence[int]) -> list[int]:
     """Count an attempt at each repository, in a transaction of its own.  Returns those that exist.
 
-    Call it before the work, and `settle`, `release` or `record_failure` after it.  The sixth attempt records
-    `registry.work.failing`.
+    Call it before the work, and `settle`, `succeed`, `release` or `record_failure` after it.  The sixth
+    attempt records `registry.work.failing`.
     """
     with transaction():
         return [row.repository_id for row in _claim(repository_ids)]
@@ -169,9 +169,22 @@ RETURNING 1 AS done
 
 
 def release(repository_ids: Sequence[int], *, delay_ms: int = 0) -> None:
-    """End attempts that had no error: the repositories are due again after `delay_ms`."""
+    """End attempts that could not begin or were in the way: they are due again after `delay_ms`."""
     if repository_ids:
         run(_RELEASE, {"ids": IntArray(repository_ids), "delay_ms": delay_ms})
+
+
+_SUCCEED = f"""
+UPDATE dredge_due d SET attempts = 0, last_error = NULL, leader_id = NULL, next_try_ms = {NOW_MS_SQL}
+WHERE d.repository_id = ANY(%(ids)s) AND d.attempts > 0
+RETURNING 1 AS done
+"""
+
+
+def succeed(repository_ids: Sequence[int]) -> None:
+    """End attempts that removed what they could: what interrupted earlier attempts counts no longer."""
+    if repository_ids:
+        run(_SUCCEED, {"ids": IntArray(repository_ids)})
 
 
 _FAIL = f"""

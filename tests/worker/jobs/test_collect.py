@@ -291,11 +291,13 @@ def test_a_batch_is_never_larger_than_the_setting(monkeypatch: pytest.MonkeyPatc
         clock[0] += seconds
 
 
+@pytest.mark.parametrize("interrupted", [0, 2])
 def test_a_repository_whose_row_is_noted_while_its_last_batch_settles_does_not_back_off(
-    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, interrupted: int
 ) -> None:
     old_tags(world, 1)
-    claim([world.repository_id])
+    for _ in range(1 + interrupted):
+        claim([world.repository_id])
     noting = psycopg2.connect(world.url)
     noting.cursor().execute("SELECT * FROM dredge_due FOR UPDATE")
     real = module.publish_removals
