@@ -2,7 +2,8 @@
 
 A transaction of its own counts the attempt before the work.  So the item waits for its next try even if the
 process dies.  Repositories, tombstones, objects in the trash and security reports keep their attempts in
-their own rows.  A stage that has one batch at a time counts the attempt at the batch in a row of its own.
+their own rows.  A stage that has one batch at a time counts the attempt at the batch in a row of its own;
+a review has a row for each batch (`model.gc.review_claim`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ ORDER BY due_ms, key LIMIT %s
 
 # The key of the row that counts the attempts at a batch; `data` is the last item of the largest that died.
 _BATCH = "(batch)"
+# The stage of a review's batches.
+REVIEW_BATCH = "review.batch"
+# The row is of an item, not of a batch.
+_OF_AN_ITEM = f"key <> '{_BATCH}' AND stage <> '{REVIEW_BATCH}'"
 _BEGIN_BATCH = f"""
 INSERT INTO dredge_poison AS p (stage, key, created_ms, due_ms, tries, last_error, data)
 VALUES (%(stage)s, '{_BATCH}', {NOW_MS_SQL}, {NOW_MS_SQL}, 1, '{NO_END}', %(last)s::text)
@@ -54,12 +59,12 @@ UPDATE dredge_poison SET tries = tries - 1 WHERE stage = %(stage)s AND key = '{_
 """
 
 _LIST = f"""
-SELECT stage, key, created_ms, due_ms, tries, last_error FROM dredge_poison WHERE key <> '{_BATCH}'
+SELECT stage, key, created_ms, due_ms, tries, last_error FROM dredge_poison WHERE {_OF_AN_ITEM}
 ORDER BY tries DESC, stage, key LIMIT %s
 """
 
 _COUNT = f"""
-SELECT stage, count(*) AS n FROM dredge_poison WHERE key <> '{_BATCH}' GROUP BY stage ORDER BY stage
+SELECT stage, count(*) AS n FROM dredge_poison WHERE {_OF_AN_ITEM} GROUP BY stage ORDER BY stage
 """
 
 # For each stage the statement that makes waiting rows due.  Running work is not disturbed: it has a lease.
@@ -75,7 +80,8 @@ _RETRY = {
     "reports": f"UPDATE dredge_report_debt SET due_ms = {NOW_MS_SQL} WHERE tries > 0",
 }
 _RETRY_POISON = f"""
-UPDATE dredge_poison SET due_ms = {NOW_MS_SQL} WHERE %(stage)s IN ('', stage) AND %(key)s IN ('', key)
+UPDATE dredge_poison SET due_ms = {NOW_MS_SQL}
+WHERE %(stage)s IN ('', stage) AND %(key)s IN ('', key) AND {_OF_AN_ITEM}
 """
 
 # Their items are events: an event about each could fail like the item, and so on.

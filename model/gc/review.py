@@ -5,43 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from model.controls.gate import IS_HELD, find_stop
+from model.controls.gate import find_stop
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, IntArray
 from model.db.fragments import PLACED
 from model.db.prepared import run_one
 from model.gc import certificate
+from model.gc.review_claim import IN_ANOTHER_CLAIM, NOT_HELD, SET_ASIDE, ReviewClaim, begin_claim
 from model.policy import Policy
 from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, SOUND_PATH_SQL
 
-# A blob that left a repository on hold stays a candidate until the hold is lifted.
-# A blob that makes batches fail is judged alone.
 # SKIP LOCKED on candidates: another review has them.  SKIP LOCKED on blobs: a push that links a blob has
 # locked its row.  A skipped blob stays a candidate.
 _TAKE = f"""
 WITH taken AS MATERIALIZED (
-    SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
-      AND (%(ignores_holds)s OR NOT {IS_HELD})
+    SELECT c.id, c.blob_id FROM dredge_blob_candidate c
+    WHERE c.id > %(after_id)s AND c.id <= %(upto_id)s AND {NOT_HELD}
       AND CASE WHEN %(blob_id)s > 0 THEN c.blob_id = %(blob_id)s
-               ELSE NOT EXISTS (SELECT FROM dredge_poison p
-                                WHERE p.stage = 'review' AND p.key = c.blob_id::text) END
+               ELSE NOT {SET_ASIDE} AND NOT {IN_ANOTHER_CLAIM} END
     ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
     SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT DISTINCT blob_id FROM taken))
     FOR UPDATE SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM taken) AS taken,
-       (SELECT coalesce(max(id), %(after_id)s) FROM taken) AS last_id,
        ARRAY(SELECT id FROM locked) AS locked,
        ARRAY(SELECT t.id FROM taken t
              WHERE t.blob_id IN (SELECT id FROM locked)
                 OR NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = t.blob_id OFFSET 0)) AS judged
-"""
-
-_FIRST = """
-SELECT c.id, c.blob_id FROM dredge_blob_candidate c WHERE c.id > %(after_id)s
-  AND NOT EXISTS (SELECT FROM dredge_poison p WHERE p.stage = 'review' AND p.key = c.blob_id::text)
-ORDER BY c.id LIMIT 1
 """
 
 # Safe: the blob's row is locked FOR UPDATE, and this is a new statement.  It sees every reference that was
@@ -120,33 +111,29 @@ class Reviewed:
     bytes: int = 0
     tombstones: int = 0
     rows: int = 0
-    last_id: int = 0
     has_more: bool = False
     stopped: str = ""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A blob to judge."""
-
-    id: int
-    blob_id: int
+# All candidates that no claim has.
+EVERYTHING = ReviewClaim()
 
 
-def review_batch(*, policy: Policy, limit: int, after_id: int = 0, blob_id: int = 0) -> Reviewed:
-    """Judge at most `limit` blob candidates after `after_id`, oldest first, across all repositories.
+def review_batch(*, policy: Policy, limit: int, claim: ReviewClaim = EVERYTHING) -> Reviewed:
+    """Judge at most `limit` blob candidates of a claim, oldest first, across all repositories.
 
     If no manifest and no push refers to a blob, its rows are deleted, and a tombstone is written for each
     place where its object is, or may be after a push that died.  If it is used, only the candidate is
-    deleted.  If another transaction has locked it, it stays a candidate.  With `blob_id` only candidates of
-    that blob are judged; without it, only blobs that are not set aside.
-    Two reviews at once take different candidates.  Idempotent.
+    deleted.  If another transaction has locked it, it stays a candidate.  Blobs that are set aside are judged
+    only by a claim of that blob.  Two reviews at once take different candidates.  Idempotent.
     """
-    return _review_batch(policy, limit, after_id, blob_id)
+    return _review_batch(policy, limit, claim)
 
 
-def _review_batch(policy: Policy, limit: int, after_id: int, blob_id: int) -> Reviewed:
+def _review_batch(policy: Policy, limit: int, claim: ReviewClaim) -> Reviewed:
     with certificate.certified_transaction():
+        if not begin_claim(claim):
+            return Reviewed()
         moment = now_ms()
         if stopped := find_stop(policy, now_ms=moment):
             return Reviewed(stopped=stopped)
@@ -154,13 +141,14 @@ def _review_batch(policy: Policy, limit: int, after_id: int, blob_id: int) -> Re
             _TAKE,
             {
                 "limit": limit,
-                "after_id": after_id,
-                "blob_id": blob_id,
+                "after_id": claim.after_id,
+                "upto_id": claim.upto_id,
+                "blob_id": claim.blob_id,
                 "ignores_holds": policy.ignores_holds,
             },
         )
         if not taken.judged:
-            return Reviewed(last_id=taken.last_id, has_more=taken.taken == limit)
+            return Reviewed(has_more=taken.taken == limit)
         moment = now_ms()
         found = run_one(
             _RETIRE,
@@ -180,15 +168,8 @@ def _review_batch(policy: Policy, limit: int, after_id: int, blob_id: int) -> Re
             bytes=found.bytes,
             tombstones=found.tombstones,
             rows=found.rows,
-            last_id=taken.last_id,
             has_more=taken.taken == limit,
         )
-
-
-def find_candidate(*, after_id: int) -> Candidate | None:
-    """Return the first candidate after `after_id` that is not set aside; only reads."""
-    row = run_one(_FIRST, {"after_id": after_id})
-    return Candidate(*row) if row else None
 
 
 def _certify(found: Any, policy: Policy, moment: int) -> None:

@@ -29,6 +29,12 @@ def test_case_01_a_push_meets_the_tombstone_of_its_digest(race: RaceActors, expl
     explore(push=race.push_blob("dead"), erase=race.erase, again=race.erase)
 
 
+def test_case_01_a_push_while_two_reviews_claim_what_is_dying(race: RaceActors, explore: Explore) -> None:
+    for layer in (race.layer("dying"), race.layer("other")):
+        race.world.insert("dredge_blob_candidate", blob_id=layer, created_ms=1)
+    explore(push=race.push_blob("dying"), review=race.review_all, again=race.review_all)
+
+
 def test_case_02_a_new_blob_between_its_row_and_its_marker(race: RaceActors, explore: Explore) -> None:
     race.world.upload(created_ms=1)
     explore(push=race.push_blob("new"), collect=race.collect(), review=race.review)
@@ -44,6 +50,7 @@ def test_case_03_a_manifest_that_needs_a_blob_whose_last_user_dies(
         collect=race.collect(),
         review=race.review,
         errors=(NoSuchBlob,),
+        telling=(("collect", ""), ("review", ""), ("push", "")),
     )
     assert len(report.outcomes) == 2
 

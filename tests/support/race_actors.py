@@ -19,6 +19,7 @@ from tests.support.pipeline import BUDGET_S, LOCATION
 from tests.support.race_harness import BlobClaim, ManifestClaim, RaceHarness, TagClaim
 from tests.support.world import CONFIG, IMAGE, INDEX, Row, World, digest_of
 from worker.jobs.erase import erase
+from worker.jobs.review import review
 from worker.transfer.push import store_blob
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -120,6 +121,10 @@ class RaceActors:
     def review(self) -> None:
         """Run one batch of the review."""
         review_batch(policy=self.policy, limit=LIMIT)
+
+    def review_all(self) -> None:
+        """Run the review until it has nothing to do: claims and batches."""
+        review(self.harness.context, budget_s=BUDGET_S)
 
     def erase(self) -> None:
         """Run the eraser until it has nothing to do."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from model.gc.poison import DIVIDE_BY, find_due
-from model.gc.review import Reviewed, find_candidate, review_batch
+from model.errors import RegistryError
+from model.gc.poison import find_due
+from model.gc.review import Reviewed, review_batch
+from model.gc.review_claim import ReviewClaim, claim_candidates, take_back
 from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.isolation import attempt_alone, is_of_an_item
@@ -66,39 +69,44 @@ def review(context: JobContext, *, budget_s: float) -> Retired:
 
 def _batches(context: JobContext, budget: Budget) -> Iterator[Reviewed]:
     for due in find_due(STAGE, limit=RETRIES):
-        yield _alone(context, int(due.key))
-    last_id, most = 0, 0
+        yield _alone(context, ReviewClaim(blob_id=int(due.key), more=True))
+    last_id = 0
     for size in context.deleting(context.review_size, budget):
-        limit = min(size, most or size)
-        try:
-            batch = _next(context, limit, last_id)
-        except Exception as error:
-            if not is_of_an_item(error) or limit == 1:
-                raise
-            most = max(1, limit // DIVIDE_BY)
-            log.info("batch.divided", candidates=limit, error=str(error), kind=type(error).__name__)
-            continue
-        last_id, most = batch.last_id, most * DIVIDE_BY
-        yield batch
+        claim = claim_candidates(policy=context.policy, limit=size, after_id=last_id)
+        if claim is None:
+            yield Reviewed()
+            return
+        if not claim.divided:
+            last_id = claim.upto_id
+        yield _alone(context, claim) if claim.blob_id else _together(context, claim, size)
 
 
-def _next(context: JobContext, limit: int, after_id: int) -> Reviewed:
-    if limit > 1:
+def _together(context: JobContext, claim: ReviewClaim, size: int) -> Reviewed:
+    """Review one batch.  If it fails because of one of its blobs, the next claim divides it."""
+    try:
         with metrics.batch("review"):
-            return review_batch(policy=context.policy, limit=limit, after_id=after_id)
-    found = find_candidate(after_id=after_id)
-    if found is None:
-        return Reviewed(last_id=after_id)
-    return replace(_alone(context, found.blob_id), last_id=found.id)
+            return _review(context, claim, size)
+    except Exception as error:
+        if not is_of_an_item(error):
+            with suppress(RegistryError):
+                take_back(claim)
+            raise
+        log.info("batch.divided", error=str(error), kind=type(error).__name__)
+        return Reviewed(has_more=True)
 
 
-def _alone(context: JobContext, blob_id: int) -> Reviewed:
+def _alone(context: JobContext, claim: ReviewClaim) -> Reviewed:
     """Count an attempt, then review all candidates of one blob."""
     found = []
 
     def work() -> None:
-        found.append(review_batch(policy=context.policy, limit=context.review_size.value, blob_id=blob_id))
+        alone = ReviewClaim(blob_id=claim.blob_id, more=claim.more)
+        found.append(_review(context, alone, context.review_size.value))
 
-    attempt_alone(STAGE, str(blob_id), work)
-    # Other candidates may be waiting.
-    return replace(found[0], has_more=not found[0].stopped) if found else Reviewed(has_more=True)
+    attempt_alone(STAGE, str(claim.blob_id), work)
+    return found[0] if found else Reviewed(has_more=claim.more)
+
+
+def _review(context: JobContext, claim: ReviewClaim, size: int) -> Reviewed:
+    reviewed = review_batch(policy=context.policy, limit=size, claim=claim)
+    return replace(reviewed, has_more=claim.more and not reviewed.stopped)
