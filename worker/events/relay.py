@@ -55,10 +55,11 @@ def relay(exchange: Exchange) -> Relayed:
     try:
         relayed = _relay(exchange, batch)
     except RegistryError:
-        _interrupted.append(batch)
-        with suppress(RegistryError):
-            _take_back()
+        _interrupt(batch)
         raise
+    if relayed is None:
+        _interrupt(batch)
+        return Relayed()
     metrics.published(relayed.events)
     return relayed
 
@@ -70,12 +71,19 @@ class Batch(NamedTuple):
     last: int
 
 
-# The batches of this process that an outage ended, and whose attempts still count.
+# The batches of this process that an outage or another relay ended, and whose attempts still count.
 _interrupted: list[Batch] = []
 
 
+def _interrupt(batch: Batch) -> None:
+    """Take back the attempt at a batch now, or before the next one if the database is unavailable."""
+    _interrupted.append(batch)
+    with suppress(RegistryError):
+        _take_back()
+
+
 def _take_back() -> None:
-    """Take back attempts that outages ended: no row caused them.  Raises if the database is unavailable."""
+    """Take back attempts that no row ended.  Raises if the database is unavailable."""
     while _interrupted:
         _end(_interrupted[-1], last=0)
         _interrupted.pop()
@@ -106,10 +114,11 @@ def _end(batch: Batch, *, last: int) -> None:
         poison.clear(STAGE, str(batch.last))
 
 
-def _relay(exchange: Exchange, batch: Batch) -> Relayed:
+def _relay(exchange: Exchange, batch: Batch) -> Relayed | None:
+    """Publish and mark a batch.  Returns None if another relay is at work."""
     with transaction():
         if not outbox.try_relay_lock():
-            return Relayed()
+            return None
         if batch.limit > 1:
             rows = outbox.find_unpublished(limit=batch.limit, max_bytes=BATCH_BYTES)
         else:

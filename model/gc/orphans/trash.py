@@ -14,7 +14,7 @@ KIND = "trash"
 
 # A restored database uses ids again, so the path decides whether the row belongs to this object.
 _STRAY = """
-SELECT s.trash, s.path FROM unnest(%(ids)s, %(paths)s::text[], %(names)s::text[]) AS s (id, path, trash)
+SELECT s.id, s.trash, s.path FROM unnest(%(ids)s, %(paths)s::text[], %(names)s::text[]) AS s (id, path, trash)
 WHERE NOT EXISTS (SELECT FROM dredge_quarantine q WHERE q.id = s.id AND q.trash = s.trash)
   AND NOT EXISTS (SELECT FROM dredge_tombstone t WHERE t.id = s.id AND s.path IN ('', t.path))
 """
@@ -22,8 +22,12 @@ WHERE NOT EXISTS (SELECT FROM dredge_quarantine q WHERE q.id = s.id AND q.trash 
 
 @dataclass(frozen=True)
 class Stray:
-    """An object in the trash without a row; `path` is empty if its name does not contain one."""
+    """An object in the trash without a row; `path` is empty if its name does not contain one.
 
+    `id`: that of the tombstone for which it was moved.
+    """
+
+    id: int
     trash: str
     path: str
     needed: bool
@@ -46,7 +50,7 @@ def find_stray(names: Sequence[str], location: str) -> list[Stray]:
         },
     )
     needed = find_known([row.path for row in rows if row.path], location)
-    return [Stray(row.trash, row.path, row.path in needed) for row in rows]
+    return [Stray(row.id, row.trash, row.path, row.path in needed) for row in rows]
 
 
 def mark_stray(location: str, names: Sequence[str], *, now_ms: int, delay_ms: int) -> list[str]:

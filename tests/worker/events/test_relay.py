@@ -26,7 +26,7 @@ from worker.events import relay as relay_module
 from worker.events.exchange import EXCHANGE
 from worker.events.exchange import connection as broker_connection
 from worker.events.publisher import Publisher
-from worker.events.relay import relay, republish_after_flush
+from worker.events.relay import Relayed, relay, republish_after_flush
 from worker.local.embedded import EmbeddedServers
 
 
@@ -139,6 +139,19 @@ def test_while_one_relay_is_at_work_another_does_nothing(
     done.set()
     first.join()
     assert arrived(valkey) == ["once"]
+
+
+def test_a_relay_that_another_has_overtaken_counts_no_attempt(
+    database: str, valkey: str, publisher: Publisher, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(*(str(n) for n in range(9)))
+    tried = iter((True, False))
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "try_relay_lock", lambda: next(tried))
+        assert relay(publisher) == Relayed()
+    assert world.rows("SELECT key FROM dredge_poison") == [] and count_batch_failures("relay") == 0
+    assert world.value("SELECT count(*) FROM dredge_event WHERE published_ms IS NULL") == 9
+    assert relay(publisher).rows == 9 and len(arrived(valkey)) == 9
 
 
 def test_a_crash_between_publishing_and_marking_repeats_the_events_with_their_ids(

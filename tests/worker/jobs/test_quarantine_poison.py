@@ -15,11 +15,11 @@ from model.db.clock import now_ms
 from model.gc.inspect.troubles import read_troubles
 from model.gc.poison import NO_END, list_poison, retry
 from model.gc.storage_identity import find_suspended
-from model.storage_paths import trash_path
+from model.storage_paths import object_path, trash_path
 from tests.support.eraser import EraserFixture
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import Row
-from worker.jobs import quarantine
+from worker.jobs import quarantine, sweep_trash
 from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
 from worker.jobs.sweep import sweep
@@ -225,3 +225,70 @@ def test_a_stray_object_that_makes_whole_purges_fail_is_set_aside_and_the_others
     tools = make_context({LOCATION: eraser.store}, settings=Settings(sweep_delay_s=0))
     sweep(tools, budget_s=60)
     assert not list(eraser.store.list("dredge-trash")) and not list_poison(limit=5)
+
+
+def sweep_and_die(eraser: EraserFixture, path: str, *, marked: bool = False) -> None:
+    """Run a pass that marks, and one in a process of its own, which the path kills."""
+    if not marked:
+        run_sweep(eraser.store)
+    pid = os.fork()
+    if not pid:
+        try:
+            database.disown()
+            database.configure(eraser.world.url)
+            run_sweep(Touchy(eraser.store, path, die))
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+
+def run_sweep(store: Any) -> None:
+    sweep(make_context({LOCATION: store}, settings=Settings(sweep_delay_s=0)), budget_s=60)
+
+
+def strays(eraser: EraserFixture) -> list[str]:
+    return sorted(seen.path for seen in eraser.store.list("dredge-trash"))
+
+
+def test_case_67_a_stray_object_whose_purge_kills_is_tried_alone_and_stops_no_other(
+    eraser: EraserFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_trash, "BATCH", 16)
+    names = [trash_path(70 + n, f"sha256/aa/{n}") for n in range(20)]
+    for name in names:
+        eraser.store.write(name, [b"x"])
+    sweep_and_die(eraser, "sha256/aa/9")
+    assert strays(eraser) == names and not list_poison(limit=5), "nobody knows which of the sixteen it was"
+    sweep_and_die(eraser, "sha256/aa/9")
+    assert strays(eraser) == names[8:], "two at a time"
+    sweep_and_die(eraser, "sha256/aa/9")
+    assert strays(eraser) == names[9:], "one at a time"
+    (poisoned,) = list_poison(limit=5)
+    assert (poisoned.stage, poisoned.key) == ("sweep", f"{LOCATION}:{names[9]}")
+    assert poisoned.last_error == NO_END
+    for _ in range(2):
+        run_sweep(Touchy(eraser.store, "sha256/aa/9", die))
+    assert strays(eraser) == [names[9]] and list_poison(limit=5) == [poisoned], "not before its time"
+    assert eraser.world.value("SELECT count(*) FROM dredge_poison") == 1, "later batches are whole again"
+    retry("sweep")
+    for _ in range(2):
+        run_sweep(eraser.store)
+    assert not strays(eraser) and not list_poison(limit=5)
+
+
+def test_case_67_a_stray_object_whose_return_kills_stops_no_other(eraser: EraserFixture) -> None:
+    blobs = [eraser.world.blob() for _ in range(3)]
+    paths = [object_path(blob.digest, True, "") for blob in blobs]
+    names = [trash_path(70 + n, path) for n, path in enumerate(paths)]
+    for name in (*names, trash_path(90, "sha256/aa/unused")):
+        eraser.store.write(name, [b"x"])
+    sweep_and_die(eraser, paths[0], marked=True)
+    assert eraser.paths().isdisjoint(paths)
+    assert [(each.stage, each.tries) for each in list_poison(limit=5)] == [("sweep", 1)]
+    store = Touchy(eraser.store, paths[0], die)
+    for _ in range(2):
+        run_sweep(store)
+    assert strays(eraser) == names[:1] and set(paths[1:]) <= eraser.paths()
+    retry("sweep")
+    run_sweep(eraser.store)
+    assert not strays(eraser) and set(paths) <= eraser.paths() and not list_poison(limit=5)
