@@ -68,7 +68,7 @@ def _key(location: str, name: str) -> str:
 
 
 def _see_to(store: Store, location: str, stray: Stray) -> tuple[bool, bool]:
-    """Put back a referenced object.  Returns whether it was in its place already, and whether it was moved."""
+    """Put back a referenced object.  Returns whether it was in its place already, and whether it moved."""
     found = []
 
     def work() -> None:
