@@ -14,7 +14,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.support.chart import render
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -28,17 +27,20 @@ KUBERNETES = ("1.25", "1.30", "1.37")
 SETTINGS = {f"DREDGE_{field.name.upper()}" for field in fields(Settings)}
 
 
-def chart() -> dict[str, Any]:
-    """What the chart makes with its own values: documents by kind and name."""
-    described = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    scope = {
-        "Values": yaml.safe_load((CHART / "values.yaml").read_text()),
-        "Release": {"Name": "gc"},
-        "Chart": {"AppVersion": described["appVersion"]},
-    }
-    texts = (path.read_text() for path in sorted((CHART / "templates").glob("*.yaml")))
-    documents = [yaml.safe_load(render(text, scope)) for text in texts]
+def chart(**values: Any) -> dict[str, Any]:
+    """What Helm makes of the chart with these values: documents by kind and name."""
+    helm = pytest.importorskip("helm_python", reason="helm-python-sdk (PyPI) has no wheel for this machine")
+    with helm.Chart.load(str(CHART)) as loaded:
+        texts = loaded.render(values, name="gc", namespace="registry").values()
+    documents = [each for text in texts for each in yaml.safe_load_all(text) if each]
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in documents}
+
+
+def test_helm_finds_nothing_wrong_with_the_chart() -> None:
+    helm = pytest.importorskip("helm_python", reason="helm-python-sdk (PyPI) has no wheel for this machine")
+    found = helm.lint(str(CHART))
+    assert found["total_charts_linted"] == 1 and not found["errors"]
+    assert [each["error"] for each in found["messages"]] == ["icon is recommended"]
 
 
 def test_every_variable_in_the_files_is_a_setting() -> None:
@@ -51,32 +53,56 @@ def test_the_chart_runs_workers_and_beats_without_rights_and_initialises_first()
     made = chart()
     assert set(made) == {"ConfigMap/gc-settings", "Job/gc-init", "Deployment/gc-worker", "Deployment/gc-beat"}
     assert "pre-upgrade" in made["Job/gc-init"]["metadata"]["annotations"]["helm.sh/hook"]
-    for name in ("Job/gc-init", "Deployment/gc-worker", "Deployment/gc-beat"):
-        pod = made[name]["spec"]["template"]["spec"]
-        assert pod["securityContext"]["runAsNonRoot"] and pod["enableServiceLinks"] is False
-        (container,) = pod["containers"]
-        assert container["securityContext"]["readOnlyRootFilesystem"]
-        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        references = [next(iter(each.values()))["name"] for each in container["envFrom"]]
-        assert references == ["gc-settings", "dredge"]
+    for part in ("Job/gc-init", "Deployment/gc-worker", "Deployment/gc-beat"):
+        check_pod(made[part])
     for part in ("worker", "beat"):
         spec = made[f"Deployment/gc-{part}"]["spec"]
-        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
         assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 60
     command = made["Deployment/gc-worker"]["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[4:6] == ["worker", "--concurrency=2"]
     assert all(isinstance(value, str) for value in made["ConfigMap/gc-settings"]["data"].values())
 
 
+def check_pod(document: dict[str, Any]) -> None:
+    """A pod runs without rights and reads its settings and secrets; a deployment finds its pods."""
+    template = document["spec"]["template"]
+    pod = template["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["enableServiceLinks"] is False
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {}}]
+    references = [next(iter(each.values()))["name"] for each in container["envFrom"]]
+    assert references == ["gc-settings", "dredge"]
+    if document["kind"] == "Deployment":
+        assert document["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
+def test_the_chart_has_the_page_and_its_service_where_they_are_asked_for() -> None:
+    made = chart(web={"enabled": True, "port": 9000})
+    page, service = made["Deployment/gc-web"], made["Service/gc-web"]
+    check_pod(page)
+    template = page["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["command"] == ["dredge", "web"] and page["spec"]["replicas"] == 1
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "DREDGE_WEB_HOST": "0.0.0.0",
+        "DREDGE_WEB_PORT": "9000",
+    }
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert service["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http"}]
+
+
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_accepts_what_the_chart_makes(version: str) -> None:
-    for document in chart().values():
+    for document in chart(web={"enabled": True}).values():
         kubernetes_validate.validate(document, version, strict=True)
 
 
 @pytest.mark.skipif(COMPOSE is None, reason="docker-compose (Debian: docker-compose) is not installed")
 def test_compose_accepts_the_file_and_asks_for_what_is_missing() -> None:
-    command = [str(COMPOSE), "-f", str(DEPLOY / "compose.yaml"), "config"]
+    command = [str(COMPOSE), "-f", str(DEPLOY / "compose.yaml"), "--profile", "web", "config"]
     servers = {
         "DREDGE_DATABASE_URL": "postgresql://u@db/x",
         "DREDGE_BROKER_URL": "redis://r",
@@ -94,10 +120,13 @@ def test_compose_accepts_the_file_and_asks_for_what_is_missing() -> None:
 def test_the_compose_file_runs_the_procfile_s_commands_read_only() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == {"init", "worker", "beat"}
+    assert set(services) == {"init", "worker", "beat", "web"}
     assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in services.values())
     procfile = yaml.safe_load((ROOT / "Procfile").read_text())
     assert " ".join(services["beat"]["command"]) == procfile["beat"].removeprefix("exec ")
+    # Podman divides the words of a health check at their spaces.
+    checks = [word for each in services.values() for word in each.get("healthcheck", {}).get("test", ())]
+    assert checks and not any(" " in word for word in checks)
     image = (DEPLOY / "Containerfile").read_text()
     assert yaml.safe_load(image.rpartition("\nCMD ")[2]) == procfile["worker"].removeprefix("exec ").split()
     (built,) = {service["build"]["dockerfile"] for service in services.values()}
@@ -115,8 +144,9 @@ def test_the_containerfile_copies_what_is_there_and_ends_as_a_user() -> None:
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
     text = unit.read_text()
-    assert text.count("/opt/dredge/bin/celery") == 1
-    (tmp_path / unit.name).write_text(text.replace("/opt/dredge/bin/celery", "/bin/true"))
+    (program,) = re.findall("^ExecStart=(\\S+)", text, re.MULTILINE)
+    assert program in ("/opt/dredge/bin/celery", "/opt/dredge/bin/dredge")
+    (tmp_path / unit.name).write_text(text.replace(program, "/bin/true"))
     done = subprocess.run(
         [str(SYSTEMD), "verify", tmp_path / unit.name], capture_output=True, text=True, check=False
     )
