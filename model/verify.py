@@ -20,7 +20,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
@@ -47,14 +47,14 @@ SELECT repository_id, created_ms, data FROM dredge_event WHERE type = 'registry.
 Step = tuple[str, int, int, int]  # of the history: stage, repository, begin and end
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verification:
     """What was read, and every reason to reject it; true where there is none."""
 
-    certificates: int = 0
-    manifests: int = 0
-    blobs: int = 0
-    problems: list[str] = field(default_factory=list)
+    certificates: int
+    manifests: int
+    blobs: int
+    problems: tuple[str, ...]
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -65,7 +65,7 @@ class Verifier:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._verdict = Verification()
+        self._read: Counter[str] = Counter()
         self._chains: dict[int, tuple[int, str]] = {}
         self._dead: dict[str, set[int]] = defaultdict(set)
         self._counted: Counter[Step] = Counter()
@@ -74,24 +74,25 @@ class Verifier:
 
     def run(self) -> Verification:
         """Read everything; changes nothing."""
-        recorded = self._events()
+        recorded, found = self._events(), list[str]()
         with self._connection.cursor("certificates") as rows:
             rows.execute(_CERTIFICATES)
             for id, finished_ms, body, digests, sum in rows:
-                self._verdict.certificates += 1
+                self._read["certificates"] += 1
                 try:
                     problems = list(
                         self._check(finished_ms, body, bytes(digests), bytes(sum).hex(), recorded)
                     )
                 except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
                     problems = [f"it cannot be read ({type(error).__name__})"]
-                self._verdict.problems += [f"certificate {id}: {problem}" for problem in problems]
-        self._verdict.problems += self._compare_history()
+                found += [f"certificate {id}: {problem}" for problem in problems]
+        found += self._compare_history()
         for repository, moment in sorted(recorded):
             named = self._named.get((repository, moment))
             if named is not None and named != recorded[repository, moment]:
-                self._verdict.problems.append(f"an event of repository {repository} names other digests")
-        return self._verdict
+                found.append(f"an event of repository {repository} names other digests")
+        read = self._read
+        return Verification(read["certificates"], read["manifest"], read["imagestorage"], tuple(found))
 
     def _query(self, sql: str, *params: Any) -> list[Any]:
         cursor = self._connection.cursor()
@@ -137,11 +138,10 @@ class Verifier:
         if again := self._dead[table].intersection(ids) or len(ids) != len(set(ids)):
             yield f"a {table} died twice ({again})"
         self._dead[table].update(ids)
+        self._read[table] += len(ids)
         if table == "manifest":
-            self._verdict.manifests += len(ids)
             yield from _check_reasons(facts, set(ids))
         else:
-            self._verdict.blobs += len(ids)
             if any(len(entry) != 3 or entry[2] < 0 for entry in facts["dead"]):
                 yield "a blob's entry is wrong"
 

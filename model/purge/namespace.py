@@ -8,6 +8,7 @@ import peewee
 
 from model.controls.breaker import checked
 from model.controls.gate import find_open_registry_breaker
+from model.counts import Counts
 from model.db.connection import execute, fetch, fetch_one, transaction
 from model.db.tables import RepositoryState
 from model.events import record as events
@@ -50,7 +51,7 @@ ORDER BY r.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 
 @dataclass(frozen=True)
-class NamespacePurge:
+class NamespacePurge(Counts):
     """What one batch did.  The namespace waits for the purges of its `marked` repositories.
 
     `stopped`: why the registry's breaker forbids it; empty if it does not.
@@ -62,17 +63,6 @@ class NamespacePurge:
     done: bool = False
     has_more: bool = False
     stopped: str = ""
-
-    def __add__(self, later: NamespacePurge) -> NamespacePurge:
-        """Add the counts; the later batch says what is left."""
-        return NamespacePurge(
-            self.marked + later.marked,
-            self.rows + later.rows,
-            later.waiting,
-            later.done,
-            later.has_more,
-            later.stopped,
-        )
 
 
 def purge_namespace_batch(namespace_id: int, *, steps: Steps, policy: Policy, limit: int) -> NamespacePurge:

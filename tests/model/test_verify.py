@@ -68,7 +68,7 @@ def run(world: World) -> Iterator[World]:
 
 def test_every_certificate_of_a_run_is_accepted_and_together_they_name_all_that_died(run: World) -> None:
     verdict = verify(run.url)
-    assert verdict.problems == []
+    assert verdict.problems == ()
     assert run.value("SELECT count(*) FROM manifest") == 5
     assert (verdict.manifests, verdict.blobs) == (5 * 5 + 6, 5 * 3 + 5)
     assert verdict.certificates == run.value("SELECT count(*) FROM dredge_certificate") > 8
@@ -109,7 +109,7 @@ def test_a_batch_that_is_rolled_back_leaves_no_gap_in_the_chain(
     collect_batches([world.repository_id], policy=DEFAULT, limit=100)
     review_batch(policy=DEFAULT, limit=100)
     verdict = verify(world.url)
-    assert verdict.problems == [] and verdict.certificates == 2
+    assert verdict.problems == () and verdict.certificates == 2
 
 
 def test_a_batch_without_a_certificate_does_not_hide_that_the_one_before_it_was_lost(
@@ -139,9 +139,9 @@ def test_certificates_go_with_their_history_and_what_is_left_is_still_accepted(r
         "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY finished_ms) FROM dredge_certificate"
     )
     assert prune_history(before_ms=young, limit=1) >= 1
-    assert verify(run.url).problems == []
+    assert verify(run.url).problems == ()
     while prune_history(before_ms=young, limit=2):
-        assert verify(run.url).problems == []
+        assert verify(run.url).problems == ()
     ages = "SELECT min(finished_ms) FROM {}"
     assert (
         run.value(ages.format("dredge_certificate"))
@@ -155,7 +155,7 @@ def test_history_of_a_worker_that_writes_no_certificates_is_not_judged(run: Worl
     run.insert(
         "dredge_collection", stage="collect", repository_id=1, started_ms=1, finished_ms=2, manifests=3
     )
-    assert verify(run.url).problems == []
+    assert verify(run.url).problems == ()
 
 
 def accepted_after(url: str, times: int) -> list[str]:
@@ -175,7 +175,7 @@ def accepted_after(url: str, times: int) -> list[str]:
 
 def test_a_mutation_of_every_kind_is_rejected(run: World) -> None:
     assert accepted_after(run.url, len(MUTATIONS)) == []
-    assert verify(run.url).problems == []
+    assert verify(run.url).problems == ()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 
 import click
 
@@ -52,7 +52,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             output.fail(f"nothing was removed: {stopped}")
         ids = all_due(settings.policy) if everything else [r.id for r in repositories.find(repository)]
         tally = _collect(context, ids)
-        sums, stops = tally.total(), tally.stops
+        sums, stops = tally.sums, tally.stops
         names = repositories.names_of([id for id, _ in tally.failures])
         sums, blocked = _purge(context, sums) if everything else (sums, [])
         cleared, last_purge_ms = Cleared(), None
@@ -74,21 +74,13 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Tally:
-    """The results: what was collected, which repositories were skipped and why, and which failed."""
+    """What was collected, why repositories were skipped, and which failed with which error."""
 
-    freed: dict[int, tuple[int, int]] = field(default_factory=dict)
-    stops: list[str] = field(default_factory=list)
-    failures: list[tuple[int, str]] = field(default_factory=list)
-
-    def total(self) -> Total:
-        """Return the sums over all repositories."""
-        return Total(
-            repositories=len(self.freed),
-            tags=sum(tags for tags, _ in self.freed.values()),
-            manifests=sum(manifests for _, manifests in self.freed.values()),
-        )
+    sums: Total
+    stops: tuple[str, ...]
+    failures: tuple[tuple[int, str], ...]
 
 
 def _say(sums: Total, cleared: Cleared, last_purge_ms: int | None) -> None:
@@ -118,19 +110,19 @@ def _report(tally: _Tally, names: dict[int, str], asked: int) -> None:
 
 def _collect(context: JobContext, ids: list[int]) -> _Tally:
     """Collect each repository; one that fails does not stop the others."""
-    tally = _Tally()
+    sums, freed, stops, failures = Total(), set[int](), list[str](), list[tuple[int, str]]()
     with output.progress("collecting", len(ids)) as advance:
         for outcome in collect_many_to_the_end(context, ids):
             turn, id = outcome.collected, outcome.repository_id
             if turn.tags or turn.manifests:
-                tags, manifests = tally.freed.get(id, (0, 0))
-                tally.freed[id] = tags + turn.tags, manifests + turn.manifests
+                sums += Total(repositories=int(id not in freed), tags=turn.tags, manifests=turn.manifests)
+                freed.add(id)
             if turn.stopped:
-                tally.stops.append(turn.stopped)
+                stops.append(turn.stopped)
             if outcome.error is not None:
-                tally.failures.append((id, str(outcome.error) or type(outcome.error).__name__))
+                failures.append((id, str(outcome.error) or type(outcome.error).__name__))
             advance(not turn.has_more)
-    return tally
+    return _Tally(sums, tuple(stops), tuple(failures))
 
 
 def _purge(context: JobContext, sums: Total) -> tuple[Total, list[str]]:
@@ -145,12 +137,7 @@ def _purge(context: JobContext, sums: Total) -> tuple[Total, list[str]]:
                 blocked.append(turn.stopped)
             if isinstance(turn, NamespacePurge):
                 continue
-            sums = replace(
-                sums,
-                repositories=sums.repositories + turn.done,
-                tags=sums.tags + turn.tags,
-                manifests=sums.manifests + turn.manifests,
-            )
+            sums += Total(repositories=int(turn.done), tags=turn.tags, manifests=turn.manifests)
             advance(turn.done)
     return sums, blocked
 
@@ -158,7 +145,7 @@ def _purge(context: JobContext, sums: Total) -> tuple[Total, list[str]]:
 def _review(context: JobContext, sums: Total) -> Total:
     with output.progress("reviewing blobs") as advance:
         for turn in review_to_the_end(context):
-            sums = replace(sums, blobs=sums.blobs + turn.blobs, bytes=sums.bytes + turn.bytes)
+            sums += Total(blobs=turn.blobs, bytes=turn.bytes)
             advance(turn.candidates)
     return sums
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from model.counts import Counts
 from model.errors import Contended, RegistryError, StatementTimeout
 from model.gc.collect import Batch, collect_batch
 from model.gc.due.attempt import claim, record_failure, release, succeed
@@ -25,7 +26,7 @@ PUT_OFF_MS = 600_000
 
 
 @dataclass(frozen=True)
-class Collected:
+class Collected(Counts):
     """The rows that one turn removed from a repository; `stopped` is the reason if it had to stop early."""
 
     tags: int = 0
@@ -47,18 +48,6 @@ class Collected:
             batches=int(batch.scope is not None),
             has_more=batch.has_more,
             stopped=batch.stopped,
-        )
-
-    def __add__(self, later: Collected) -> Collected:
-        """Add the counts; the later batch says whether there is more, and why it stopped."""
-        return Collected(
-            tags=self.tags + later.tags,
-            manifests=self.manifests + later.manifests,
-            rows=self.rows + later.rows,
-            blob_candidates=self.blob_candidates + later.blob_candidates,
-            batches=self.batches + later.batches,
-            has_more=later.has_more,
-            stopped=later.stopped,
         )
 
 

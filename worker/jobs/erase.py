@@ -117,7 +117,7 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     window_ms = WINDOW_MS if late < place.store.late_delete_ms else longest_ms - late
     # Read before the database's clock, so that the request's time ends before its fence does.
     until_s = clock_s() + window_ms / 1000
-    aside, outcome = place.quarantine_s > 0, EraseOutcome()
+    aside = place.quarantine_s > 0
     with short_transaction():
         claim = claim_tombstones(
             place.location, limit=limit, fence_ms=window_ms + late, lease_ms=longest_ms, set_aside=aside
@@ -125,45 +125,46 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
         # Safe: the tombstones are locked, and this is a new statement.  A push of one of these digests
         # locks its tombstone before it commits its row: either this statement sees the row, or the push
         # sees the fence.
-        doomed = _drop_referred(claim.tombstones, outcome)
+        doomed, outcome = _drop_referred(claim.tombstones)
         settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
     if not claim.tombstones:
         return Cleared()
     with QuayLocks(context.settings.quay_redis_url, lease_ms=window_ms + late) as locks:
         if locks.needed:
-            doomed = _lock_with_quay(locks, doomed, outcome)
-        _send(place.store, doomed, outcome, until_s, set_aside=aside)
+            doomed, kept = _lock_with_quay(locks, doomed)
+            outcome += kept
+        outcome += _send(place.store, doomed, until_s, set_aside=aside)
         locks.keep((*outcome.unknown, *outcome.divided))
-        _distrust_missing(context.stores, place, outcome)
+        outcome = _distrust_missing(context.stores, place, outcome)
         settle(place, claim, outcome)
     return Cleared.of(outcome, claim)
 
 
-def _drop_referred(tombstones: Iterable[Tombstone], outcome: EraseOutcome) -> list[Tombstone]:
-    """Return the tombstones to erase; add those that a blob row references again to the outcome."""
+def _drop_referred(tombstones: Iterable[Tombstone]) -> tuple[list[Tombstone], EraseOutcome]:
+    """Return the tombstones to erase, and the outcome of those that a blob row references again."""
     given = list(tombstones)
     referred = find_referred(given)
-    outcome.dropped += [tombstone for tombstone in given if tombstone.id in referred]
-    return [tombstone for tombstone in given if tombstone.id not in referred]
+    doomed = [tombstone for tombstone in given if tombstone.id not in referred]
+    return doomed, EraseOutcome(dropped=tuple(t for t in given if t.id in referred))
 
 
-def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone], outcome: EraseOutcome) -> list[Tombstone]:
+def _lock_with_quay(locks: QuayLocks, doomed: list[Tombstone]) -> tuple[list[Tombstone], EraseOutcome]:
     """Take Quay's lock of each digest, check for references again, then check that the locks are still held.
+
+    Returns the tombstones to erase, and the outcome of the others.
 
     The locks are needed because Quay's pushes do not read tombstones.  The last check is needed because a
     flush of Quay's Redis removes the locks.
     """
     held, busy = locks.take(doomed)
-    outcome.failed.update({tombstone.id: "Quay holds the digest's lock" for tombstone in busy})
-    free = _drop_referred(held, outcome)
+    failed = {tombstone.id: "Quay holds the digest's lock" for tombstone in busy}
+    free, dropped = _drop_referred(held)
     ours, lost = locks.verify(free)
-    outcome.failed.update({tombstone.id: "Quay's Redis has forgotten our lock" for tombstone in lost})
-    return ours
+    failed |= {tombstone.id: "Quay's Redis has forgotten our lock" for tombstone in lost}
+    return ours, dropped + EraseOutcome(failed=failed)
 
 
-def _send(
-    store: Store, doomed: list[Tombstone], outcome: EraseOutcome, until_s: float, *, set_aside: bool
-) -> None:
+def _send(store: Store, doomed: list[Tombstone], until_s: float, *, set_aside: bool) -> EraseOutcome:
     """Send one request for all tombstones; the driver checks the clock right before it sends.
 
     If the driver raises, it is unknown what was sent and which object was the cause.
@@ -177,30 +178,39 @@ def _send(
             results = store.erase([tombstone.path for tombstone in doomed], until_s=until_s)
         answered: list[tuple[Tombstone, Erased | SetAside]] = list(zip(doomed, results, strict=True))
     except Exception as error:  # noqa: BLE001  one object or store must not block the others
-        pile = outcome.divided if is_of_an_item(error) else outcome.unknown
-        pile.update({tombstone.id: f"{type(error).__name__}: {error}" for tombstone in doomed})
-        return
+        errors = {tombstone.id: f"{type(error).__name__}: {error}" for tombstone in doomed}
+        return EraseOutcome(divided=errors) if is_of_an_item(error) else EraseOutcome(unknown=errors)
+    return _sort_out(answered)
+
+
+def _sort_out(answered: Iterable[tuple[Tombstone, Erased | SetAside]]) -> EraseOutcome:
+    unsent, missing, moved, erased = [], [], [], []
+    failed, unknown = {}, {}
     for tombstone, result in answered:
-        _sort_out(tombstone, result, outcome)
+        if not result.sent:
+            unsent.append(tombstone)
+        elif result.unknown:
+            unknown[tombstone.id] = result.error or "the store did not answer"
+        elif result.error is not None:
+            failed[tombstone.id] = result.error
+        elif result.existed is False:
+            missing.append(tombstone)
+        elif tombstone.set_aside or isinstance(result, SetAside):
+            version = result.version if isinstance(result, SetAside) else ""
+            moved.append((tombstone, trash_path(tombstone.id, tombstone.path), version))
+        else:
+            erased.append(tombstone)
+    return EraseOutcome(
+        erased=tuple(erased),
+        moved=tuple(moved),
+        missing=tuple(missing),
+        unsent=tuple(unsent),
+        failed=failed,
+        unknown=unknown,
+    )
 
 
-def _sort_out(tombstone: Tombstone, result: Erased | SetAside, outcome: EraseOutcome) -> None:
-    if not result.sent:
-        outcome.unsent.append(tombstone)
-    elif result.unknown:
-        outcome.unknown[tombstone.id] = result.error or "the store did not answer"
-    elif result.error is not None:
-        outcome.failed[tombstone.id] = result.error
-    elif result.existed is False:
-        outcome.missing.append(tombstone)
-    elif tombstone.set_aside or isinstance(result, SetAside):
-        version = result.version if isinstance(result, SetAside) else ""
-        outcome.moved.append((tombstone, trash_path(tombstone.id, tombstone.path), version))
-    else:
-        outcome.erased.append(tombstone)
-
-
-def _distrust_missing(stores: Stores, place: Place, outcome: EraseOutcome) -> None:
+def _distrust_missing(stores: Stores, place: Place, outcome: EraseOutcome) -> EraseOutcome:
     """Accept "object missing" only if the store, checked after that answer, is the right one.
 
     The order matters: the disk may have been unmounted only during the request.  So first the store must
@@ -208,15 +218,15 @@ def _distrust_missing(stores: Stores, place: Place, outcome: EraseOutcome) -> No
     missing.  An earlier request may have moved the object to the trash; then its row is recorded as moved.
     """
     if not outcome.missing:
-        return
+        return outcome
     wrong = doubt(stores, place.location)
     with ThreadPoolExecutor(LOOKS) as pool:
         found = pool.map(lambda tombstone: wrong or _look_again(place.store, tombstone), outcome.missing)
         reasons = {t.id: reason for t, reason in zip(outcome.missing, found, strict=True) if reason}
-    outcome.failed.update(reasons)
     gone = [tombstone for tombstone in outcome.missing if tombstone.id not in reasons]
-    outcome.missing = [tombstone for tombstone in gone if not tombstone.set_aside]
-    outcome.moved += [(t, trash_path(t.id, t.path), "") for t in gone if t.set_aside]
+    missing = tuple(tombstone for tombstone in gone if not tombstone.set_aside)
+    moved = tuple((t, trash_path(t.id, t.path), "") for t in gone if t.set_aside)
+    return replace(outcome, missing=missing) + EraseOutcome(moved=moved, failed=reasons)
 
 
 def _look_again(store: Store, tombstone: Tombstone) -> str:

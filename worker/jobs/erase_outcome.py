@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
+from model.counts import Counts
 from model.db.clock import now_ms
 from model.db.connection import short_transaction, transaction
 from model.events import record as events
@@ -40,22 +41,22 @@ class Place:
     patient: bool = False
 
 
-@dataclass
-class EraseOutcome:
-    """The claimed tombstones, in one list for each outcome; those in `divided` failed as one request."""
+@dataclass(frozen=True)
+class EraseOutcome(Counts):
+    """The claimed tombstones, one group for each outcome; those in `divided` failed as one request."""
 
-    erased: list[Tombstone] = field(default_factory=list)
-    moved: list[tuple[Tombstone, str, str]] = field(default_factory=list)
-    missing: list[Tombstone] = field(default_factory=list)
-    dropped: list[Tombstone] = field(default_factory=list)
-    unsent: list[Tombstone] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    unknown: dict[int, str] = field(default_factory=dict)
-    divided: dict[int, str] = field(default_factory=dict)
+    erased: tuple[Tombstone, ...] = ()
+    moved: tuple[tuple[Tombstone, str, str], ...] = ()
+    missing: tuple[Tombstone, ...] = ()
+    dropped: tuple[Tombstone, ...] = ()
+    unsent: tuple[Tombstone, ...] = ()
+    failed: Mapping[int, str] = field(default_factory=dict)
+    unknown: Mapping[int, str] = field(default_factory=dict)
+    divided: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Cleared:
+class Cleared(Counts):
     """What one turn of the eraser did.
 
     `objects` were deleted permanently; `set_aside` were moved to the trash; `put_back` were moved back from
@@ -93,19 +94,12 @@ class Cleared:
             others=claim.more,
         )
 
-    def __add__(self, other: Cleared) -> Cleared:
-        return Cleared(
-            objects=self.objects + other.objects,
-            bytes=self.bytes + other.bytes,
-            missing=self.missing + other.missing,
-            dropped=self.dropped + other.dropped,
-            failed=self.failed + other.failed,
-            set_aside=self.set_aside + other.set_aside,
-            put_back=self.put_back + other.put_back,
-            set_aside_bytes=self.set_aside_bytes + other.set_aside_bytes,
-            claimed=self.claimed + other.claimed,
-            has_more=self.has_more or other.has_more,
-            stopped=self.stopped or other.stopped,
+    def __add__(self, later: Cleared) -> Cleared:
+        """Add the counts; the sum has more, or was stopped, if one of the parts has or was."""
+        return replace(
+            super().__add__(later),
+            has_more=self.has_more or later.has_more,
+            stopped=self.stopped or later.stopped,
         )
 
 

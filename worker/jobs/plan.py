@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from model.counts import Counts
 from model.gc.find import rank
 from model.gc.inspect.plan import Plan, plan_blobs, plan_repository
 from model.policy import Policy
@@ -15,7 +16,7 @@ MOST = 10_000_000
 
 
 @dataclass(frozen=True)
-class Total:
+class Total(Counts):
     """The sums in the last line of `plan` and `collect`."""
 
     repositories: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from model.counts import Counts
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import RegistryError
@@ -29,7 +30,7 @@ LIMIT = 5_000
 
 
 @dataclass(frozen=True)
-class PurgedRepository:
+class PurgedRepository(Counts):
     """The rows that one turn deleted; `done` is True when the repository itself is deleted.
 
     `stopped`: why the registry's breaker forbids the purge; empty if it does not.
@@ -54,18 +55,6 @@ class PurgedRepository:
             done=batch.done,
             has_more=batch.has_more,
             stopped=batch.stopped,
-        )
-
-    def __add__(self, later: PurgedRepository) -> PurgedRepository:
-        """Add the counts; the later batch says whether there is more."""
-        return PurgedRepository(
-            tags=self.tags + later.tags,
-            manifests=self.manifests + later.manifests,
-            rows=self.rows + later.rows,
-            blob_candidates=self.blob_candidates + later.blob_candidates,
-            done=self.done or later.done,
-            has_more=later.has_more,
-            stopped=later.stopped,
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from model.counts import Counts
 from model.db.clock import now_ms
 from model.db.connection import short_transaction
 from model.gc.quarantine import (
@@ -77,17 +78,21 @@ def put_back_now(context: JobContext, digest: str, location: str) -> None:
     _tend(context, location, claim)
 
 
-@dataclass
-class _Tended:
-    """The rows of one claim, in one list for each outcome."""
+@dataclass(frozen=True)
+class _Tended(Counts):
+    """The rows of one claim, one group for each outcome.
 
-    back: list[Quarantined] = field(default_factory=list)
-    kept: list[Quarantined] = field(default_factory=list)
-    lost: list[Quarantined] = field(default_factory=list)
-    purged: list[Quarantined] = field(default_factory=list)
-    missing: list[Quarantined] = field(default_factory=list)
-    errors: dict[int, str] = field(default_factory=dict)
-    divided: dict[int, str] = field(default_factory=dict)
+    `spare`: the object was in its place already and nothing can move it again, so its copy may be purged.
+    """
+
+    back: tuple[Quarantined, ...] = ()
+    kept: tuple[Quarantined, ...] = ()
+    lost: tuple[Quarantined, ...] = ()
+    spare: tuple[Quarantined, ...] = ()
+    purged: tuple[Quarantined, ...] = ()
+    missing: tuple[Quarantined, ...] = ()
+    errors: Mapping[int, str] = field(default_factory=dict)
+    divided: Mapping[int, str] = field(default_factory=dict)
 
     def untouched(self, claim: QuarantineClaim) -> list[int]:
         """Return the ids of the claimed rows with which nothing was done."""
@@ -97,17 +102,16 @@ class _Tended:
 
 
 def _tend(context: JobContext, location: str, claim: QuarantineClaim) -> Cleared:
-    store, tended = context.stores[location], _Tended()
-    spare = [row for row in claim.rows if row.referred and _see_to(store, row, tended)]
+    store = context.stores[location]
+    tended = sum((_see_to(store, row) for row in claim.rows if row.referred), _Tended())
     # Safe: a statement that began after the row was locked saw no reference to the digest, no live object has
     # a name in the trash, and a push that references the digest from now on writes the bytes itself.
     over = [row for row in claim.rows if row.over and not row.referred]
     if not find_stop(context) and context.limits.admit("objects", "bytes", budget=Budget(0)):
         # Safe: this step saw the object in its place, and no late request can move it away from there.
-        _purge(store, [*over, *spare], tended)
+        tended += _purge(store, [*over, *tended.spare])
         context.limits.charge(objects=len(tended.purged), bytes=sum(row.size for row in tended.purged))
-    _distrust_missing(context, location, tended)
-    _settle(claim, tended)
+    tended = _settle(claim, _distrust_missing(context, location, tended))
     return Cleared(
         objects=sum(_is_freed(row) for row in tended.purged),
         bytes=sum(row.size for row in tended.purged if _is_freed(row)),
@@ -122,73 +126,71 @@ def _is_freed(row: Quarantined) -> bool:
     return not (row.referred or row.returned)
 
 
-def _see_to(store: Store, row: Quarantined, tended: _Tended) -> bool:
-    """Put back a referenced object.  True if it was in its place already and nothing can move it again."""
+def _see_to(store: Store, row: Quarantined) -> _Tended:
+    """Put back a referenced object, unless it is in its place."""
     try:
         live = store.size(row.path) is not None
         there = live or store.put_back(row.path, row.trash, row.version)
     except Exception as error:  # noqa: BLE001  one object's odd answer blocks no other
-        tended.errors[row.id] = str(error)
         log.warning("object.not_put_back", digest=row.digest, location=row.location, error=str(error))
-        return False
+        return _Tended(errors={row.id: str(error)})
     if live and (row.over or not row.unanswered):
-        return True
+        return _Tended(spare=(row,))
     if not there:
-        tended.lost.append(row)
-        return False
-    tended.kept.append(row)
-    if not live:
-        tended.back.append(row)
-        log.info("object.put_back", digest=row.digest, location=row.location)
-    return False
+        return _Tended(lost=(row,))
+    if live:
+        return _Tended(kept=(row,))
+    log.info("object.put_back", digest=row.digest, location=row.location)
+    return _Tended(kept=(row,), back=(row,))
 
 
-def _purge(store: Store, rows: Sequence[Quarantined], tended: _Tended) -> None:
+def _purge(store: Store, rows: Sequence[Quarantined]) -> _Tended:
     """Purge rows in one request.  If the driver raises, any of them may be the cause: they are divided."""
     try:
         results = store.purge([Trash(row.path, row.trash, row.version) for row in rows]) if rows else []
         answered = list(zip(rows, results, strict=True))
     except Exception as error:  # noqa: BLE001  one object or store must not block the others
-        pile = tended.divided if is_of_an_item(error) else tended.errors
-        pile.update({row.id: f"{type(error).__name__}: {error}" for row in rows})
         log.warning("object.not_purged", location=rows[0].location, objects=len(rows), error=str(error))
-        return
+        errors = {row.id: f"{type(error).__name__}: {error}" for row in rows}
+        return _Tended(divided=errors) if is_of_an_item(error) else _Tended(errors=errors)
     for row, result in answered:
         if result.error is not None:
-            tended.errors[row.id] = result.error
             log.warning("object.not_purged", location=row.location, error=result.error)
-        elif result.existed is False:
-            tended.missing.append(row)
-        else:
-            tended.purged.append(row)
+    return _Tended(
+        purged=tuple(row for row, result in answered if result.error is None and result.existed is not False),
+        missing=tuple(row for row, result in answered if result.error is None and result.existed is False),
+        errors={row.id: result.error for row, result in answered if result.error is not None},
+    )
 
 
-def _distrust_missing(context: JobContext, location: str, tended: _Tended) -> None:
+def _distrust_missing(context: JobContext, location: str, tended: _Tended) -> _Tended:
     """Accept "object missing" only if the store, checked after that answer, is the right one.
 
     A referenced object counts as missing only at the end of its quarantine: a push may be writing it.
     """
     if not tended.missing and not tended.lost:
-        return
+        return tended
     wrong = verify_location(context.stores, location)
     for row in tended.lost:
-        if wrong or not row.over:
-            tended.errors[row.id] = wrong or "it is neither in its place nor in the trash"
         log.error("object.lost", digest=row.digest, location=row.location)
     if wrong:
-        tended.errors.update({row.id: wrong for row in tended.missing})
-        tended.missing.clear()
+        errors = {row.id: wrong for row in (*tended.lost, *tended.missing)}
+        return replace(tended, missing=()) + _Tended(errors=errors)
+    early = "it is neither in its place nor in the trash"
+    return tended + _Tended(errors={row.id: early for row in tended.lost if not row.over})
 
 
-def _settle(claim: QuarantineClaim, tended: _Tended) -> None:
-    """Record the outcome of the rows that this process still holds."""
+def _settle(claim: QuarantineClaim, tended: _Tended) -> _Tended:
+    """Record the outcome of the rows that this process still holds.  Returns what became of those."""
     lost = [row for row in tended.lost if row.id not in tended.errors]
     started_ms = now_ms()
     with short_transaction():
         done = [row.id for row in (*lost, *tended.purged, *tended.missing)]
         ours = settle_quarantined(claim.token, done)
-        tended.purged, tended.missing = (
-            [row for row in rows if row.id in ours] for rows in (tended.purged, tended.missing)
+        tended = replace(
+            tended,
+            purged=tuple(row for row in tended.purged if row.id in ours),
+            missing=tuple(row for row in tended.missing if row.id in ours),
         )
         freed, gone = ([row for row in rows if _is_freed(row)] for rows in (tended.purged, tended.missing))
         record_erased(freed, gone, started_ms)
@@ -200,3 +202,4 @@ def _settle(claim: QuarantineClaim, tended: _Tended) -> None:
             postpone_quarantined(claim.token, tended.divided, divide=True)
         if untouched := tended.untouched(claim):
             release_quarantined(claim.token, untouched)
+    return tended

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from model.counts import Counts
 from model.gc.security_reports import (
     claim_report_debts,
     record_report_error,
@@ -26,22 +27,13 @@ PATIENCE = 2
 
 
 @dataclass(frozen=True)
-class DeletedReports:
+class DeletedReports(Counts):
     """What one turn did: reports deleted at the scanner, no longer to be deleted, and postponed."""
 
     deleted: int = 0
     dropped: int = 0
     failed: int = 0
     has_more: bool = False
-
-    def __add__(self, later: DeletedReports) -> DeletedReports:
-        """Add the counts; the later batch says whether there is more."""
-        return DeletedReports(
-            self.deleted + later.deleted,
-            self.dropped + later.dropped,
-            self.failed + later.failed,
-            later.has_more,
-        )
 
 
 def deliver_reports(context: JobContext, *, budget_s: float) -> DeletedReports:

@@ -63,7 +63,7 @@ def _sweep_rows(context: JobContext, kind: Kind, budget: Budget, dry_run: bool) 
             delay_ms=context.settings.sweep_delay_s * 1000,
             dry_run=dry_run,
         )
-        swept = swept.plus(look.looked, look.suspects, look.confirmed)
+        swept += Swept(kind.name, look.looked, look.suspects, look.confirmed)
         if look.position == position and look.position:
             return replace(swept, has_more=True)  # another process sweeps this kind
         position = look.position

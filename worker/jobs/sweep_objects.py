@@ -16,7 +16,7 @@ from worker.jobs.pace import Budget
 from worker.jobs.storage_identity import UNKNOWN, proven, store_problem, verify_location
 from worker.jobs.sweep_pages import pages
 from worker.jobs.sweep_result import Swept
-from worker.jobs.sweep_trash import sweep_trash
+from worker.jobs.sweep_trash import count_trash, sweep_trash
 from worker.storage.base import StoreUnavailable
 
 # One slice of a bucket is one folder: folders are listed, and resumed, one at a time.  The trash is last.
@@ -62,9 +62,9 @@ def _go_on(context: JobContext, location: str, budget: Budget, swept: Swept) -> 
             delay_ms=_delay_ms(context, share),
         )
         move_cursor(cursor, number + 1)
-        swept = swept.plus(folder.looked, len(folder.unknown), confirmed)
+        swept += Swept(swept.kind, folder.looked, len(folder.unknown), confirmed)
     delay_ms = _delay_ms(context, share)
-    swept = sweep_trash(swept, context.stores[location], location, delay_ms=delay_ms, dry_run=False)
+    swept += sweep_trash(swept.kind, context.stores[location], location, delay_ms=delay_ms)
     end_pass(location)
     move_cursor(cursor, 0)
     return replace(swept, error=share.find_excess(context.settings.sweep_share) or None)
@@ -87,9 +87,9 @@ def _count(context: JobContext, location: str, swept: Swept) -> Swept:
     young_from_ms = _young_from_ms(context)
     for name in FOLDERS:
         folder = _look(context, location, name, young_from_ms)
-        swept = swept.plus(folder.looked, len(folder.unknown), 0)
+        swept += Swept(swept.kind, folder.looked, len(folder.unknown))
     share = replace(read_share(location), looked=swept.looked, unknown=swept.suspects)
-    swept = sweep_trash(swept, context.stores[location], location, delay_ms=NEVER_MS, dry_run=True)
+    swept += count_trash(swept.kind, context.stores[location], location)
     return replace(swept, error=share.find_excess(context.settings.sweep_share) or None)
 
 

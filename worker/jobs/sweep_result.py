@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from model.counts import Counts
 
 
 @dataclass(frozen=True)
-class Swept:
+class Swept(Counts):
     """What one turn did with one kind; `has_more` is True if its pass is not over.
 
     `put_back` counts objects of the trash that a row references and that were put back.
@@ -19,13 +21,3 @@ class Swept:
     put_back: int = 0
     has_more: bool = False
     error: str | None = None
-
-    def plus(self, looked: int, suspects: int, confirmed: int, put_back: int = 0) -> Swept:
-        """Return the result with another slice added."""
-        return replace(
-            self,
-            looked=self.looked + looked,
-            suspects=self.suspects + suspects,
-            confirmed=self.confirmed + confirmed,
-            put_back=self.put_back + put_back,
-        )

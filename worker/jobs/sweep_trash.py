@@ -32,18 +32,19 @@ log = logs.logger("dredge.sweep")
 BATCH = 1_000
 
 
-def sweep_trash(swept: Swept, store: Store, location: str, *, delay_ms: int, dry_run: bool) -> Swept:
-    """Sweep the whole trash of a location.  Returns `swept` with the result added.
+def count_trash(kind: str, store: Store, location: str) -> Swept:
+    """Count the objects in the trash of a location, and those without a row.  Only reads."""
+    looked, stray = _list(store, location)
+    return Swept(kind, looked, len(stray))
+
+
+def sweep_trash(kind: str, store: Store, location: str, *, delay_ms: int) -> Swept:
+    """Sweep the whole trash of a location.
 
     At least `delay_ms` lie between the pass that marks an object and the one that purges it.  An object that
     makes processes fail or die is tried alone, and waits for its next try.  Idempotent.
     """
-    looked, stray = 0, []
-    for page in pages(store.list(TRASH_FOLDER)):
-        looked += len(page)
-        stray += find_stray([info.path for info in page], location)
-    if dry_run:
-        return swept.plus(looked, len(stray), 0)
+    looked, stray = _list(store, location)
     may_try = _tries(location)
     spare, put_back = {each.trash for each in stray if not each.needed}, 0
     for each in stray:
@@ -53,7 +54,16 @@ def sweep_trash(swept: Swept, store: Store, location: str, *, delay_ms: int, dry
             put_back += moved
     confirmed = mark_stray(location, sorted(spare), now_ms=now_ms(), delay_ms=delay_ms)
     purged = _purge_all(store, location, [name for name in confirmed if may_try(name)])
-    return swept.plus(looked, len(stray), purged, put_back)
+    return Swept(kind, looked, len(stray), purged, put_back)
+
+
+def _list(store: Store, location: str) -> tuple[int, list[Stray]]:
+    """Return the number of objects in the trash, and those that have no row of their own."""
+    looked, stray = 0, list[Stray]()
+    for page in pages(store.list(TRASH_FOLDER)):
+        looked += len(page)
+        stray += find_stray([info.path for info in page], location)
+    return looked, stray
 
 
 def _tries(location: str) -> Callable[[str], bool]:

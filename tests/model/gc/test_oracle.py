@@ -292,7 +292,7 @@ def agree(databases: Databases, plan: Plan, policy: Policy, batch: int) -> None:
             check_own_tables(after, verdict, world.now_ms)
             with closing(open_snapshot(url)) as connection:
                 proven = Verifier(connection).run()
-            assert proven.problems == []
+            assert proven.problems == ()
             assert proven.manifests == len(verdict.gone.get("manifest", ()))
             assert proven.blobs == len(verdict.gone.get("imagestorage", ()))
         finally:
