@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from worker import former_names
+
 PREFIX = "DREDGE_"
 FILE = "_FILE"
 
@@ -101,7 +103,7 @@ def _given(
     problems: list[str] = []
     for variable, raw in environ.items():
         text = raw.strip()
-        if not variable.startswith(PREFIX) or not text or _is_of_a_service(variable, text):
+        if not variable.startswith(PREFIX) or not text or _is_ignored(variable, text):
             continue
         meant = by_variable.get(variable.removesuffix(FILE))
         if variable in by_variable or meant is None or not meant.metadata["secret"]:
@@ -117,6 +119,7 @@ def _given(
     return given, problems
 
 
-def _is_of_a_service(variable: str, text: str) -> bool:
+def _is_ignored(variable: str, text: str) -> bool:
+    """Return whether Kubernetes sets the variable for a Service, or an earlier version had the setting."""
     is_port = variable.endswith("_PORT") and _SERVICE_URL.fullmatch(text)
-    return bool(_SERVICE.fullmatch(variable) or is_port)
+    return bool(_SERVICE.fullmatch(variable) or is_port or variable in former_names.SETTINGS)

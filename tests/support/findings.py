@@ -22,6 +22,11 @@ makes the exit code 1. Pending work is found by a stage by itself. `manifest-byt
 For each foreign key of the registry's tables there are two more violations: `dangling-<table>-<column>`, a
 row that names one that does not exist, and, between rows of one repository, `foreign-<table>-<column>`, a row
 that names one of another repository.
+
+`dredge fsck --json` lists every check in `checks`, with its `count`. A check that had another name in an
+earlier version is also listed under that name, with `alias_of`: leave these out when you add counts. Such
+names are `blob-without-a-trace`, `label-without-a-trace`, `manifest-dead-without-a-trace` and
+`object-without-a-trace`; today they end in `-orphaned`.
 """
 
 

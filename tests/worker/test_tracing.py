@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.world import World
+from worker.former_names import COLLECTED
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,8 @@ def test_a_collection_is_one_trace_of_its_task_and_its_statements(
     with world.only_removes(tag=gone, manifest=gone.manifest):
         told = traced(world, valkey, tmp_path, other)
     assert told["collected"]["tags"] == 1
+    for name, former in COLLECTED.items():
+        assert told["collected"][former] == told["collected"][name]
     (task,) = [span for span in told["spans"] if span["name"].startswith("run/")]
     assert task["name"] == "run/worker.tasks.garbage_collect_repo"
     assert task["resource"]["service.name"] == "dredge"

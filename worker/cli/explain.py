@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from model.gc.inspect.explanation import Explanation
 from worker.cli import options, output
 from worker.jobs.explain import explain_any
 
@@ -24,10 +25,18 @@ def command(what: str, as_json: bool) -> None:
         found = explain_any(what, settings)
     for explained in found:
         if as_json:
-            output.emit_json(asdict(explained))
+            output.emit_json(_as_json(explained))
             continue
         click.echo(
             f"{explained.kind} {explained.subject} {'is kept' if explained.kept else 'will be removed'}:"
         )
         for reason in explained.reasons:
             click.echo(f"  {reason}")
+
+
+def _as_json(explained: Explanation) -> dict[str, object]:
+    """Return the facts, and the digest of a manifest or blob under its former key as well."""
+    facts = asdict(explained)
+    if explained.kind in ("manifest", "blob"):
+        facts["digest"] = explained.subject.rpartition("@")[2]
+    return facts

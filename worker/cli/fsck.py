@@ -10,6 +10,7 @@ import click
 from model.db.clock import now_ms
 from model.fsck.check import Finding
 from worker.cli import output, tables
+from worker.former_names import with_former_findings
 from worker.fsck.run import Report, check_registry
 from worker.storage.base import open_stores
 
@@ -60,7 +61,7 @@ def _as_json(report: Report, seconds: float) -> dict[str, object]:
         "objects": report.objects,
         "bytes": report.bytes,
         "seconds": seconds,
-        "checks": [vars(finding) for finding in report.findings],
+        "checks": with_former_findings([vars(finding) for finding in report.findings]),
     }
 
 

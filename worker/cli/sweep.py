@@ -11,6 +11,7 @@ from model.errors import BadInput
 from model.gc.orphans.share import accept_unknown
 from worker import wiring
 from worker.cli import output, tables
+from worker.former_names import SWEPT, with_former_names
 from worker.jobs.sweep import sweep
 from worker.jobs.sweep_result import Swept
 
@@ -47,7 +48,7 @@ def command(dry_run: bool, accepted: tuple[str, ...], as_json: bool) -> None:
         found = sweep(wiring.in_process(settings), budget_s=PASS_S, dry_run=dry_run)
     if as_json:
         for swept in found:
-            output.emit_json(asdict(swept))
+            output.emit_json(with_former_names(asdict(swept), SWEPT))
     else:
         _print(found, dry_run)
     sys.exit(1 if any(swept.error for swept in found) else 0)
