@@ -1,4 +1,4 @@
-"""Content digests: what one looks like, and how bytes are held against it while they pass."""
+"""Parse content digests, and verify content against a digest while it is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FORMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]
 
 
 def checked(digest: object) -> str:
-    """`digest` itself; raises `BadDigest` unless it is a sha256 or sha512 in canonical form."""
+    """Return `digest`.  Raises `BadDigest` unless it is a sha256 or sha512 digest in canonical form."""
     if isinstance(digest, str):
         algorithm, _, value = digest.partition(":")
         if algorithm in _FORMS and _FORMS[algorithm].fullmatch(value):
@@ -21,14 +21,14 @@ def checked(digest: object) -> str:
 
 
 def of(content: bytes, algorithm: str = "sha256") -> str:
-    """The digest of some bytes."""
+    """Return the digest of `content`."""
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def verified(chunks: Iterable[bytes], digest: str, size: int | None = None) -> Iterator[bytes]:
-    """Pass the chunks on; raises `BadDigest` at the end, or as soon as there are too many bytes.
+    """Yield the chunks unchanged.  Raises `BadDigest` at the end, or as soon as there are too many bytes.
 
-    Whoever consumes it must take nothing as stored before it ended without an error.
+    The caller must not trust the content until the iterator has ended without an error.
     """
     hasher = hashlib.new(checked(digest).partition(":")[0])
     passed = 0

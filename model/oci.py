@@ -1,4 +1,4 @@
-"""Manifests as documents: what an OCI or Docker image manifest or index says.  No database."""
+"""Parse OCI and Docker image manifests and indexes.  Uses no database."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Document:
-    """A manifest as it was parsed; `text` encodes to exactly the bytes that have `digest`."""
+    """A parsed manifest.  `text`, encoded as UTF-8, is exactly the content that has `digest`."""
 
     digest: str
     text: str
@@ -50,36 +50,36 @@ class Document:
 
     @property
     def is_index(self) -> bool:
-        """Return whether it lists manifests instead of blobs."""
+        """Return whether the document is an index, which lists manifests instead of blobs."""
         return self.media_type in INDEXES
 
     @property
     def blobs(self) -> dict[str, Descriptor]:
-        """The blobs that must be in the repository, each digest once; remote layers need not be."""
+        """Return the blobs that must be in the repository, by digest.  Remote layers are not among them."""
         parts = (self.config, *self.layers)
         return {part.digest: part for part in parts if part is not None and not part.remote}
 
     @property
     def remote(self) -> frozenset[str]:
-        """Layers that lie elsewhere too (`urls`): they need not be in the repository."""
+        """Return the layers that can be fetched from `urls`.  They need not be in the repository."""
         return frozenset(layer.digest for layer in self.layers if layer.remote) - frozenset(self.blobs)
 
     @property
     def has_image_config(self) -> bool:
-        """Return whether its config is an image's, which may hold labels."""
+        """Return whether the config is that of an image, which may have labels."""
         return self.config is not None and self.config.media_type in (OCI_CONFIG, DOCKER_CONFIG)
 
     @property
     def layers_size(self) -> int | None:
-        """Compressed bytes of all layers; None for an index."""
+        """Return the compressed bytes of all layers, or None for an index."""
         return None if self.is_index else sum(layer.size for layer in self.layers)
 
 
 def parse(content: bytes, *, media_type: str | None = None, digest: str | None = None) -> Document:
-    """Read a manifest of schema 2; raises `BadManifest`, or `BadDigest` where it is not `digest`.
+    """Parse a manifest of schema version 2.
 
-    `media_type` is what it was announced as; a document that calls itself something else, or could
-    be read as both an image and an index, is refused.
+    `media_type` is the announced type.  Raises `BadManifest` if the document has another type, or could be
+    both an image and an index; `BadDigest` if its digest is not `digest`.
     """
     if len(content) > MANIFEST_LIMIT:
         raise BadManifest("The manifest is larger than 4 MiB", bytes=len(content))
@@ -101,13 +101,13 @@ def parse(content: bytes, *, media_type: str | None = None, digest: str | None =
         layers=() if is_index else _descriptors(fields, "layers"),
         children=_descriptors(fields, "manifests") if is_index else (),
         subject=subject,
-        # As the specification of referrers has it: the config's type where none is given.
+        # OCI's specification of referrers: without an artifact type, the config's type counts.
         artifact_type=artifact_type or (config.media_type if config else None),
     )
 
 
 def parse_json(content: bytes) -> dict[str, Any]:
-    """A JSON object from hostile bytes; raises `BadManifest`."""
+    """Parse a JSON object from untrusted content.  Raises `BadManifest`."""
     try:
         fields = json.loads(content.decode())
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -132,7 +132,7 @@ def _media_type(fields: dict[str, Any], announced: str | None) -> str:
     is_index, is_image = "manifests" in fields, "layers" in fields or "config" in fields
     if is_index == is_image:
         raise BadManifest("The manifest must have either `manifests` or `config` and `layers`")
-    # Old OCI layouts leave mediaType out: the shape decides.
+    # Old OCI layouts have no mediaType; then the fields decide.
     found = stated or announced or (OCI_INDEX if is_index else OCI_MANIFEST)
     if found not in (INDEXES if is_index else IMAGES):
         raise BadManifest("The manifest has no supported media type", media_type=found)
@@ -149,7 +149,7 @@ def _descriptors(fields: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
 
 
 def descriptor(value: Any, name: str) -> Descriptor:
-    """Read one descriptor out of the list or field `name`; raises `BadManifest`."""
+    """Parse a descriptor of the list or field `name`.  Raises `BadManifest`."""
     if not isinstance(value, dict):
         raise BadManifest(f"`{name}` must hold descriptors")
     size = value.get("size")
@@ -172,7 +172,7 @@ def _text(value: Any, name: str) -> str | None:
 
 
 def config_labels(content: bytes) -> dict[str, str]:
-    """The labels in an image's config, those that can be stored; none where the config is odd."""
+    """Return the labels of an image's config that can be stored; none if the config cannot be read."""
     try:
         inner = parse_json(content).get("config")
     except BadManifest:

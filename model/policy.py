@@ -1,4 +1,4 @@
-"""The choices an operator makes that change what is garbage or what a tag operation may do."""
+"""The operator's choices that decide what is garbage and what a tag operation may do."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WEEK_MS = 7 * 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class Policy:
-    """Immutable switches, passed down from the configuration; times in milliseconds.
+    """Rules that the configuration sets.  Times are in milliseconds.
 
-    `referrers`: with `pin` (Quay's behaviour) a referrer's never-ending hidden tag keeps the
-    referrer and the referrer keeps its subject; with `cascade` a referrer lives exactly as long
-    as its subject or a visible tag of its own.  `ignores_holds`: an operator collects despite a hold, and
-    outside of the `window`.
-    `breaker_share` (percent; 0 switches the breaker off) and `breaker_manifests`: so much of a namespace
-    may become due within an hour.
+    - `referrers`: with `pin` (as Quay), a referrer has a hidden tag without an end, so it stays and keeps
+      its subject.  With `cascade`, a referrer is kept by its subject or by a visible tag of its own, and by
+      nothing else.
+    - `ignores_holds`: an operator collects despite holds, and outside the `window`.
+    - `breaker_share`: percent of a namespace's manifests that may become due within an hour; 0 turns the
+      breaker off.  Fewer than `breaker_manifests` manifests never open it.
     """
 
     referrers: Referrers = "pin"
@@ -43,7 +43,7 @@ class Policy:
 
     @property
     def protects_immutable(self) -> bool:
-        """True where an immutable tag is never collected, whatever its end."""
+        """Return whether an immutable tag is never collected, even after its end."""
         return self.immutable_tags and not self.immutable_tags_can_expire
 
 

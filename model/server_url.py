@@ -1,4 +1,4 @@
-"""The URL of a server: who asks, which hosts, what there, over TLS or not."""
+"""Split the URL of a server into credentials, hosts, path and TLS options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from model.errors import BadInput
 
-# As redis-py and kombu spell them.
+# The names that redis-py and kombu use.
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _ADVICE = "percent-encode special characters in its user and password"
 _VERIFICATION: dict[str, Literal["required", "none"]] = {
@@ -24,7 +24,7 @@ Node = tuple[str, int]
 
 @dataclass(frozen=True)
 class Tls:
-    """How a server's certificate is verified, by default by the system's CAs, and which one it is shown."""
+    """The CAs that verify the server (by default the system's), and the client's certificate."""
 
     ca_file: str = ""
     certificate_file: str = ""
@@ -34,13 +34,13 @@ class Tls:
 
     @property
     def verifies(self) -> bool:
-        """False where the URL says that any certificate will do."""
+        """Return False if the URL says that any certificate is accepted."""
         return self.verification == "required"
 
 
 @dataclass(frozen=True)
 class ServerUrl:
-    """A URL in parts, each percent-decoded; `options` is its query."""
+    """The parts of a URL, percent-decoded.  `options` is the query."""
 
     scheme: str
     nodes: tuple[tuple[str, int | None], ...]
@@ -50,14 +50,14 @@ class ServerUrl:
     options: dict[str, str] = field(repr=False)
 
     def with_ports(self, default: int) -> tuple[Node, ...]:
-        """Every host with its port."""
+        """Return every host with its port, or the default port."""
         return tuple((host, port or default) for host, port in self.nodes)
 
 
 def split(url: str) -> ServerUrl:
-    """Read `scheme://user:password@host:port,host:port/path?option=value`.
+    """Split `scheme://user:password@host:port,host:port/path?option=value`.
 
-    Raises `BadInput`; its message never holds a part of the URL, which may be a password.
+    Raises `BadInput`.  The message has no part of the URL, because any part may be a password.
     """
     try:
         parts = urlsplit(url)
@@ -66,7 +66,7 @@ def split(url: str) -> ServerUrl:
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, separator, password = credentials.partition(":")
     if parts.fragment or "@" in parts.path or "@" in parts.query:
-        # A slash, a question mark or a hash in a password ends the host early.
+        # The password has a slash, a question mark or a hash that is not percent-encoded.
         raise BadInput(f"is not a URL: {_ADVICE}")
     return ServerUrl(
         parts.scheme,
@@ -83,17 +83,17 @@ def _node(text: str) -> tuple[str, int | None]:
     if not separator or port.endswith("]"):
         return unquote(text).strip("[]"), None
     if not port.isdigit() or not 0 < int(port) < 65_536:
-        raise BadInput(f"has a port that is no number: {_ADVICE}")
+        raise BadInput(f"has a port that is not a number from 1 to 65535: {_ADVICE}")
     return unquote(host).strip("[]"), int(port)
 
 
 def read_tls(options: dict[str, str]) -> Tls:
-    """Take the options of TLS out of `options`; raises `BadInput` for what makes no sense."""
+    """Remove the TLS options from `options` and parse them.  Raises `BadInput` for a wrong value."""
     given = {name: options.pop(name) for name in TLS_OPTIONS if name in options}
     ca_file, certificate_file, key_file = (given.get(name, "") for name in TLS_OPTIONS[:3])
     for path in filter(None, (ca_file, certificate_file, key_file)):
         if not Path(path).is_file():
-            raise BadInput(f"names a file of certificates or keys that is not there: {path}")
+            raise BadInput(f"names a file of certificates or keys that does not exist: {path}")
     verification = _VERIFICATION.get(given.get("ssl_cert_reqs", "required"))
     if verification is None:
         raise BadInput("has an ssl_cert_reqs that is neither required nor none")

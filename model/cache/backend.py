@@ -10,7 +10,10 @@ from model.cache.keys import DEFAULT_TTL_S, CacheKey
 
 
 class CacheUnavailable(Exception):
-    """The cache cannot be used now; `asked` if it was tried. Never raised outside this package."""
+    """The cache cannot be used now.  Never raised outside this package.
+
+    `asked`: the server was asked and did not answer.  Otherwise the breaker is open and it was not asked.
+    """
 
     def __init__(self, asked: bool = True) -> None:
         super().__init__("the cache did not answer" if asked else "the cache is resting after a failure")
@@ -18,10 +21,10 @@ class CacheUnavailable(Exception):
 
 
 class Backend(Protocol):
-    """Five atomic operations on named entries; each but `forget` may raise `CacheUnavailable`."""
+    """Five atomic operations on named entries.  All but `forget` may raise `CacheUnavailable`."""
 
     def get(self, name: str, fresh: bool = False) -> bytes | None:
-        """Return the entry, or None; `fresh` never reads a replica."""
+        """Return the entry, or None.  With `fresh`, never read a replica."""
         ...
 
     def get_both(self, name: str, other: str) -> tuple[bytes | None, bytes | None]:
@@ -29,25 +32,25 @@ class Backend(Protocol):
         ...
 
     def swap(self, name: str, seen: bytes | None, value: bytes, ttl_ms: int) -> bytes | None:
-        """Store `value` if the entry is still `seen` or empty. Returns None if stored, else the entry now."""
+        """Store `value` if the entry is `seen` or empty.  Returns None if stored, else the current entry."""
         ...
 
     def settle(self, name: str, mine: bytes, value: bytes, ttl_ms: int) -> bool:
-        """Replace `mine` by `value`, or delete it if `ttl_ms` is 0. False if `mine` is no longer there."""
+        """Replace `mine` by `value`, or delete it if `ttl_ms` is 0.  Returns False if `mine` is gone."""
         ...
 
     def forget(self, names: Sequence[str]) -> bool:
-        """Delete the entries. False if that is not possible now. Never raises."""
+        """Delete the entries.  Returns False if that is not possible now.  Never raises."""
         ...
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         ...
 
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """Times in seconds; `ttls` and `sizes` override, by kind, the table's TTL and `max_bytes`."""
+    """Times are in seconds.  For a kind of entry, `ttls` overrides its usual TTL, and `sizes` `max_bytes`."""
 
     ttls: Mapping[str, float] = field(default_factory=dict)
     max_bytes: int = 1_000_000
@@ -68,5 +71,5 @@ class ForeignCache(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         ...

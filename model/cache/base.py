@@ -1,10 +1,14 @@
 """Read-through with leases, written once for every backend.
 
-An entry is one of: a value (the header of its key, its generation, the payload); a *lease*
-(`~generation:token`) of the one loader that may store there; a note that nobody should wait for the
-value (`!generation:`); or empty. An invalidation deletes the entry in each case. A loader stores a
-value only in place of its own lease. So a loader that read before the invalidation finds no lease,
-and the old value never comes back.
+An entry is one of four things:
+
+- a value: the header of its key, its generation, and the payload;
+- a *lease* (`~generation:token`) of the one loader that may store a value there;
+- a note (`!generation:`) that other callers shall not wait for the value;
+- empty.
+
+An invalidation deletes the entry, whatever it is. A loader replaces only its own lease by a value. So a
+loader that read the database before an invalidation finds no lease, and never stores the old value.
 """
 
 from __future__ import annotations
@@ -27,22 +31,23 @@ log = logging.getLogger(__name__)
 _decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=True).encode
 
-ALONE_MS = 1_000
+# How long other callers load a value themselves after one that could not be stored.
+NO_WAIT_MS = 1_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.025
 
 
 def is_not_none(value: object) -> bool:
-    """Cache a value that exists, but not None."""
+    """Cache every value but None."""
     return value is not None
 
 
 def always(value: object) -> bool:
-    """Cache every value, also None."""
+    """Cache every value, including None."""
     return True
 
 
 class DataModelCache:
-    """The cache that a registry reads before the database. An error of the cache is a miss."""
+    """The cache that a registry reads before the database.  An error of the cache counts as a miss."""
 
     def __init__(
         self,
@@ -69,11 +74,11 @@ class DataModelCache:
         should_cache: Callable[[Any], bool] = is_not_none,
         lifetime: Callable[[Any], float] | None = None,
     ) -> Any:
-        """Return the entry's value; after a miss call `loader`, and store its value if `should_cache` agrees.
+        """Return the entry's value.  After a miss, call `loader`, and store its value if `should_cache`.
 
-        One loader of a key at a time holds its lease. Others wait at most `wait_s`, and then load
-        without storing. `lifetime` gives the seconds for which a loaded value may be kept, at most the
-        kind's TTL. Raises the exceptions of the loader, and none of the cache.
+        One loader at a time holds the lease of a key. Other callers wait at most `wait_s`, then load without
+        storing. `lifetime` returns the seconds for which a loaded value may be kept, at most the TTL of the
+        kind. Raises the exceptions of the loader, and none of the cache.
         """
         started = self._clock()
         try:
@@ -84,7 +89,7 @@ class DataModelCache:
                 name, header, generation, raw = self._generations.look(key, key.group)
         except CacheUnavailable as error:
             self._failed(key.kind, error, started)
-            return self._load_alone(key.kind, loader, started)
+            return self._load_without_lease(key.kind, loader, started)
         if raw is not None and raw.startswith(header):
             try:
                 value = _decode(raw.decode())[-1]
@@ -97,10 +102,10 @@ class DataModelCache:
         return self._miss(place, raw, loader, should_cache, lifetime, started)
 
     def invalidate(self, *keys: CacheKey) -> bool:
-        """Delete the entries and the leases of their loaders in one pipeline. Never raises. Idempotent.
+        """Delete the entries and the leases of their loaders in one pipeline.  Never raises.  Idempotent.
 
-        False if the server is unavailable. Then this process keeps the names, and deletes the entries
-        before it serves anything again; the consumer should keep its event, too.
+        Returns False if the server is unavailable. Then this process keeps the names and deletes the entries
+        before it reads the cache again. The caller should repeat its event, too.
         """
         started = self._clock()
         names = list(dict.fromkeys([name for key in keys for name in key.forgets]))
@@ -118,11 +123,11 @@ class DataModelCache:
 
     @property
     def is_off(self) -> bool:
-        """Return whether nothing is ever kept, so that nothing has to be invalidated."""
+        """Return whether no entry is ever stored, so that none has to be invalidated."""
         return isinstance(self._backend, NoBackend) and self._quay_cache is None
 
     def close(self) -> None:
-        """Give back connections; the next use opens new ones."""
+        """Close the connections.  The next use opens new ones."""
         self._backend.close()
         if self._quay_cache is not None:
             self._quay_cache.close()
@@ -144,7 +149,7 @@ class DataModelCache:
             self._failed(place.kind, error, started)
             found = None
         if found is None:
-            return self._load_alone(place.kind, loader, started)
+            return self._load_without_lease(place.kind, loader, started)
         if found is not mine:
             return self._hit(place, found, loader, started)
         try:
@@ -170,12 +175,12 @@ class DataModelCache:
         return ttl_ms if lifetime is None else min(ttl_ms, int(lifetime(value) * 1000))
 
     def _acquire(self, place: Place, raw: bytes | None, lease: bytes, mine: bytes) -> bytes | None:
-        """Return `mine` if the lease is ours, a value if another stored one, None after the longest wait."""
+        """Return `mine` if this caller got the lease, a value if another stored one, else None."""
         deadline = self._clock() + self._config.wait_s
         pause = _FIRST_PAUSE_S
         lease_ms = max(1, int(self._config.lease_s * 1000))
         if raw is None or not raw.startswith((lease, b"!" + place.generation + b":")):
-            # The entry is empty, has the value of another key, or is of an older generation.
+            # The entry is empty, belongs to another key of the same name, or to an older generation.
             raw = self._backend.swap(place.name, raw, mine, lease_ms)
             if raw is None:
                 return mine
@@ -196,11 +201,11 @@ class DataModelCache:
         try:
             value = _decode(raw.decode())[-1]
         except ValueError:
-            return self._load_alone(place.kind, loader, started)
+            return self._load_without_lease(place.kind, loader, started)
         self._record(place.kind, "hit", self._clock() - started)
         return value
 
-    def _load_alone(self, kind: str, loader: Callable[[], Any], started: float) -> Any:
+    def _load_without_lease(self, kind: str, loader: Callable[[], Any], started: float) -> Any:
         value = loader()
         self._record(kind, "bypass", self._clock() - started)
         return value
@@ -209,7 +214,7 @@ class DataModelCache:
         kind = place.kind
         started = self._clock()
         if ttl_ms <= 0:
-            self._settle(place, mine, b"!" + place.generation + b":", ALONE_MS)
+            self._settle(place, mine, b"!" + place.generation + b":", NO_WAIT_MS)
             self._record(kind, "declined", 0.0)
             return
         try:
@@ -220,7 +225,7 @@ class DataModelCache:
             self._record(kind, "error", 0.0)
             return
         if len(stored) > self._config.sizes.get(kind, self._config.max_bytes):
-            self._settle(place, mine, b"!" + place.generation + b":", ALONE_MS)
+            self._settle(place, mine, b"!" + place.generation + b":", NO_WAIT_MS)
             self._record(kind, "oversize", 0.0)
             return
         settled = self._settle(place, mine, stored, ttl_ms)

@@ -10,7 +10,7 @@ LONGEST_FACTOR = 8
 
 
 class Breaker:
-    """Callers read `open` first; the other methods run only after a failure.
+    """The state of a server.  Callers read `open` first and call the methods only after a failure.
 
     The pause before the next probe doubles with each failed probe, up to eight times `pause_s`.
     """
@@ -27,7 +27,7 @@ class Breaker:
         self._lock = threading.Lock()
 
     def may_probe(self) -> bool:
-        """Return True to one caller after the pause. That caller must then call `close` or `fail`."""
+        """Return True to one caller after the pause.  That caller must then call `close` or `fail`."""
         with self._lock:
             if not self.open:
                 return True
@@ -37,13 +37,13 @@ class Breaker:
             return True
 
     def close(self) -> None:
-        """Close the breaker: the server has answered the probe."""
+        """Close the breaker after a successful probe."""
         with self._lock:
             self.open = self._probing = False
             self._pause = self._pause_s
 
     def fail(self) -> None:
-        """Open the breaker after a failure; after a failed probe, make the pause longer."""
+        """Open the breaker after a failure.  After a failed probe, also double the pause."""
         with self._lock:
             if self.open and not self._probing:
                 return

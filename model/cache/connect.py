@@ -1,4 +1,4 @@
-"""Clients of the cache's Redis, with timeouts and without hidden waiting."""
+"""Create clients of the cache's Redis, with timeouts and without hidden retries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from model.redis_url import Client
 
 
 def connector(url: str, timeout_s: float) -> Callable[[], Client]:
-    """A function that makes the client for `url`; raises `BadInput` now for what it cannot be."""
+    """Return a function that creates the client for `url`.  Raises `BadInput` at once for a wrong URL."""
     try:
         parsed = redis_url.parse(url)
     except BadInput as error:
         raise BadInput(f"The URL of a cache {error}") from None
-    # One more try on a new connection when a pooled one was found dead, at once; never after a
-    # timeout: a frozen server costs one timeout.
+    # A dead connection of the pool is replaced once, immediately.  A timeout is not retried, so that a frozen
+    # server costs one timeout.
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     return redis_url.connector(parsed, timeout_s, socket_keepalive=True, retry=retry)

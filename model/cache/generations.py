@@ -13,7 +13,7 @@ _MOST_KNOWN = 10_000
 
 
 class Place(NamedTuple):
-    """A key with its generation. A valid value begins with `header`."""
+    """A key with its generation.  A valid value begins with `header`."""
 
     kind: str
     name: str
@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 
 class Generations:
-    """Finds the place of a key in its family. Keeps generations in memory only to save a round trip."""
+    """Finds the place of a key in its family.  Keeps generations in memory, only to save round trips."""
 
     def __init__(self, backend: Backend, config: CacheConfig) -> None:
         self._backend = backend
@@ -30,7 +30,10 @@ class Generations:
         self._known: dict[str, bytes] = {}
 
     def look(self, key: CacheKey, group: str) -> tuple[str, bytes, bytes, bytes | None]:
-        """Return name, header and generation of `key`, and its entry. Needs one round trip if it is known."""
+        """Return name, header and generation of `key`, and its entry.
+
+        Needs one round trip if the generation is known.
+        """
         name = key.name
         if not key.group_in_name:
             raw, generation = self._backend.get_both(name, group)
@@ -42,12 +45,12 @@ class Generations:
         return name, b'%b"%b",' % (key.header, generation), generation, raw
 
     def _guess(self, key: CacheKey, group: str) -> tuple[bytes | None, bytes]:
-        """What is there under the generation, which the name ends with and which must be known first."""
+        """Return the entry and the generation of a key whose name ends with the generation."""
         known = self._known.get(group)
         if known is None:
             raw, generation = None, self._backend.get(group)
         else:
-            # If the family was invalidated since, the answer of this guess is not used.
+            # The entry is used only if the generation is still the known one.
             raw, generation = self._backend.get_both(key.name + known.decode(), group)
         if generation is None or not generation.isalnum():
             generation = self._begin(key, group, generation)
@@ -65,7 +68,7 @@ class Generations:
                 self._known.pop(name, None)
 
     def _begin(self, key: CacheKey, group: str, found: bytes | None) -> bytes:
-        """Store a new random generation. It lives longer than the entries of its family."""
+        """Store a new random generation, which lives longer than the entries of its family."""
         fresh = secrets.token_hex(8).encode()
         now = self._backend.swap(group, found, fresh, 2 * max(self._config.ttl_ms(key.kind), 1000))
         if now is None:

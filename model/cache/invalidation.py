@@ -1,8 +1,7 @@
-"""The entries that each change makes wrong. A commit and its event use the same lists.
+"""List the entries that each change makes wrong.  A commit and the consumer of its event use the same lists.
 
-The functions only build keys; `cache.invalidate(*keys)` deletes the entries in one pipeline. A deletion
-that was not needed costs one load. A name or digest that cannot be part of a key was never cached, so it
-is left out.
+The functions only build keys; `cache.invalidate(*keys)` deletes the entries in one pipeline. An unnecessary
+deletion costs one load. Names and digests that cannot be part of a key are skipped: they were never cached.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ P = ParamSpec("P")
 def after_tag_change(
     namespace: str, repository: str, repository_id: int, digests: Iterable[str] = ()
 ) -> Keys:
-    """A tag was created, moved, ended, restored, or got another expiry; `digests` it pointed or points at."""
+    """A tag was created, moved, ended or restored, or its expiry changed.  `digests`: its targets."""
     return (
         *_one(keys.active_tags, repository_id),
         *_one(keys.repository_lookup, namespace, repository),
@@ -38,7 +37,7 @@ def after_manifest_created(
     subject: str | None = None,
     blobs: Iterable[str] = (),
 ) -> Keys:
-    """A manifest was pushed: negative answers about it, its subject's referrers and its blobs end."""
+    """A manifest was pushed: cached answers that it, its blobs or its referrers do not exist are wrong."""
     return (
         *_one(keys.repository_manifest, repository_id, digest),
         *_each(partial(keys.manifest_referrers, repository_id), [subject] if subject else []),
@@ -48,7 +47,7 @@ def after_manifest_created(
 
 
 def after_blobs_linked(namespace: str, repository: str, digests: Iterable[str]) -> Keys:
-    """Blobs were pushed to or mounted into a repository, or left it."""
+    """Blobs were pushed to, mounted into or removed from a repository."""
     return (*_each(partial(keys.repository_blob, namespace, repository), digests),)
 
 
@@ -60,8 +59,11 @@ def after_collection(
     referred: Iterable[str] = (),
     blobs: Iterable[str] = (),
 ) -> Keys:
-    """A batch of a collection committed: digests of manifests gone, of the subjects that those had
-    referred to, and of blobs that the repository no longer has."""
+    """A batch of a collection committed.
+
+    `manifests`: digests of deleted manifests; `referred`: digests of their subjects; `blobs`: digests of
+    blobs that the repository no longer has.
+    """
     gone = list(manifests)
     return (
         *_one(keys.active_tags, repository_id),
@@ -74,7 +76,7 @@ def after_collection(
 
 
 def after_repository_change(namespace: str, repository: str, repository_id: int) -> Keys:
-    """A repository appeared, went, or changed its name, state or visibility."""
+    """A repository was created or deleted, or its name, state or visibility changed."""
     return (
         *_one(keys.repository_lookup, namespace, repository),
         *_one(keys.active_tags, repository_id),
@@ -88,7 +90,7 @@ def after_namespace_change(namespace: str) -> Keys:
 
 
 def after_blob_erased(digests: Iterable[str]) -> Keys:
-    """Objects are being erased: no repository may be answered any more that it has them."""
+    """Objects are being erased: no cached answer may say that a repository has them."""
     return (*_each(keys.blob_everywhere, digests),)
 
 

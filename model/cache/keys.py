@@ -1,12 +1,12 @@
 """One builder for each kind of entry: its fixed name, its identity, and the names that invalidate it.
 
-Quay uses the same names, so they cannot change, although some are ambiguous (`a_b`/`c` and `a`/`b_c`
-have the same). So each key also has a `header`, the beginning of the stored JSON, with schema version,
-kind and every part. If a value does not begin with the header of its key, it belongs to another key or
-version, and is a miss.
+The names are Quay's and cannot change, although some are ambiguous: `a_b`/`c` and `a`/`b_c` have the same
+name. So each key also has a `header`, the beginning of the stored JSON, with the schema version, the kind
+and every part. A value that does not begin with the header of its key belongs to another key or version,
+and counts as a miss.
 
-If the names of a family cannot be listed, the family has a *generation*: an entry with a random value
-that each member repeats after its header. Deleting it invalidates all members.
+A family of entries whose names cannot be listed has a *generation*: an entry with a random value, which each
+member repeats after its header. Deleting the generation invalidates all members.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SECURITY_REPORT = "security_report"
 MANIFEST_REFERRERS = "manifest_referrers"
 UPSTREAM_TOKEN = "upstream_token"
 
-# Seconds.  For a token of an upstream registry only an upper bound, because it has its own lifetime.
+# Seconds.  For a token of an upstream registry this is the maximum, because a token has its own lifetime.
 DEFAULT_TTL_S: dict[str, float] = {
     REPOSITORY_LOOKUP: 120.0,
     REPOSITORY_MANIFEST: 300.0,
@@ -73,7 +73,7 @@ class CacheKey(NamedTuple):
 
 
 def _text(value: str) -> str:
-    """`value` as a JSON string; raises `BadInput` where it cannot be part of a key."""
+    """Return `value` as a JSON string.  Raises `BadInput` if it cannot be part of a key."""
     try:
         if _SAFE(value):
             return _quote(value)
@@ -99,14 +99,14 @@ def _digest(value: str) -> str:
 
 @lru_cache(maxsize=4096, typed=True)
 def _owner(namespace: str, repository: str) -> str:
-    """A repository's two names in a header; a service asks for the same few again and again."""
+    """Return the namespace and repository for a header.  Cached: a service uses a few of them often."""
     return f"{_text(namespace)},{_text(repository)}"
 
 
 def repository_lookup(
     namespace: str, repository: str, manifest_ref: str | None = None, kind_filter: str | None = None
 ) -> CacheKey:
-    """A repository by name; invalidating any variant forgets all of that repository."""
+    """A repository by name.  Invalidating one variant deletes all variants of the repository."""
     name = f"repository_lookup_{namespace}_{repository}"
     if manifest_ref:
         name += f"_{manifest_ref}"
@@ -131,9 +131,9 @@ def repository_manifest(repository_id: int, digest: str) -> CacheKey:
 
 
 def active_tags(repository_id: int, last_tag: str | None = None, limit: int | None = None) -> CacheKey:
-    """A page of a repository's active tags; its name ends with the generation, once that is known.
+    """A page of a repository's active tags.  Its name ends with the generation, once that is known.
 
-    Invalidating any page forgets every page of the repository.
+    Invalidating one page deletes every page of the repository.
     """
     _number(repository_id)
     group = f"repo_active_tags_gen__{repository_id}"
@@ -149,7 +149,7 @@ def active_tags(repository_id: int, last_tag: str | None = None, limit: int | No
 
 
 def repository_blob(namespace: str, repository: str, digest: str, version: int = 2) -> CacheKey:
-    """A blob as one repository sees it; invalidating forgets every version of it there."""
+    """A blob in one repository.  Invalidating it deletes every version of it there."""
     if version not in BLOB_VERSIONS:
         raise BadInput("a blob's version in a cache key must be 1 or 2")
     owner = _owner(namespace, repository)
@@ -162,7 +162,7 @@ def repository_blob(namespace: str, repository: str, digest: str, version: int =
 
 
 def blob_everywhere(digest: str) -> CacheKey:
-    """Only to invalidate: the blob in every repository."""
+    """The blob in every repository.  Use it only to invalidate."""
     group = f"repo_blob_gen__{_digest(digest)}"
     return CacheKey(REPOSITORY_BLOB, group, b"", group)
 
@@ -170,7 +170,7 @@ def blob_everywhere(digest: str) -> CacheKey:
 def catalog_page(
     auth_context: str | None = None, start_id: int | None = None, limit: int | None = None
 ) -> CacheKey:
-    """A page of the catalogue as one caller may see it; invalidating forgets every page of everybody."""
+    """A page of the catalogue as one caller may see it.  Invalidating it deletes all pages."""
     who = _text(auth_context) if auth_context else "null"
     start, size = _number(start_id or 0), _number(limit or 0)
     return CacheKey(
@@ -194,7 +194,7 @@ def security_report(digest: str) -> CacheKey:
 
 
 def manifest_referrers(repository_id: int, digest: str, artifact_type: str | None = None) -> CacheKey:
-    """The referrers of a manifest; invalidating forgets the lists of every artifact type."""
+    """The referrers of a manifest.  Invalidating it deletes the lists of every artifact type."""
     name = f"manifest_referrers__{_number(repository_id)}_{_digest(digest)}"
     group = f"manifest_referrers_gen__{repository_id}_{digest}"
     kind = "null"
@@ -206,7 +206,7 @@ def manifest_referrers(repository_id: int, digest: str, artifact_type: str | Non
 
 
 def upstream_token(organization: str, registry: str, repository: str) -> CacheKey:
-    """A token for an upstream registry; the value is a secret."""
+    """A token for an upstream registry.  The value is a secret."""
     parts = f"{_text(organization)},{_text(registry)},{_text(repository)}"
     if "/" in organization or "/" in registry:
         raise BadInput("an organisation or registry in a cache key must not contain a slash")

@@ -1,4 +1,4 @@
-"""The two steps of a lease as Lua, each on one key: atomic on one server and in a cluster."""
+"""The two steps of a lease as Lua scripts.  Each uses one key, so it is atomic in a cluster, too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Script(NamedTuple):
-    """A script and the name under which the server remembers it."""
+    """A script and the hash by which the server finds it."""
 
     source: str
     sha: str
@@ -17,8 +17,8 @@ def _script(source: str) -> Script:
     return Script(source, hashlib.sha1(source.encode()).hexdigest())
 
 
-# ARGV: what the caller saw there ('' for nothing), the new value, its milliseconds.
-# Nothing or what was seen is replaced, and the answer is nil; anything else stays, and is the answer.
+# ARGV: the entry that the caller saw ('' if empty), the new value, its TTL in milliseconds.
+# If the entry is empty or as the caller saw it, stores the value and returns nil; else returns the entry.
 SWAP = _script(
     """
 local now = redis.call('GET', KEYS[1])
@@ -30,8 +30,8 @@ return now
 """
 )
 
-# ARGV: the caller's lease, the value, its milliseconds (0: leave nothing).
-# Without the lease nothing happens: an invalidation or a newer loader has been here since.
+# ARGV: the caller's lease, the value, its TTL in milliseconds (0: delete the entry).
+# If the lease is gone, changes nothing: an invalidation or a newer loader has replaced it.
 SETTLE = _script(
     """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 
 class MemoryBackend:
-    """Deletes the least recently used entries first; shares nothing with other processes."""
+    """Deletes the least recently used entries first.  Other processes do not see its entries."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""No cache: every read loads, every invalidation succeeds."""
+"""No cache: every read loads, and every invalidation succeeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model.cache.backend import CacheUnavailable
 
 
 class NoBackend:
-    """A backend that is always resting."""
+    """A backend that stores nothing."""
 
     def get(self, name: str, fresh: bool = False) -> bytes | None:
         raise CacheUnavailable(asked=False)

@@ -1,4 +1,4 @@
-"""From plain arguments to a cache: `redis`, `rediss`, `unix`, sentinels, cluster, `memory`, `none`."""
+"""Open the cache at a URL: `redis`, `rediss`, `unix`, sentinels, cluster, `memory` or `none`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def open_cache(
     config: CacheConfig | None = None,
     recorder: Recorder | None = None,
 ) -> DataModelCache:
-    """The cache at `url`; connects when it is first used.
+    """Return the cache at `url`.  It connects when it is first used.
 
-    With `quay_url`, invalidations also delete a live Quay's own entries there, and ours take a
-    prefix: Quay would not understand them. Raises `BadInput` for an unknown scheme or kind.
+    With `quay_url`, invalidations also delete the entries of a live Quay there. Dredge's own entries then
+    have a prefix, because Quay cannot read them. Raises `BadInput` for an unknown scheme or kind.
     """
     _check_kinds({*(ttls or {}), *(sizes or {})})
     config = replace(

@@ -1,8 +1,8 @@
-"""The entries of a live Quay in its own Redis: deleted together with Dredge's, under Quay's names.
+"""Delete the entries of a live Quay, in its own Redis, together with Dredge's.
 
-Quay uses the same names without a prefix and without a header, so the entries whose names can be listed
-are deleted. The others (catalogue pages, lookups by unknown references, referrers of one artifact type)
-expire with their TTL, at most two minutes later.
+Quay uses the same names without prefix and header, so entries whose names can be listed are deleted. The
+others (catalogue pages, lookups by unknown references, referrers of one artifact type) expire with their TTL,
+at most two minutes later.
 """
 
 from __future__ import annotations
@@ -17,18 +17,22 @@ GENERATION_MS = 2 * int(keys.DEFAULT_TTL_S[keys.ACTIVE_TAGS] * 1000)
 
 
 class QuayCache:
-    """Deletes entries of Quay; neither reads nor writes others."""
+    """Deletes entries of Quay and increases its counters; reads nothing."""
 
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
 
     def forget_keys(self, wanted: Sequence[CacheKey]) -> bool:
-        """Delete in one pipeline. False if Quay's Redis did not answer; then the names are kept for later."""
+        """Delete the entries in one pipeline.
+
+        Returns False if Quay's Redis did not answer. Then the names are kept, and deleted later.
+        """
         names: dict[str, None] = {}
         generations: dict[str, int] = {}
         for key in wanted:
             if key.kind == keys.ACTIVE_TAGS and key.group:
-                # Increments a counter: after a deletion it would return to numbers that live pages have.
+                # The generation is a counter.  It is increased, because after a deletion it would start again
+                # at numbers that live pages have.
                 generations[key.group] = GENERATION_MS
             else:
                 names.update(dict.fromkeys(quay_names(key)))
@@ -37,7 +41,7 @@ class QuayCache:
         return self._backend.forget(list(names), generations)
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._backend.close()
 
 

@@ -1,4 +1,4 @@
-"""Counters of the cache: one call for each thing that happened."""
+"""Count what the cache does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Outcome = Literal[
     "revoked",  # a loaded value was not stored: an invalidation came in between
     "oversize",  # a loaded value was not stored: larger than its kind's limit
     "declined",  # a loaded value was not stored: `should_cache` said no, or it has no lifetime
-    "invalidate",  # an entry was forgotten
-    "undelivered",  # an entry could not be forgotten now: it is kept for later
-    "error",  # the cache's server did not answer, or answered nonsense
+    "invalidate",  # an entry was deleted
+    "undelivered",  # an entry could not be deleted now: its name is kept, and it is deleted later
+    "error",  # the cache's server did not answer, or its answer could not be read
 ]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
@@ -23,12 +23,12 @@ class Recorder(Protocol):
     """Counts outcomes by kind of key; `worker.metrics` implements it."""
 
     def record(self, kind: str, outcome: Outcome, seconds: float, count: int = 1) -> None:
-        """`count` times `outcome` for `kind`, which took `seconds` together; must not raise or wait."""
+        """Count `outcome` of `kind` `count` times; all took `seconds` together.  Must not raise or wait."""
         ...
 
 
 class Silence:
-    """The recorder of a process that nobody measures."""
+    """A recorder that counts nothing."""
 
     def record(self, kind: str, outcome: Outcome, seconds: float, count: int = 1) -> None:
-        """Nothing happens."""
+        """Do nothing."""

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _FAILURES = (RedisError, RedisClusterException, OSError)
 _NAMES_PER_COMMAND = 1_000
-# A server under load must answer each pipeline within the timeout.
+# A pipeline is small enough that a server under load answers within the timeout.
 _NAMES_PER_PIPELINE = 8_000
 _MOST_OWED = 200_000
 
@@ -28,9 +28,9 @@ Connect = Callable[[], "redis.Redis | redis.RedisCluster"]
 
 
 class RedisBackend:
-    """Entries under `prefix`; every command has the client's timeouts, and a failure opens the breaker.
+    """Entries whose names begin with `prefix`.  A failed or late command opens the breaker.
 
-    What could not be forgotten is owed: it is deleted before anything is read here again.
+    Entries that could not be deleted are owed: they are deleted before anything is read again.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RedisBackend:
         self._lock = threading.Lock()
 
     def get(self, name: str, fresh: bool = False) -> bytes | None:
-        """One GET; from the replica where there is one that answers and `fresh` does not forbid it."""
+        """Send one GET, to the replica if there is one and `fresh` is False, else to the server."""
         if self._replica is not None and not fresh and not self._breaker.open:
             try:
                 return self._replica.get(name)
@@ -66,7 +66,7 @@ class RedisBackend:
             raise self._failure(error) from error
 
     def get_both(self, name: str, other: str) -> tuple[bytes | None, bytes | None]:
-        """One MGET, or a pipeline where the two live on different nodes of a cluster."""
+        """Send one MGET, or in a cluster, where the two may be on different nodes, a pipeline."""
         if self._replica is not None and not self._breaker.open:
             try:
                 return self._replica.get_both(name, other)
@@ -94,7 +94,7 @@ class RedisBackend:
             return bool(self._run(client, SETTLE, name, mine, value, ttl_ms))
 
     def forget(self, names: Sequence[str], bump: Mapping[str, int] | None = None) -> bool:
-        """Delete `names`; counters in `bump` grow by one and live for so many milliseconds instead."""
+        """Delete `names`.  Increase each counter in `bump` by one, with its value as TTL in milliseconds."""
         wanted = dict.fromkeys(names, 0)
         wanted.update(bump or {})
         try:
@@ -106,12 +106,12 @@ class RedisBackend:
         return True
 
     def delete(self, names: Sequence[str]) -> None:
-        """As `forget`, but raises `CacheUnavailable` and owes nothing."""
+        """Delete the entries as `forget` does, but raise `CacheUnavailable` instead of owing them."""
         with self._guarded() as client:
             self._deliver(client, dict.fromkeys(names, 0))
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -134,7 +134,7 @@ class RedisBackend:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CacheUnavailable:
-        """Open the breaker, unless the server did answer and merely refused this command."""
+        """Open the breaker, unless the server answered and only refused this command."""
         if not isinstance(error, ResponseError):
             if not self._breaker.open:
                 log.warning("cache.unavailable", extra={"error": type(error).__name__})
@@ -142,7 +142,7 @@ class RedisBackend:
         return CacheUnavailable(asked=True)
 
     def _probe(self) -> None:
-        """Let one caller ask again when the pause is over, and pay what is owed before anything else."""
+        """Let one caller try the server after the pause, and delete what is owed before anything else."""
         if not self._breaker.may_probe():
             raise CacheUnavailable(asked=False)
         try:
@@ -167,16 +167,16 @@ class RedisBackend:
         with self._lock:
             self._owed.update(wanted)
             while len(self._owed) > _MOST_OWED:
-                # The longest owed go: by now their entries have ended by themselves.
+                # The oldest names are dropped: their entries have expired by now.
                 self._owed.pop(next(iter(self._owed)))
-        # Serving what should be forgotten would be worse than not serving at all.
+        # A wrong entry is worse than no cache, so nothing is read until the owed entries are deleted.
         self._breaker.fail()
 
     def _deliver(self, client: Any, wanted: Mapping[str, int]) -> None:
-        """Return everything in a few pipelines; a replica has applied it too when this returns."""
+        """Delete the entries in a few pipelines.  When it returns, a replica has deleted them, too."""
         doomed = [self._prefix + name for name, keep_ms in wanted.items() if not keep_ms]
         clustered = type(client) is redis.RedisCluster
-        # In a cluster the names of one command must live on one node.
+        # In a cluster the names of one command must be on one node.
         step = 1 if clustered else _NAMES_PER_COMMAND
         for first in range(0, len(doomed), _NAMES_PER_PIPELINE):
             some = doomed[first : first + _NAMES_PER_PIPELINE]
@@ -199,7 +199,7 @@ class RedisBackend:
             if isinstance(answer, ReadOnlyError) or not isinstance(answer, (int, ResponseError)):
                 raise answer
             if isinstance(answer, ResponseError):
-                client.unlink(name)  # not a counter: forgetting it has the same effect
+                client.unlink(name)  # The entry is no counter; deleting it has the same effect.
 
     def _pipeline(self, client: Any) -> Any:
         options = {} if type(client) is redis.RedisCluster else {"transaction": False}

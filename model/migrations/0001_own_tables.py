@@ -1,7 +1,6 @@
-"""Dredge's own tables: everything that must survive a crash.
+"""Create Dredge's own tables, which hold all work that must survive a crash.
 
-No foreign key points from here at the registry's tables: a Quay beside us must stay able to
-delete its own rows.
+No foreign key refers to the registry's tables: a Quay on the same database must be able to delete its rows.
 """
 
 from peewee import Database

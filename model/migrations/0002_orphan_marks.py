@@ -1,6 +1,6 @@
-"""Marks of suspected orphans under their new name.
+"""Rename the table of orphan marks.
 
-The view under the old name lets workers of the previous version run beside new ones during an upgrade.
+A view has the old name, so that workers of the previous version can run during an upgrade.
 """
 
 from peewee import Database

@@ -1,4 +1,4 @@
-"""Erasing in short steps: claims with a token, objects that were set aside, and who each store is."""
+"""Add what erasing in short requests needs: claims with a token, the trash, and each store's identity."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator

@@ -1,6 +1,6 @@
-"""Rows that a shared stage cannot deal with, and where running pushes are about to write.
+"""Add the items that a stage has set aside, and the places that running pushes will write to.
 
-No old worker reads either table: rows that it set aside it tries again at once, as it always did.
+Workers of the previous version read neither table: they retry a failing row at once, as before.
 """
 
 from peewee import Database

@@ -1,7 +1,7 @@
-"""One row for each repository that has garbage, will have some, or fails.
+"""Add one row for each repository that has garbage, will have some, or fails.
 
-The view under the name of the table that it replaces lets workers of the previous version run beside new
-ones during an upgrade.
+A view has the name of the table that this one replaces, so that workers of the previous version can run
+during an upgrade.
 """
 
 from peewee import Database

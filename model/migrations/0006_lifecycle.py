@@ -1,4 +1,4 @@
-"""Deleted repositories and namespaces: what their purge must remember."""
+"""Add the state of each purge of a deleted repository or namespace."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator

@@ -1,9 +1,10 @@
-"""What was put back is remembered for as long as a late request may move it again."""
+"""Keep the row of an object that was put back for as long as a late request may move the object again."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator
 
-# Nobody knows how the moves of older rows were answered, nor does a worker of the previous version tell.
+# It is unknown how the store answered the moves of older rows, and workers of the previous version do not
+# record it.
 UP = """
 ALTER TABLE dredge_quarantine
     ADD COLUMN unanswered boolean NOT NULL DEFAULT true,

@@ -1,4 +1,4 @@
-"""What operators set and the collection obeys: holds, breakers and limits; and leases of duties."""
+"""Add what operators set and collections obey (holds, breakers, limits), and leases of background work."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator

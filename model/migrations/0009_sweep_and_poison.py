@@ -1,4 +1,4 @@
-"""How much of a location the rows do not know, who collected with whom, and what a parked message said.
+"""Add counts of unknown objects, the leader of a shared collection, and the text of a parked message.
 
 Workers of the previous version leave the new columns at their defaults.
 """

@@ -1,9 +1,9 @@
-"""Certificates: what each batch deleted and why, and which history has one."""
+"""Add certificates, which record what each batch deleted and why; mark the history that has one."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator
 
-# Digests are random bytes: nothing is gained by compressing them.
+# Digests are random bytes, which compression does not make smaller.
 TABLES = """
 CREATE TABLE dredge_certificate (
     id bigserial PRIMARY KEY,

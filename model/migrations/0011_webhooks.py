@@ -1,4 +1,4 @@
-"""Webhooks, and a delivery that is owed to each, made by the transaction that records the event."""
+"""Add webhooks and their deliveries, which the transaction that records an event writes."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator
@@ -28,8 +28,8 @@ CREATE INDEX dredge_delivery_due ON dredge_delivery (webhook, due_ms) WHERE dead
 CREATE INDEX dredge_delivery_dead ON dredge_delivery (dead_ms) WHERE dead_ms IS NOT NULL;
 """
 
-# A trigger, so that whoever records an event owes the deliveries as well: other services, the trigger on
-# tags, and workers of the version before.  SECURITY DEFINER: they need no rights on these tables.
+# A trigger writes the deliveries, because other services, the trigger on tags and workers of the previous
+# version record events, too.  SECURITY DEFINER: they need no rights on these tables.
 TRIGGER = """
 CREATE FUNCTION dredge_owe_deliveries() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $body$

@@ -1,4 +1,4 @@
-"""Retention rules in the database, beside those of the file."""
+"""Add retention rules that are stored in the database."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator

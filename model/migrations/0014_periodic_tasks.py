@@ -1,4 +1,4 @@
-"""Periodic tasks: when each last ended, so that one that no longer runs is seen and sent again."""
+"""Add the last end of each periodic task, so that a late one is noticed and sent again."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator

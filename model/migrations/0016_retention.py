@@ -1,4 +1,4 @@
-"""Retention: when a repository was visited, which tags were ended by which rule, and what runs somewhere."""
+"""Add the last visit of each repository, tags ended by rules, warnings of expiry, and digests in use."""
 
 from peewee import Database
 from playhouse.migrate import SchemaMigrator
