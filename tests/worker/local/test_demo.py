@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,8 +24,11 @@ DREDGE = str(Path(sys.executable).parent / "dredge")
 LIMIT_S = 240
 
 
-def demo(directory: Path, *arguments: str) -> dict[str, Any]:
-    """Run it with `directory` for all of its files; its last line."""
+PICTURE = Path(__file__).parents[3] / "docs" / "figures" / "demo.svg"
+
+
+def demo(directory: Path, *arguments: str) -> tuple[list[str], dict[str, Any]]:
+    """Run it with `directory` for all of its files; the lines of its tables, and the last line."""
     done = subprocess.run(
         [DREDGE, "demo", "--json", "--manifests", "500", *arguments],
         env=environment(directory),
@@ -34,8 +39,25 @@ def demo(directory: Path, *arguments: str) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
+    *lines, last = done.stdout.splitlines()
+    return lines, json.loads(last)
+
+
+def lines_of_the_picture() -> list[str]:
+    """What `python -m bench.picture` drew, between the command and the time that it took."""
+    drawn: dict[int, list[str]] = {}
+    text = r'<text [^>]*clip-path="url\(#terminal-\d+-line-(\d+)\)">(.*?)</text>'
+    for number, part in re.findall(text, PICTURE.read_text()):
+        drawn.setdefault(int(number), []).append(html.unescape(part).replace("\xa0", " ").strip())
+    first, *lines, last = ("  ".join(parts) for _, parts in sorted(drawn.items()))
+    assert first == "$ dredge demo" and re.fullmatch(r"done in \d+ s", last)
+    return lines
+
+
+def labels(lines: list[str], separator: str) -> set[str]:
+    """The first column of tables; namespaces depend on the size, and a title is for people."""
+    found = {re.split(separator, line)[0] for line in lines}
+    return {label for label in found if not label.startswith(("sample", "Freed, "))}
 
 
 def environment(directory: Path) -> dict[str, str]:
@@ -80,10 +102,16 @@ def users_of(directory: Path) -> list[str]:
 
 
 def test_a_demonstration_whose_worker_is_killed_ends_verified(directory: Path) -> None:
-    said = demo(directory, "--kill")
+    _, said = demo(directory, "--kill")
     assert (said["live_missing"], said["garbage_left"], said["violations"]) == (0, 0, 0)
     assert said["manifests"] > 100 and said["objects"] > 100 and said["bytes_freed"] > 10_000
     assert said["tags"] >= said["repositories"] > 5
+
+
+def test_the_picture_in_the_readme_has_the_lines_of_a_run(directory: Path) -> None:
+    lines, said = demo(directory)
+    assert (said["live_missing"], said["garbage_left"], said["violations"]) == (0, 0, 0)
+    assert labels(lines_of_the_picture(), r" {2,}") == labels(lines, r"\t"), "run `python -m bench.picture`"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
