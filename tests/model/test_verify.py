@@ -130,7 +130,7 @@ def test_a_batch_without_a_certificate_does_not_hide_that_the_one_before_it_was_
     collect_batches([idle], policy=DEFAULT, limit=100)
     collect_batches([second], policy=DEFAULT, limit=100)
     verdict = verify(world.url)
-    assert verdict.problems == [] and verdict.certificates == 2
+    assert verdict.problems == () and verdict.certificates == 2
     assert world.value("SELECT count(*) FROM tag WHERE name = 'living'") == 2
 
 
