@@ -14,7 +14,6 @@ from worker.broker import background_threads, periodic, routes, signals
 from worker.broker.connection import BrokerUnavailable
 from worker.events.parking import retry_parked
 from worker.events.react import react
-from worker.former_names import COLLECTED, with_former_names
 from worker.jobs import collect, deletions, erase, in_use, purge, reports, retain, review, scan, tags
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
@@ -54,7 +53,7 @@ def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
     repository_id = find_repository(repository).id
     box = _box(started=repository_id)
     if _sent_when_due(self.request) and is_settled(repository_id):
-        return _collected(collect.Collected())
+        return collect.Collected().as_json()
     outcomes = collect_with_others(box, repository_id, budget_s=box.settings.task_budget_s)
     for outcome in outcomes:
         metrics.freed(tags=outcome.collected.tags, manifests=outcome.collected.manifests)
@@ -65,11 +64,7 @@ def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
     if mine.collected.has_more:
         box.queue.collect([repository_id])
         mark_queued([repository_id])
-    return _collected(mine.collected)
-
-
-def _collected(result: collect.Collected) -> dict[str, Any]:
-    return with_former_names(asdict(result), COLLECTED)
+    return mine.collected.as_json()
 
 
 def _sent_when_due(request: Any) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from model.counts import Counts
 from model.errors import Contended, RegistryError, StatementTimeout
@@ -11,6 +12,7 @@ from model.gc.collect import Batch, collect_batch
 from model.gc.due.attempt import claim, record_failure, release, succeed
 from model.gc.tags import BEGINNING_MS
 from worker import logs, metrics
+from worker.former_names import COLLECTED, with_former_names
 from worker.jobs.context import JobContext
 from worker.jobs.forget import forget_removed
 from worker.jobs.pace import Budget
@@ -49,6 +51,10 @@ class Collected(Counts):
             has_more=batch.has_more,
             stopped=batch.stopped,
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result of the task, in which `blob_candidates` also has its former name."""
+        return with_former_names(asdict(self), COLLECTED)
 
 
 def collect_repository(context: JobContext, repository_id: int, *, budget_s: float) -> Collected:
