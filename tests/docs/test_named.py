@@ -11,6 +11,7 @@ from click import Group
 
 from model.cache.keys import KINDS
 from tests.support.findings import FIXED
+from worker import former_names
 from worker.cli import COMMANDS, dredge
 from worker.settings import PREFIX, Settings
 
@@ -18,11 +19,12 @@ ROOT = Path(__file__).parents[2]
 CODE = {path: path.read_text() for top in ("model", "worker") for path in (ROOT / top).rglob("*.py")}
 PAGES = {path: path.read_text() for path in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]}
 NAMES = {each.name for each in fields(Settings)}
-# Variables of one kind of cache entry, files of secrets, and those that no setting of a worker is.
+# Variables of one kind of cache entry, files of secrets, and settings of earlier versions.
 OTHERS = {
     *(f"CACHE_TTL_{kind.upper()}" for kind in KINDS),
     *(f"CACHE_MAX_BYTES_{kind.upper()}" for kind in KINDS),
     *(f"{name.upper()}_FILE" for name in NAMES),
+    *(name.removeprefix(PREFIX) for name in former_names.SETTINGS),
 }
 # What Kubernetes and shells set, and the beginnings of the above.
 STRANGERS = {"PORT", "SERVICE_HOST", "COMPLETE", "CACHE_TTL", "CACHE_MAX_BYTES"}
@@ -71,7 +73,7 @@ def test_every_command_that_a_message_names_exists() -> None:
 
 
 def test_every_finding_that_a_page_names_is_one_of_fsck() -> None:
-    names = {check.name for check in FIXED}
+    names = {check.name for check in FIXED} | set(former_names.FINDINGS.values())
     kinds = {name.partition("-")[0] for name in names}
     looks_like = re.compile(r"(?:" + "|".join(sorted(kinds)) + r")-[a-z]+(?:-[a-z]+)*")
     pages = {path: text for path, text in PAGES.items() if "fsck" in text}
