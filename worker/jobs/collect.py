@@ -14,7 +14,7 @@ from model.gc.tags import BEGINNING_MS
 from worker import logs, metrics
 from worker.former_names import COLLECTED, with_former_names
 from worker.jobs.context import JobContext
-from worker.jobs.forget import forget_removed
+from worker.jobs.forget import Removed, forget_removed
 from worker.jobs.pace import Budget
 
 log = logs.logger("dredge.collect")
@@ -117,7 +117,7 @@ def _collect(context: JobContext, repository_id: int, budget: Budget) -> Collect
         context.limits.charge(rows=batch.rows)
         from_ms = batch.reached_ms
         total += Collected.of(batch)
-        publish_removals(context, repository_id, batch)
+        publish_removals(context, {repository_id: batch})
         if not batch.has_more:
             break
     if total.rows:
@@ -138,14 +138,22 @@ def _attempt(context: JobContext, repository_id: int, size: int, from_ms: int) -
         return collect_batch(repository_id, policy=context.policy, limit=size, from_ms=from_ms)
 
 
-def publish_removals(context: JobContext, repository_id: int, batch: Batch) -> None:
-    """Drop the batch's rows from the cache, and enqueue the report deletions that the batch recorded.
+def publish_removals(context: JobContext, batches: Mapping[int, Batch]) -> None:
+    """Drop the batches' rows from the cache, and enqueue the report deletions that they recorded.
 
-    Best effort: if Redis is unavailable, the workers drop the cache entries when they receive the event.
+    Takes the batch of each repository that one transaction collected.  Best effort: if Redis is unavailable,
+    the workers drop the cache entries when they receive the event.
     """
-    if batch.reports:
+    if any(batch.reports for batch in batches.values()):
         context.queue.reports()
-    if batch.stopped:
-        log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
-    if batch.scope is not None and batch.rows:
-        forget_removed(context.cache, batch.scope, batch.manifests, batch.blobs)
+    for repository_id, batch in batches.items():
+        if batch.stopped:
+            log.warning("collection.stopped", repository_id=repository_id, reason=batch.stopped)
+    forget_removed(
+        context.cache,
+        [
+            Removed(batch.scope, batch.manifests, batch.blobs)
+            for batch in batches.values()
+            if batch.scope is not None and batch.rows
+        ],
+    )

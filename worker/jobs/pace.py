@@ -13,7 +13,12 @@ class Budget:
         self._end = time.monotonic() + seconds
 
     def __bool__(self) -> bool:
-        return time.monotonic() < self._end
+        return self.left_s > 0
+
+    @property
+    def left_s(self) -> float:
+        """Return the seconds that are left, at least 0."""
+        return max(0.0, self._end - time.monotonic())
 
 
 class BatchSize:

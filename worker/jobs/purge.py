@@ -19,7 +19,7 @@ from model.purge.repository import PurgeBatch, purge_repository_batch
 from worker import logs
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop, is_registry_broken
-from worker.jobs.forget import forget_removed
+from worker.jobs.forget import Removed, forget_removed
 from worker.jobs.pace import Budget
 
 T = TypeVar("T")
@@ -161,4 +161,4 @@ def _noted(kind: state.Kind, subject_id: int, work: Callable[[], T]) -> T:
 def _forget(context: JobContext, batch: PurgeBatch) -> None:
     """Drop the batch's rows from the cache.  Best effort: the workers do it again for the event."""
     if batch.scope is not None and batch.rows:
-        forget_removed(context.cache, batch.scope, batch.contents.manifests, batch.contents.blobs)
+        forget_removed(context.cache, [Removed(batch.scope, batch.contents.manifests, batch.contents.blobs)])

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from model.errors import DatabaseUnavailable, StatementTimeout
 from model.gc.collect import collect_batches
-from model.gc.due.attempt import claim, claim_with_others
+from model.gc.due.attempt import claim
+from model.gc.due.turn import claim_with_others
 from worker import logs
 from worker.jobs.collect import Collected, collect_claimed, finish, publish_removals
 from worker.jobs.context import JobContext
@@ -28,13 +29,18 @@ class CollectOutcome:
 def collect_with_others(context: JobContext, repository_id: int, *, budget_s: float) -> list[CollectOutcome]:
     """Collect a repository together with others that are due, in one turn; its own outcome comes first.
 
-    The tasks of the others then find nothing left to do.  Raises `DatabaseUnavailable`; any other error is
-    in the outcome of its repository.
+    New ones of other namespaces have a transaction of their own before a busy namespace.  The tasks of the
+    others then find nothing left to do.  Raises `DatabaseUnavailable`; any other error is in the outcome of
+    its repository.
     """
-    claimed = claim_with_others(repository_id, others=context.settings.batch_repositories - 1)
-    if not claimed:
-        return [CollectOutcome(repository_id)]
-    return collect_together(context, claimed, budget_s=budget_s)
+    budget = Budget(budget_s)
+    outcomes = [
+        outcome
+        for claimed in claim_with_others(repository_id, others=context.settings.batch_repositories - 1)
+        for outcome in collect_together(context, claimed, budget_s=budget.left_s)
+    ]
+    outcomes.sort(key=lambda outcome: outcome.repository_id != repository_id)
+    return outcomes or [CollectOutcome(repository_id)]
 
 
 def collect_many(
@@ -62,9 +68,10 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
         for size in context.deleting(context.together_size, budget):
             batches = collect_batches(pending, policy=context.policy, limit=size)
             context.limits.charge(rows=sum(batch.rows for batch in batches))
-            for repository_id, batch in zip(pending, batches, strict=True):
+            done = dict(zip(pending, batches, strict=True))
+            for repository_id, batch in done.items():
                 turns[repository_id] += Collected.of(batch)
-                publish_removals(context, repository_id, batch)
+            publish_removals(context, done)
             pending = [repository_id for repository_id in pending if turns[repository_id].has_more]
             if not pending:
                 break

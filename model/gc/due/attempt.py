@@ -23,65 +23,23 @@ LAST_RETRY_MS = 24 * HOUR_MS
 NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
 
 _BACKOFF_MS = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(d.attempts, 20)))::bigint"
-_ATTEMPTED = f"""
+# What an attempt changes in the row `d`.
+ATTEMPTED = f"""
 attempts = d.attempts + 1, queued_ms = NULL, next_try_ms = {NOW_MS_SQL} + {_BACKOFF_MS},
 last_error = CASE WHEN d.attempts > 0 THEN coalesce(d.last_error, '{NO_END}') ELSE d.last_error END
 """
+
+# A repository is new if it came due so recently.
+NEW_MS = 60_000
+# What a claim returns of the row `d` for the order of the turn.
+CLAIMED = f"namespace_id, due_ms > {NOW_MS_SQL} - {NEW_MS} AS is_new"
 
 _CLAIM = f"""
 INSERT INTO dredge_due AS d (repository_id, namespace_id, due_ms, attempts, next_try_ms)
 SELECT r.id, r.namespace_user_id, {NOW_MS_SQL}, 1, {NOW_MS_SQL} + {FIRST_RETRY_MS}
 FROM unnest(%(ids)s) AS w (id) JOIN repository r ON r.id = w.id ORDER BY r.id
-ON CONFLICT (repository_id) DO UPDATE SET {_ATTEMPTED}, leader_id = NULL
-RETURNING repository_id, attempts, last_error
-"""
-
-# Others that other namespaces have in the queue: at most so many, one of each namespace in turns.
-OF_OTHER_NAMESPACES = 4
-
-# Taken in this order: of other namespaces, so that a namespace with very many due repositories delays no
-# other; without a message, so that no task is started for nothing; the others, longest waiting first.
-# A repository with an attempt that did not end is left to its own task, so that it fails alone.
-_CLAIM_OTHERS = f"""
-WITH RECURSIVE turns (namespace_id, own_id, n) AS (
-    SELECT d.namespace_id, d.namespace_id, 0 FROM dredge_due d WHERE d.repository_id = %(leader)s
-    UNION ALL
-    SELECT coalesce(
-        (SELECT d.namespace_id FROM dredge_due d
-         WHERE d.queued_ms IS NOT NULL AND d.namespace_id > t.namespace_id ORDER BY d.namespace_id LIMIT 1),
-        (SELECT d.namespace_id FROM dredge_due d
-         WHERE d.queued_ms IS NOT NULL ORDER BY d.namespace_id LIMIT 1)), t.own_id, t.n + 1
-    FROM turns t WHERE t.n < {OF_OTHER_NAMESPACES} AND (t.n = 0 OR t.namespace_id <> t.own_id)
-), foreign_ones AS MATERIALIZED (
-    SELECT w.repository_id FROM turns t CROSS JOIN LATERAL (
-        SELECT q.repository_id FROM dredge_due q
-        WHERE q.queued_ms IS NOT NULL AND q.namespace_id = t.namespace_id
-          AND q.next_try_ms <= (SELECT {NOW_MS_SQL}) AND q.attempts = 0
-        ORDER BY q.queued_ms LIMIT 1 FOR UPDATE SKIP LOCKED) w
-    WHERE t.namespace_id <> t.own_id
-), unqueued AS MATERIALIZED (
-    SELECT w.repository_id FROM dredge_due w
-    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NULL
-    ORDER BY w.next_try_ms, w.repository_id LIMIT (SELECT %(limit)s - count(*) FROM foreign_ones)
-    FOR UPDATE SKIP LOCKED
-), queued AS MATERIALIZED (
-    SELECT w.repository_id FROM dredge_due w
-    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NOT NULL
-    ORDER BY w.next_try_ms, w.repository_id
-    LIMIT (SELECT %(limit)s - (SELECT count(*) FROM foreign_ones) - (SELECT count(*) FROM unqueued))
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE dredge_due d SET {_ATTEMPTED}, leader_id = %(leader)s
-WHERE d.repository_id = ANY(ARRAY(SELECT repository_id FROM foreign_ones
-    UNION SELECT repository_id FROM unqueued UNION SELECT repository_id FROM queued))
-RETURNING repository_id
-"""
-
-# The attempts of the others stay counted, so that each of them is collected alone.
-_PART = f"""
-UPDATE dredge_due d SET next_try_ms = {NOW_MS_SQL}, leader_id = NULL
-WHERE d.leader_id = %(leader)s AND d.attempts > 0
-RETURNING 1 AS done
+ON CONFLICT (repository_id) DO UPDATE SET {ATTEMPTED}, leader_id = NULL
+RETURNING repository_id, attempts, last_error, {CLAIMED}
 """
 
 _IS_SETTLED = f"""
@@ -97,34 +55,17 @@ def claim(repository_ids: Sequence[int]) -> list[int]:
     attempt records `registry.work.failing`.
     """
     with transaction():
-        return [row.repository_id for row in _claim(repository_ids)]
+        return [row.repository_id for row in claim_rows(repository_ids)]
 
 
-def _claim(repository_ids: Sequence[int]) -> list[Any]:
+def claim_rows(repository_ids: Sequence[int]) -> list[Any]:
+    """Do the work of `claim` in the caller's transaction.  Returns the rows."""
     claimed = run(_CLAIM, {"ids": IntArray(sorted(set(repository_ids)))})
     for row in claimed:
         tell_failing_row(
             "collect", "repository", row.repository_id, tries=row.attempts - 1, reason=row.last_error
         )
     return claimed
-
-
-def claim_with_others(repository_id: int, *, others: int) -> list[int]:
-    """`claim` one repository, and at most `others` more that are due and have no attempt.
-
-    Some are of other namespaces that wait in the queue; then those that have no message come first.
-    If the last attempt at the repository did not end, it is claimed alone.  The repositories that were
-    claimed with it then are due at once, each alone.
-    """
-    with transaction():
-        claimed = _claim([repository_id])
-        if not claimed:
-            return []
-        if claimed[0].attempts > 1:
-            run(_PART, {"leader": repository_id})
-            return [repository_id]
-        more = run(_CLAIM_OTHERS, {"limit": others, "leader": repository_id}) if others else []
-    return [repository_id, *(row.repository_id for row in more)]
 
 
 def is_settled(repository_id: int) -> bool:

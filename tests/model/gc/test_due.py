@@ -10,8 +10,9 @@ from model import registry
 from model.db.clock import now_ms
 from model.db.connection import transaction
 from model.gc.collect import collect_batch
-from model.gc.due.attempt import NO_END, claim, claim_with_others, is_settled, record_failure, release
+from model.gc.due.attempt import NO_END, claim, is_settled, record_failure, release
 from model.gc.due.note import NEVER_MS, forget_collected, forget_gone, note_due
+from model.gc.due.turn import claim_with_others
 from model.gc.due.waiting import UNQUEUED, find_waiting, mark_queued
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
@@ -108,12 +109,17 @@ def noted(world: World, count: int) -> list[int]:
     return made
 
 
+def claimed(leader: int, *, others: int) -> set[int]:
+    turn = claim_with_others(leader, others=others)
+    return {*turn.first, *turn.others}
+
+
 def test_others_that_are_due_are_claimed_with_one_longest_waiting_first(world: World) -> None:
     due = noted(world, 4)
     later = int(world.repository())
     note_due({later: world.now_ms + HOUR_MS})
-    assert set(claim_with_others(world.repository_id, others=2)) == {world.repository_id, *due[:2]}
-    assert set(claim_with_others(due[3], others=5)) == {due[3], due[2]}
+    assert claimed(world.repository_id, others=2) == {world.repository_id, *due[:2]}
+    assert claimed(due[3], others=5) == {due[3], due[2]}
 
 
 def test_those_without_a_message_are_taken_first_and_those_with_one_if_there_are_no_others(
@@ -121,8 +127,8 @@ def test_those_without_a_message_are_taken_first_and_those_with_one_if_there_are
 ) -> None:
     queued, *waiting = noted(world, 4)
     mark_queued([queued])
-    assert set(claim_with_others(world.repository_id, others=2)) == {world.repository_id, *waiting[:2]}
-    assert set(claim_with_others(waiting[2], others=2)) == {waiting[2], queued}
+    assert claimed(world.repository_id, others=2) == {world.repository_id, *waiting[:2]}
+    assert claimed(waiting[2], others=2) == {waiting[2], queued}
 
 
 def test_one_repository_of_another_namespace_does_not_wait_behind_all_of_a_busy_one(world: World) -> None:
@@ -132,8 +138,28 @@ def test_one_repository_of_another_namespace_does_not_wait_behind_all_of_a_busy_
     for single in singles:
         note_due({single: world.now_ms - 1})
     mark_queued(singles)
-    assert set(claim_with_others(leader, others=10)) == {leader, *singles, *busy[20:28]}
+    assert claimed(leader, others=10) == {leader, *singles, *busy[20:28]}
     assert {due for due in busy if is_settled(due)} == set(busy[20:28])
+
+
+def test_what_came_due_just_now_in_another_namespace_is_taken_first_and_needs_no_message(
+    world: World,
+) -> None:
+    leader, *busy = noted(world, 12)
+    old, new, newest = (int(world.repository(namespace=world.namespace())) for _ in range(3))
+    note_due({old: world.now_ms - HOUR_MS, new: world.now_ms - 2, newest: world.now_ms - 1})
+    turn = claim_with_others(leader, others=6)
+    assert set(turn.first) == {new, newest}
+    assert set(turn.others) == {leader, *busy[:4]}
+    assert row(world, old)[1] == 0, "it has waited long enough for a message"
+    assert claim_with_others(old, others=3).first == [], "it is not new"
+
+
+def test_where_no_namespace_has_most_of_the_turn_all_are_collected_together(world: World) -> None:
+    singles = [int(world.repository(namespace=world.namespace())) for _ in range(4)]
+    note_due(dict.fromkeys(singles, world.now_ms - 1))
+    turn = claim_with_others(singles[0], others=3)
+    assert (turn.first, set(turn.others)) == ([], set(singles))
 
 
 def test_finding_what_is_due_reads_no_row_that_is_due_later(world: World) -> None:
@@ -176,7 +202,7 @@ def test_a_repository_that_was_attempted_before_is_claimed_alone(world: World) -
     poison, fine = noted(world, 2)
     claim([poison])
     world.execute("UPDATE dredge_due SET next_try_ms = 1 WHERE repository_id = %s", (poison,))
-    assert set(claim_with_others(world.repository_id, others=5)) == {world.repository_id, fine}
+    assert claimed(world.repository_id, others=5) == {world.repository_id, fine}
 
 
 def test_a_row_that_somebody_holds_is_stepped_over(world: World) -> None:
@@ -184,7 +210,7 @@ def test_a_row_that_somebody_holds_is_stepped_over(world: World) -> None:
     world.execute("BEGIN")
     world.rows("SELECT repository_id FROM dredge_due WHERE repository_id = %s FOR UPDATE", (held,))
     try:
-        assert set(claim_with_others(world.repository_id, others=5)) == {world.repository_id, free}
+        assert claimed(world.repository_id, others=5) == {world.repository_id, free}
     finally:
         world.execute("ROLLBACK")
 
@@ -213,12 +239,12 @@ def test_case_68_who_went_with_a_collection_that_died_goes_alone_at_once(world: 
     """One of them may be the killer, and the others need not wait for its next try."""
     leader, *others = [int(world.repository()) for _ in range(4)]
     note_due(dict.fromkeys((leader, *others), 1))
-    assert set(claim_with_others(leader, others=3)) == {leader, *others}
+    assert claimed(leader, others=3) == {leader, *others}
     assert find_waiting(limit=10, share=10) == []
-    assert claim_with_others(leader, others=3) == [leader], "its process died, and its message came again"
+    assert claimed(leader, others=3) == {leader}, "its process died, and its message came again"
     assert find_waiting(limit=10, share=10) == others
     for other in others:
-        assert claim_with_others(other, others=3) == [other]
+        assert claimed(other, others=3) == {other}
     assert find_waiting(limit=10, share=10) == []
 
 

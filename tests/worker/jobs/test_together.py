@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.cache.base import DataModelCache
+from model.cache.memory import MemoryBackend
 from model.db.connection import execute
 from model.errors import Contended, DatabaseUnavailable
 from model.gc.collect import Batch, collect_batches
@@ -16,7 +18,7 @@ from model.gc.due.note import NEVER_MS, note_due
 from model.gc.inspect.status import read_failures
 from tests.support.pipeline import Recorded, make_context
 from tests.support.world import World
-from worker.jobs import together
+from worker.jobs import collect, together
 from worker.jobs.collect import Collected
 from worker.jobs.context import JobContext
 from worker.jobs.to_the_end import collect_many_to_the_end
@@ -118,6 +120,53 @@ def test_an_outage_ends_the_turn_and_every_repository_of_it_has_its_next_try(
         collect_with_others(context, repositories[0], budget_s=5)
     assert left(world) == repositories
     assert world.value("SELECT count(*) FROM dredge_due WHERE attempts = 1 AND last_error IS NULL") == 3
+
+
+def test_a_turn_drops_what_it_removed_from_the_cache_in_one_round_trip(
+    world: World, context: JobContext
+) -> None:
+    repositories = garbage(world, 4)
+    backend = Forgetful()
+    context = replace(context, cache=DataModelCache(backend))
+    collect_with_others(context, repositories[0], budget_s=5)
+    assert len(backend.calls) == 1 and not left(world)
+    for repository_id in repositories:
+        assert any(f"repository_manifest__{repository_id}_" in name for name in backend.calls[0])
+
+
+class Forgetful(MemoryBackend):
+    """Keeps the names of each deletion."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[list[str]] = []
+
+    def forget(self, names: Sequence[str]) -> bool:
+        self.calls.append(list(names))
+        return super().forget(names)
+
+
+def test_what_a_small_namespace_has_deleted_just_now_goes_before_the_batch_of_a_busy_one(
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, *busy = garbage(world, 5)
+    single = world.repository(namespace=world.namespace(window_s=0))
+    world.tag("old", manifest=world.manifest(single, blobs=[world.blob()]), ended_ms=1)
+    note_due({int(single): world.now_ms - 1})
+    batches: list[set[int]] = []
+
+    def fails_if_large(repository_ids: list[int], **kwargs: Any) -> list[Batch]:
+        batches.append(set(repository_ids))
+        if len(repository_ids) > 1:
+            raise DatabaseUnavailable
+        return collect_batches(repository_ids, **kwargs)
+
+    monkeypatch.setattr(together, "collect_batches", fails_if_large)
+    monkeypatch.setattr(collect, "collect_batch", lambda id, **kwargs: fails_if_large([id], **kwargs)[0])
+    with pytest.raises(DatabaseUnavailable):
+        collect_with_others(context, leader, budget_s=5)
+    assert batches == [{int(single)}, {leader, *busy[:2]}]
+    assert left(world) == [leader, *busy], "the small namespace's repository is collected"
 
 
 def test_a_batch_that_is_cut_short_goes_on_until_nothing_is_left(world: World, tmp_path: Path) -> None:
