@@ -313,6 +313,18 @@ def test_a_push_waits_for_the_request_that_may_reach_its_digest(
     assert eraser.store.size(tombstone.path) is None
 
 
+def test_case_63_no_row_is_locked_while_a_request_is_sent(eraser: EraserFixture) -> None:
+    tombstone = eraser.tombstone("dead")
+    free: list[list[tuple[int]]] = []
+
+    def look(path: str) -> Erased | None:
+        free.append(eraser.world.rows("SELECT id FROM dredge_tombstone FOR UPDATE SKIP LOCKED"))
+        return None
+
+    eraser.run(Wrapped(eraser.store, look))
+    assert free == [[(int(tombstone),)]] and not eraser.left()
+
+
 def test_case_63_a_push_beside_a_frozen_eraser_waits_a_bounded_time(eraser: EraserFixture) -> None:
     tombstone = eraser.tombstone("dead")
     busy: list[DigestBusy] = []

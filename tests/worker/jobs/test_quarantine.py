@@ -13,13 +13,14 @@ from model.db.connection import fetch_one
 from model.gc.storage_identity import find_suspended, record_identity
 from model.policy import DEFAULT
 from model.storage_paths import trash_path
-from tests.support.eraser import EraserFixture
+from tests.support.eraser import EraserFixture, Wrapped
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import World
 from worker.jobs import erase as erase_module
 from worker.jobs import erase_outcome as outcome_module
 from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
+from worker.jobs.quarantine import choose_quarantine_s
 from worker.jobs.sweep import sweep
 from worker.settings import Settings
 from worker.storage.base import Stores
@@ -55,6 +56,20 @@ def test_case_58_a_row_that_a_quay_commits_late_gets_its_object_back(eraser: Era
     assert eraser.erase(quarantine_s=DAY_S) == Cleared(put_back=1)
     assert eraser.paths() == {dead.path} and not trash(eraser)
     assert not eraser.world.rows("SELECT id FROM dredge_quarantine")
+
+
+def test_case_58_rows_that_a_quay_wrote_switch_the_quarantine_on(eraser: EraserFixture) -> None:
+    """On a plain bucket, where it costs requests, it is off while only Dredge's own pushes write."""
+    plain, given = Wrapped(eraser.store, lambda path: None), Settings()
+    plain.quarantine_is_cheap = False  # type: ignore[attr-defined]
+    eraser.world.execute("UPDATE imagestorage SET uploading = false")
+    assert choose_quarantine_s(given, plain) == 0
+    eraser.world.manifest(blobs=[eraser.world.blob()])
+    assert choose_quarantine_s(given, plain) == DAY_S
+    assert choose_quarantine_s(replace(given, quarantine_s=0), plain) == 0
+    eraser.world.execute("UPDATE imagestorage SET uploading = false")
+    assert choose_quarantine_s(replace(given, quay_redis_url="redis://quay"), plain) == DAY_S
+    assert choose_quarantine_s(given, eraser.store) == DAY_S, "a rename costs nothing"
 
 
 def test_case_38_what_a_frozen_eraser_moved_when_it_woke_goes_back(eraser: EraserFixture) -> None:

@@ -19,6 +19,7 @@ from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import World, digest_of
 from worker.cli import dredge
 from worker.jobs.context import JobContext
+from worker.jobs.storage_identity import UNKNOWN
 from worker.jobs.sweep import sweep
 from worker.jobs.sweep_result import Swept
 from worker.settings import Settings
@@ -78,6 +79,17 @@ def test_an_object_younger_than_the_longest_push_is_left_alone(swept: SweptStore
     swept.age(young, DEFAULT.upload_ttl_ms / 1000 + 60)
     swept.sweep(2)
     assert swept.tombstones() == {old, young} and future in swept.paths()
+
+
+def test_case_60_rows_that_a_quay_wrote_show_whose_a_store_is(world: World, tmp_path: Path) -> None:
+    """Quay leaves `uploading` true on every row, also of complete objects."""
+    ours = world.blob()
+    assert world.value("SELECT uploading FROM imagestorage WHERE id = %s", (int(ours),)) is True
+    swept = SweptStore(world, tmp_path / "objects")
+    swept.store.erase([swept.known])
+    theirs = {swept.put(digest_of(f"theirs {n}")) for n in range(50)}
+    assert str(swept.sweep(3).error).startswith(UNKNOWN)
+    assert not swept.tombstones() and swept.paths() == theirs
 
 
 def test_an_unexpected_share_of_unknown_objects_stops_the_sweep_until_it_is_accepted(
