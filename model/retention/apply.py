@@ -25,13 +25,17 @@ _STILL_THERE = f"SELECT count(*) AS n FROM tag t WHERE t.id = ANY(%(ids)s) AND {
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict of the rules on a repository at one time; `chosen` are the facts of the tags to end."""
+    """The verdict of the rules on a repository at one time.
+
+    `chosen` are the facts of the tags to end; `looked` is how many tags were read.
+    """
 
     repository: Repository
     rules: RuleSet
     verdict: RuleVerdict
     chosen: tuple[TagFacts, ...]
     now_ms: int
+    looked: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def judge_repository(
     found = read_facts(where.id, rules.all, rules.patterns, now_ms=moment, protects=policy.immutable_tags)
     verdict = judge(found, in_turn=rules.in_turn, together=rules.together, now_ms=moment + ahead_ms)
     chosen = tuple(tag for tag in found if tag.id in verdict.ended)
-    return Judged(where, rules, verdict, chosen, moment)
+    return Judged(where, rules, verdict, chosen, moment, len(found))
 
 
 def end_chosen(

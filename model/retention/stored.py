@@ -16,8 +16,6 @@ from model.db.connection import execute, fetch, transaction
 from model.retention.file import BadPolicyFile, parse_rule, split_policy_file
 from model.retention.rule import Rule
 
-AUTHOR = "row"
-
 _LIST = "SELECT name, rule, author, changed_ms FROM dredge_retention_rule ORDER BY name"
 
 _SET = f"""
@@ -105,14 +103,14 @@ def _read(found: StoredRule) -> tuple[Rule | None, str | None]:
     rule, problem = _parse(found.rule)
     if rule is not None and rule.name != found.name:
         return None, f"its row has the name {found.name!r}, its text {rule.name!r}"
-    return rule, problem
+    return rule and replace(rule, author=found.author), problem
 
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> tuple[Rule | None, str | None]:
     """Read one rule.  Cached, because a run reads the same rules for each repository and batch."""
     try:
-        return replace(parse_rule(text), author=AUTHOR), None
+        return parse_rule(text), None
     except BadPolicyFile as error:
         return None, str(error)
 

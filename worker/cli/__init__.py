@@ -53,7 +53,7 @@ COMMANDS = {
 }
 
 _STOPPED = "stopped; what was committed stays, the rest waits for the next run"
-_REFUSED = "nothing was changed: the question was not answered with yes"
+_REFUSED = "nothing was changed: the question was not answered with yes (--yes does not ask)"
 # Packages of the extras, which a production installation may lack.
 EXTRA_OF = {"zstandard": "local", "uvicorn": "web", "fastapi": "web", "jinja2": "web"}
 

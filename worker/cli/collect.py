@@ -62,7 +62,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             cleared = _erase(context)
             last_purge_ms = read_quarantine().last_purge_ms
     if as_json:
-        output.emit_json(asdict(sums))
+        _emit(sums, cleared, last_purge_ms, tally, names, blocked)
     else:
         _say(sums, cleared, last_purge_ms)
     _report(tally, names, len(ids))
@@ -81,6 +81,27 @@ class _Tally:
     sums: Total
     stops: tuple[str, ...]
     failures: tuple[tuple[int, str], ...]
+
+
+def _emit(
+    sums: Total,
+    cleared: Cleared,
+    last_purge_ms: int | None,
+    tally: _Tally,
+    names: dict[int, str],
+    blocked: list[str],
+) -> None:
+    """Print all that the text says, and what failed or was skipped, as one JSON object."""
+    failures = [{"repository": names.get(id, f"#{id}"), "error": error} for id, error in tally.failures]
+    erased = {
+        "objects": cleared.objects,
+        "set_aside": cleared.set_aside,
+        "set_aside_bytes": cleared.set_aside_bytes,
+        "freed_after_ms": last_purge_ms if cleared.set_aside else None,
+        "failed_objects": cleared.failed,
+    }
+    outcome = {"failures": failures, "skipped": tally.stops, "not_purged": blocked}
+    output.emit_json(asdict(sums) | erased | outcome)
 
 
 def _say(sums: Total, cleared: Cleared, last_purge_ms: int | None) -> None:

@@ -71,7 +71,7 @@ def _running_in_cluster() -> Iterator[str]:
     Uses the Kubernetes API; the service account must be allowed to list pods.
     """
     if not (ACCOUNT / "token").exists():
-        raise ValueError(f"{ACCOUNT} does not exist or has no token: this process does not run in a pod")
+        raise ValueError(f"{ACCOUNT} does not exist or is empty, so this process does not run in a pod")
     yield from read_pods(
         API,
         token=(ACCOUNT / "token").read_text().strip(),

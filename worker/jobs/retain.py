@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from model.cache import invalidation
@@ -27,7 +28,11 @@ log = logs.logger("dredge.retention")
 
 CURSOR = "retention"
 DAY_MS = 86_400_000
-BATCH = 200
+BATCH, MOST_BATCH = 200, 2_000
+
+# A turn reads at most so many rows for each tag that it ends: its judgement reads every tag of the
+# repository, and each batch looks up all tags that the judgement spares.
+READ_PER_ENDED = 100
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,10 @@ def retain_repository(
 ) -> Retained:
     """End the tags that the rules select, until none is left or the budget is used up (then `has_more`).
 
-    Then announces the tags that will end soon.  If the list of digests in use is stale, ends nothing and
-    records that in the repository's row.  Idempotent; concurrent calls end each tag once.
+    A turn on a repository with very many tags goes on after its budget until it has ended enough of them for
+    what its judgement cost.  Then announces the tags that will end soon.  If the list of digests in use is
+    stale, ends nothing and records that in the repository's row.  Idempotent; concurrent calls end each tag
+    once.
     """
     wanted = retention_policy(context.settings) if policy is None else policy
     with connection():
@@ -108,10 +115,11 @@ def retain_repository(
 def _end(context: JobContext, judged: Judged, retention: RetentionPolicy, budget: Budget) -> tuple[int, bool]:
     """End the selected tags in batches.  Returns their number, and whether a new selection is needed."""
     ended = 0
-    for start in range(0, len(judged.chosen), BATCH):
-        if start and not budget:
+    size = max(BATCH, min(ceil(len(judged.verdict.spared) / READ_PER_ENDED), MOST_BATCH))
+    for start in range(0, len(judged.chosen), size):
+        if start * READ_PER_ENDED >= max(judged.looked, 1) and not budget:
             return ended, True
-        chosen = judged.chosen[start : start + BATCH]
+        chosen = judged.chosen[start : start + size]
         batch = end_chosen(judged, chosen, policy=context.policy, retention=retention)
         ended += batch.ended
         if batch.ended:

@@ -13,6 +13,7 @@ from model.gc.due.note import NEVER_MS
 from model.gc.find import Due, rank
 from model.gc.inspect.due import Standing, find_attempted, find_soon, read_standings
 from model.policy import Policy
+from model.repository import Repository
 from worker.jobs.find import find_due
 from worker.jobs.plan import SLICE
 
@@ -87,18 +88,42 @@ def explain_waiting(found: Sequence[Due], stops: Stops) -> list[WaitingRepositor
     ]
 
 
+def find_stops(*, namespace_id: int, repository_id: int, stops: Stops) -> list[str]:
+    """Say in words which holds and open breakers stop a repository."""
+    holds = [
+        f"{hold.target} is on hold: {hold.reason}"
+        for hold in stops.holds
+        if hold.covers(namespace_id=namespace_id, repository_id=repository_id)
+    ]
+    breakers = [
+        f"the breaker of {breaker.namespace} is open: {breaker.reason}"
+        for breaker in stops.breakers
+        if breaker.namespace_id in (namespace_id, REGISTRY)
+    ]
+    return holds + breakers
+
+
+def explain_stops(where: Repository, policy: Policy) -> list[str]:
+    """Say in words what stops the collection of a repository now, and its last failure.  Only reads."""
+    stops = Stops.read(policy, share=0)
+    found = find_stops(namespace_id=where.namespace_id, repository_id=where.id, stops=stops)
+    if stops.everywhere:
+        found.append(stops.everywhere)
+    failed = [each for each in read_standings([where.id]) if each.last_error]
+    return found + [f"failed {each.attempts} times: {each.last_error}" for each in failed]
+
+
 def _next_try_ms(standing: Standing, now_ms: int) -> int | None:
     next_try_ms = standing.next_try_ms or 0
     return next_try_ms if now_ms < next_try_ms < NEVER_MS else None
 
 
 def _why(standing: Standing, due_ms: int, stops: Stops) -> str:
-    for hold in stops.holds:
-        if hold.covers(namespace_id=standing.namespace_id, repository_id=standing.repository_id):
-            return f"{hold.target} is on hold: {hold.reason}"
-    for breaker in stops.breakers:
-        if breaker.namespace_id in (standing.namespace_id, REGISTRY):
-            return f"the breaker of {breaker.namespace} is open: {breaker.reason}"
+    stopped = find_stops(
+        namespace_id=standing.namespace_id, repository_id=standing.repository_id, stops=stops
+    )
+    if stopped:
+        return stopped[0]
     if due_ms > stops.now_ms:
         return "its recovery window has not closed"
     if _next_try_ms(standing, stops.now_ms) is not None:

@@ -10,14 +10,18 @@ from model import registry
 from model.db.clock import now_ms
 from model.db.connection import connection
 from model.errors import BadInput
+from model.gc.find import rank
 from model.gc.inspect.daily import read_daily
 from model.gc.inspect.plan import plan_repository
+from model.gc.inspect.removable import Removable, read_removable
 from model.gc.inspect.status import read_history
 from model.names import parse_repository
+from model.policy import Policy
 from worker.jobs.explain import explain_any
-from worker.jobs.overview import read_overview
+from worker.jobs.find import find_due
+from worker.jobs.overview import LOOK, read_overview
 from worker.jobs.targets import find_named
-from worker.jobs.waiting import list_waiting
+from worker.jobs.waiting import explain_stops, list_waiting
 from worker.web.context import Context
 from worker.web.plot import bars
 from worker.web.rendering import page
@@ -28,6 +32,8 @@ router = APIRouter(include_in_schema=False)
 DAYS = 30
 ROWS = 20
 TAGS = 100
+# The page estimates what so many of the due repositories could free.
+ESTIMATED = 1_000
 
 What = Annotated[str, Query(max_length=1024)]
 
@@ -47,10 +53,17 @@ def status(request: Request, context: Context, viewer: Viewer) -> Response:
         overview=overview,
         now_ms=overview.now_ms,
         longest_waiting=waiting,
+        removable=_removable(context.policy, overview.now_ms),
         days=days,
         bars=bars(days),
         history=read_history(repository_id=None, limit=ROWS),
     )
+
+
+def _removable(policy: Policy, now_ms: int) -> list[Removable]:
+    found, _, _ = find_due(policy, after=0, slice=LOOK, limit=LOOK)
+    due = [each.repository_id for each in rank(found, limit=ESTIMATED)]
+    return read_removable(due, policy=policy, now_ms=now_ms, limit=ROWS)
 
 
 @router.get("/look")
@@ -81,6 +94,7 @@ def _repository(request: Request, context: Context, viewer: Viewer, what: str) -
         what=what,
         repository=where.path,
         plan=plan,
+        stops=explain_stops(where, context.policy),
         tags=registry.list_tag_history(where.id, limit=TAGS),
         history=read_history(repository_id=where.id, limit=ROWS),
         now_ms=now_ms(),

@@ -18,13 +18,14 @@ from worker import logs
 from worker.broker.connection import BrokerUnavailable
 from worker.jobs.explain import NothingFound
 from worker.web.rendering import page
-from worker.web.viewer import NotSignedIn
+from worker.web.viewer import NotSignedIn, find_session
 
 log = logs.logger("dredge.web")
 
 API = ("/api/", "/v1/")
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 5
+MOST_WHAT = 1024
 
 # The first class that matches the error decides; any other `RegistryError` is a 500.
 _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
@@ -79,8 +80,13 @@ def status_of(error: RegistryError) -> int:
 def problem(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Return a response with the problem in one line: JSON for the API, a page for a browser."""
     if not request.url.path.startswith(API):
-        title = HTTPStatus(status).phrase
-        shown = page(request, "problem.html", None, status_code=status, title=title, detail=detail)
+        title = HTTPStatus(status).phrase.capitalize()
+        session = find_session(request)
+        viewer = session if session and "read" in session.caller.scopes else None
+        what = request.query_params.get("what", "")[:MOST_WHAT]
+        shown = page(
+            request, "problem.html", viewer, status_code=status, title=title, detail=detail, what=what
+        )
         shown.headers.update(headers or {})
         return shown
     kind = _TYPES.get(status, "internal_error" if status >= 500 else "invalid_request")

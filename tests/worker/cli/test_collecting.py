@@ -60,10 +60,14 @@ def test_plan_says_what_collect_then_does(world: World, dredge: Dredge, garbage:
     blobs = world.rows("SELECT id FROM imagestorage WHERE image_size IN (1000, 24, 7)")
     with world.only_removes(tag=dead, manifest=[tag.manifest for tag in dead], blob=[id for (id,) in blobs]):
         collected = dredge("collect", "--all", "--json")
-    assert collected.code == 0 and collected.lines == [total] and set(total) == TOTAL
+    assert collected.code == 0 and set(total) == TOTAL
+    (said,) = collected.lines
+    assert {key: said[key] for key in TOTAL} == total and said["objects"] == 3
     assert garbage.objects() == 1
     assert dredge("plan", "--json").lines == [dict.fromkeys(total, 0)]
-    assert dredge("collect", "--all", "--json").lines == [dict.fromkeys(total, 0)]
+    nothing = dict.fromkeys(("objects", "set_aside", "set_aside_bytes", "failed_objects", *total), 0)
+    empty = {"freed_after_ms": None, "failures": [], "skipped": [], "not_purged": []}
+    assert dredge("collect", "--all", "--json").lines == [nothing | empty]
 
 
 def test_plan_and_collect_of_one_repository_leave_the_others(
@@ -125,7 +129,7 @@ def test_objects_that_cannot_be_erased_are_exit_code_one_and_tried_again(
 ) -> None:
     garbage.image("v1", dead_for_ms=1)
     said = dredge("collect", "--all", "--json", STORAGE=f"mars={tmp_path}", UPLOAD_LOCATION="mars")
-    assert said.code == 1 and said.lines[0]["manifests"] == 1
+    assert said.code == 1 and said.lines[0]["manifests"] == said.lines[0]["failed_objects"] == 1
     assert json.loads(said.err.splitlines()[-1])["error"].startswith("1 objects could not be erased")
     assert world.rows("SELECT tries, last_error FROM dredge_tombstone") == [
         (1, "location local_us is not configured")

@@ -7,11 +7,14 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model.db.clock import now_ms
+from model.db.connection import fetch, fetch_one
 from model.in_use import StaleInUseList, replace_in_use
+from model.retention import apply, facts
 from model.retention.file import BadPolicyFile
 from model.retention.find import list_problems
 from model.retention.stored import store_rules
@@ -20,6 +23,7 @@ from tests.model.retention.retaining import DAY_MS, aged, alive, namespace_polic
 from tests.support.pipeline import Recorded, make_context
 from tests.support.quay_rows import fill
 from tests.support.world import World
+from worker.jobs import retain
 from worker.jobs.context import JobContext
 from worker.jobs.in_use import InUseSourceUnavailable, load_in_use, read_pods, read_source
 from worker.jobs.prune import prune
@@ -125,6 +129,51 @@ def test_a_turn_that_is_over_goes_on_in_another(world: World, tmp_path: Path, ru
     assert (first.ended, first.has_more) == (200, True)
     assert world.rows("SELECT * FROM dredge_retention") == []
     assert retain_repository(box, world.repository_id, budget_s=0).ended == 50
+
+
+def many(world: World, name: str, count: int, *, age_ms: int) -> None:
+    """Tags of one manifest, of an age."""
+    world.execute(
+        "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, hidden, reversion,"
+        " tag_kind_id, immutable) SELECT %s || n, %s, %s, %s, false, false,"
+        " (SELECT id FROM tagkind WHERE name = 'tag'), false FROM generate_series(1, %s) n",
+        (name, world.repository_id, int(world.manifest()), world.now_ms - age_ms, count),
+    )
+
+
+@pytest.mark.parametrize("kind", ["age", "count"])
+def test_what_the_turns_on_a_giant_repository_read_is_in_proportion_to_the_tags_that_they_end(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    many(world, "old", 60, age_ms=9 * DAY_MS)
+    many(world, "new", 840, age_ms=0)
+    rule = "older_than: 1d" if kind == "age" else "newest: 840"
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"rules:\n- {{name: old, action: expire, {rule}}}\n")
+    monkeypatch.setattr(retain, "BATCH", 2)
+    read = []
+
+    def counted(text: str, params: Any = None) -> Any:
+        rows = fetch(text, params)
+        read.append(len(rows))
+        return rows
+
+    def counted_ids(text: str, params: Any) -> Any:
+        row = fetch_one(text, params)
+        read.append(row.n)
+        return row
+
+    monkeypatch.setattr(facts, "fetch", counted)
+    monkeypatch.setattr(apply, "fetch_one", counted_ids)
+    box = context(tmp_path, retention_file=str(path))
+    ended, has_more = 0, True
+    while has_more:
+        turn = retain_repository(box, world.repository_id, budget_s=0)
+        ended, has_more = ended + turn.ended, turn.has_more
+    assert ended == 60 and len(alive(world)) == 840
+    # The judgements read in proportion; one more read belongs to the visit, and each tag is read once more.
+    looked_up = retain.READ_PER_ENDED * ended if kind == "count" else 0
+    assert sum(read) <= retain.READ_PER_ENDED * ended + 900 + ended + looked_up
 
 
 def test_quays_status_row_is_kept_and_a_skipped_policy_is_seen_there(quay: World, tmp_path: Path) -> None:

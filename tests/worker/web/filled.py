@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from model import registry
 from model.controls import limits
 from model.controls.holds import set_hold
 from model.gc.due.attempt import claim, record_failure
 from model.gc.storage_identity import suspend_location
 from model.policy import HOUR_MS
-from tests.support.world import WEEK_S, World
+from tests.support.world import WEEK_S, Row, World
 
 GONE_MS = 2 * WEEK_S * 1000
 
 
-def dead(world: World, name: str, *, for_ms: int = HOUR_MS) -> None:
+def dead(world: World, name: str, *, for_ms: int = HOUR_MS, **fields: Row) -> Row:
     """A tag past its window for so long."""
-    world.tag(name, ended_ms=world.now_ms - GONE_MS - for_ms)
+    return world.tag(name, ended_ms=world.now_ms - GONE_MS - for_ms, **fields)
 
 
 def open_breaker(world: World) -> None:
@@ -50,7 +51,7 @@ def failing_store(world: World) -> None:
 
 
 def fill(world: World) -> None:
-    """Backlog, failures, holds, an open breaker, a failing store, and a month of history."""
+    """Backlog, failures, holds, an open breaker, a failing store, deletions, and a month of history."""
     for number in range(12):
         where = world.repository(f"service-{number}")
         ended_ms = world.now_ms - GONE_MS - (number + 1) * HOUR_MS
@@ -61,6 +62,11 @@ def fill(world: World) -> None:
     for _ in range(3):
         claim([world.repository_id])
         record_failure(world.repository_id, "the manifest sha256:0123 has two subjects")
+    world.execute("UPDATE manifest SET layers_compressed_size = 3 << 20")
+    gone = world.repository("gone", namespace=world.namespace("former"))
+    registry.delete_repository(f"former/{gone.name}")
+    world.namespace("closed")
+    registry.delete_namespace("closed")
     set_hold(namespace_id=int(world.namespace("customer")), reason="legal hold 17", author="anna@ops1")
     open_breaker(world)
     failing_store(world)

@@ -26,7 +26,14 @@ pytestmark = [
 ]
 
 SECRET, TOKEN = make_token("anna", ["read", "operate"])
-PATHS = ("/", "/look?what=acme/app", "/look?what=acme/app:latest", "/look?what=nobody", "/deleted")
+PATHS = (
+    "/",
+    "/look?what=acme/app",
+    "/look?what=acme/service-0",
+    "/look?what=acme/app:latest",
+    "/look?what=nobody",
+    "/deleted",
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,12 @@ from fastapi.testclient import TestClient
 from model import registry
 from model.controls.breaker import list_open
 from model.controls.holds import list_holds, set_hold
-from model.policy import HOUR_MS
+from model.gc.due.attempt import claim, record_failure
+from model.gc.inspect.removable import Removable, read_removable
+from model.policy import DEFAULT, HOUR_MS
 from tests.support.world import World
 from tests.worker.web.conftest import TOKENS, secret
-from tests.worker.web.filled import fill, open_breaker
+from tests.worker.web.filled import dead, fill, open_breaker
 from worker.api_token import ApiToken, Scope, make_token
 from worker.web.access import WRONG_TOKENS, Access
 from worker.web.sessions import LIFE_S, Sessions, is_same_origin
@@ -156,6 +158,37 @@ def test_one_box_explains_tags_digests_and_repositories(world: World, client: Te
     wrong = client.get("/look?what=acme/ap")
     assert wrong.status_code == 404 and "did you mean acme/app?" in wrong.text
     assert wrong.headers["content-type"].startswith("text/html")
+    # What was typed is there to be corrected.
+    assert 'value="acme/ap"' in wrong.text and 'href="/deleted"' in wrong.text
+
+
+def test_a_repositorys_page_says_what_stops_its_collection(world: World, client: TestClient) -> None:
+    world.repository("other", namespace=world.namespace("globex"))
+    open_breaker(world)
+    set_hold(repository_id=world.repository_id, reason="legal hold 17", author="anna")
+    claim([world.repository_id])
+    record_failure(world.repository_id, "the manifest sha256:0123 has two subjects")
+    sign_in(client)
+    text = client.get("/look?what=acme/app").text
+    for stop in (
+        "acme/app is on hold: legal hold 17",
+        "the breaker of acme is open: 90 of 100 manifests become due within an hour",
+        "failed 1 times: the manifest sha256:0123 has two subjects",
+    ):
+        assert f"<strong>Not collected now:</strong> {stop}" in text
+    assert "Not collected now" not in client.get("/look?what=globex/other").text
+
+
+def test_the_page_estimates_which_namespaces_could_free_the_most(world: World) -> None:
+    small, large = world.repository("a"), world.repository("b", namespace=world.namespace("globex"))
+    dead(world, "v1", repository=small)
+    dead(world, "v1", repository=large)
+    shared = dead(world, "v2", repository=large)
+    dead(world, "v3", repository=large, manifest=shared.manifest)
+    world.tag("alive", repository=large)
+    world.execute("UPDATE manifest SET layers_compressed_size = 7")
+    found = read_removable([int(small), int(large)], policy=DEFAULT, now_ms=world.now_ms, limit=9)
+    assert found == [Removable("globex", 1, 2, 14), Removable("acme", 1, 1, 7)]
 
 
 def test_signing_out_ends_the_session_of_the_browser(world: World, client: TestClient) -> None:
