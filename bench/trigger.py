@@ -1,4 +1,6 @@
-"""The cost of the optional trigger: four clients that end tags, one commit after the other."""
+"""The cost of two triggers: the optional one on tags, and the one that owes events to webhooks.
+
+Four clients end tags, and one records events, one commit after the other."""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ import psycopg2
 from bench.figure import Figure, Options
 from bench.lab import Lab, configured
 from model import namespace, repository
-from model.db.connection import execute, fetch
+from model.db.connection import execute, fetch, transaction
+from model.events.record import TAG_DELETED, record
 from model.events.trigger import install_triggers
+from model.events.webhooks import add_webhook
 
 NAME = "trigger"
 CLIENTS = 4
@@ -28,9 +32,14 @@ def run(options: Options) -> Iterator[Figure]:
         quiet = _commits(url, tags, seconds)
         install_triggers()
         loud = _commits(url, tags, seconds)
+        recording = _recorded_in_three_ways(seconds)
     yield Figure(NAME, "ends without the trigger", none, "commits/s")
     yield Figure(NAME, "with it, without NOTIFY", quiet / none, "times")
     yield Figure(NAME, "with it and NOTIFY", loud / none, "times")
+    bare, unwanted, owed = recording
+    yield Figure(NAME, "events recorded without the trigger of webhooks", bare, "commits/s")
+    yield Figure(NAME, "with it, no webhook", unwanted / bare, "times")
+    yield Figure(NAME, "with it and a webhook that receives them", owed / bare, "times")
 
 
 def _tags() -> list[int]:
@@ -43,6 +52,27 @@ def _tags() -> list[int]:
             (repository.ensure(owner.id, f"app{client}").id,),
         )
     return [row.id for row in fetch("SELECT id FROM tag ORDER BY id")]
+
+
+def _recorded_in_three_ways(seconds: float) -> tuple[float, float, float]:
+    """Return the rates without the trigger of webhooks, with it, and with a webhook besides."""
+    execute("ALTER TABLE dredge_event DISABLE TRIGGER dredge_owe_deliveries")
+    bare = _recorded(seconds)
+    execute("ALTER TABLE dredge_event ENABLE TRIGGER dredge_owe_deliveries")
+    unwanted = _recorded(seconds)
+    add_webhook("bench", "http://127.0.0.1:9/", ["tag.deleted"])
+    return bare, unwanted, _recorded(seconds)
+
+
+def _recorded(seconds: float) -> float:
+    """Return the events recorded per second, each in a transaction of its own."""
+    done = 0
+    started = time.monotonic()
+    while time.monotonic() < started + seconds:
+        with transaction():
+            record(TAG_DELETED, subject="bench/app0:v1", data={"tag": "v1"}, now_ms=1)
+        done += 1
+    return done / seconds
 
 
 def _commits(url: str, tags: list[int], seconds: float) -> float:

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import TextIO
 
 import click
+import yaml
 
 from model.retention.audit import list_ended_tags
 from model.retention.file import parse_policy_file
@@ -87,6 +88,19 @@ def problems(limit: int, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+def _in_a_line(rule: str) -> str:
+    """Return the keys of a rule besides its name; the text as it is if it is no YAML."""
+    try:
+        found = yaml.safe_load(rule)
+    except yaml.YAMLError:
+        return " ".join(rule.split())
+    if not isinstance(found, dict):
+        return " ".join(rule.split())
+    rest = {key: value for key, value in found.items() if key != "name"}
+    line: str = yaml.safe_dump(rest, default_flow_style=True, sort_keys=False, width=10_000)
+    return line.strip("{}\n")
+
+
 @command.command(short_help="Rules in the database.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def rules(as_json: bool) -> None:
@@ -101,7 +115,7 @@ def rules(as_json: bool) -> None:
             output.emit_json(asdict(each))
     else:
         rows = [
-            (each.name, " ".join(each.rule.split("\n")), each.author, when(each.changed_ms), each.problem)
+            (each.name, _in_a_line(each.rule), each.author, when(each.changed_ms), each.problem)
             for each in found
         ]
         tables.table(("name", "rule", "by", "changed", "problem"), rows)

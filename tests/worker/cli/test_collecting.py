@@ -66,7 +66,7 @@ def test_plan_says_what_collect_then_does(world: World, dredge: Dredge, garbage:
     assert garbage.objects() == 1
     assert dredge("plan", "--json").lines == [dict.fromkeys(total, 0)]
     nothing = dict.fromkeys(("objects", "set_aside", "set_aside_bytes", "failed_objects", *total), 0)
-    empty = {"freed_after_ms": None, "failures": [], "skipped": [], "not_purged": []}
+    empty: dict[str, object] = {"freed_after_ms": None, "failures": [], "skipped": [], "not_purged": []}
     assert dredge("collect", "--all", "--json").lines == [nothing | empty]
 
 

@@ -109,11 +109,13 @@ def test_rules_are_set_listed_and_removed_and_plan_shows_a_change_before_it_is_s
 ) -> None:
     assert dredge("retention", "set", rules).out == "set: old builds\n"
     assert dredge("retention", "rules", "--json").lines[0]["name"] == "old builds"
-    assert "older_than: 1d" in dredge("retention", "rules").out
+    assert "action: expire, tags: pr-*, older_than: 1d" in dredge("retention", "rules").out
     changed = tmp_path / "changed.yaml"
     changed.write_text("rules:\n- {name: old builds, action: expire, tags: pr-2, older_than: 1d}\n")
     assert dredge("plan", "--policy", str(changed), "--json").lines[-1]["tags"] == 1
     assert "acme/app: 2 tags ended" in dredge("retention", "run", "acme/app").out
+    (set_by,) = builds.rows("SELECT author FROM dredge_retention_rule")
+    assert builds.rows("SELECT DISTINCT author FROM dredge_ended_tag") == [set_by]
     assert alive(builds) == {"v1", "bystander"}
     unknown = dredge("retention", "remove", "old builds", "other")
     assert unknown.code == 1 and "no stored rule is called other" in unknown.err

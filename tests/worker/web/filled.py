@@ -13,9 +13,16 @@ from tests.support.world import WEEK_S, Row, World
 GONE_MS = 2 * WEEK_S * 1000
 
 
-def dead(world: World, name: str, *, for_ms: int = HOUR_MS, **fields: Row) -> Row:
+def dead(
+    world: World,
+    name: str,
+    *,
+    for_ms: int = HOUR_MS,
+    repository: Row | None = None,
+    manifest: Row | None = None,
+) -> Row:
     """A tag past its window for so long."""
-    return world.tag(name, ended_ms=world.now_ms - GONE_MS - for_ms, **fields)
+    return world.tag(name, repository=repository, manifest=manifest, ended_ms=world.now_ms - GONE_MS - for_ms)
 
 
 def open_breaker(world: World) -> None:
