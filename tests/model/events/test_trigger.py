@@ -167,8 +167,12 @@ def test_a_role_with_rights_on_tags_alone_gets_its_events_and_nothing_else(world
         "SELECT public.dredge_tag_ended()",
         "CREATE TEMP TABLE mine (LIKE public.tag); CREATE TRIGGER forged AFTER UPDATE ON mine"
         " FOR EACH ROW EXECUTE FUNCTION public.dredge_tag_ended()",
+        "CREATE TEMP TABLE forged"
+        " (id int, event_id text, type text, subject text, data text, created_ms bigint);"
+        " CREATE TRIGGER forged AFTER INSERT ON forged REFERENCING NEW TABLE AS recorded"
+        " FOR EACH STATEMENT EXECUTE FUNCTION public.dredge_owe_deliveries()",
     ):
-        with pytest.raises(psycopg2.Error):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             world.execute(forbidden)
     world.execute("RESET ROLE; DROP TABLE pg_temp.repository, pg_temp.user, pg_temp.dredge_event")
     assert [event["subject"] for event in events(world)] == ["acme/app:v1"]
