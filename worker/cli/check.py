@@ -17,7 +17,6 @@ from model.errors import RegistryError
 from model.events import trigger as triggers
 from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
-from model.gc.storage_identity import find_suspended
 from model.human import human_ms
 from model.periodic import list_periodic
 from model.purge.references import find_unknown_references
@@ -27,10 +26,11 @@ from worker.cli.check_retention import check_retention
 from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import CheckResult, unset
 from worker.jobs.quarantine import choose_quarantine_s
+from worker.jobs.storage_identity import find_problems
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
 from worker.settings import Settings
-from worker.storage.base import open_store, open_stores
+from worker.storage.base import Stores, open_store, open_stores
 
 
 @click.command("check")
@@ -110,10 +110,10 @@ def _locations(settings: Settings) -> Iterator[CheckResult]:
         if name not in settings.storage:
             problem = f"Blobs lie at {name}, which DREDGE_STORAGE does not name: their objects stay for ever"
             yield CheckResult("storage", name, problem)
-    for found in find_suspended():
-        problem = f"{found.location} is suspended, nothing is erased there: {found.problem}"
-        yield CheckResult("storage", found.location, problem)
-    yield from _quarantine(settings)
+    stores = open_stores(settings.storage, upload=settings.upload_location)
+    for name, problem in find_problems(stores).items():
+        yield CheckResult("storage", name, f"{name} is suspended, nothing is erased there: {problem}")
+    yield from _quarantine(settings, stores)
     for share in read_shares():
         if excess := share.find_excess(settings.sweep_share):
             yield CheckResult(
@@ -121,8 +121,7 @@ def _locations(settings: Settings) -> Iterator[CheckResult]:
             )
 
 
-def _quarantine(settings: Settings) -> Iterator[CheckResult]:
-    stores = open_stores(settings.storage, upload=settings.upload_location)
+def _quarantine(settings: Settings, stores: Stores) -> Iterator[CheckResult]:
     for names in find_aliases(stores):
         what = "name the same store: an object is erased when no row of any of them refers to it"
         yield CheckResult("storage", f"{', '.join(names)} {what}")

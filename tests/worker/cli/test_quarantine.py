@@ -199,3 +199,23 @@ def test_collect_says_what_it_has_set_aside_and_until_when(
     assert aside == f"set aside: 2 objects (2.0 KiB) in the trash; all are freed after {when(purge_ms)}"
     assert purge_ms - now_ms() > DAY_S * 1000 - 60_000
     assert "set aside" not in dredge("collect", "acme/app", QUARANTINE_S=str(DAY_S)).out
+
+
+def test_case_62_check_asks_a_store_who_it_is_before_anything_was_suspended(
+    eraser: EraserFixture, dredge: Dredge
+) -> None:
+    """Right after a mistake in a mount or a setting, no turn of the eraser has noticed it yet."""
+    eraser.tombstone("not yet due", due_ms=2**60)
+    root = eraser.store.root
+    away = root.rename(root.with_suffix(".away"))
+    root.mkdir()
+    with eraser.world.unchanged():
+        said = dredge("check")
+    assert (
+        said.code == 1 and said.out.count("local_us is suspended, nothing is erased there: it does not") == 1
+    )
+    for path in sorted(root.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    root.rmdir()
+    away.rename(root)
+    assert "is suspended" not in dredge("check").out
