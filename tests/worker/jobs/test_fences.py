@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +13,14 @@ import pytest
 from model import blob
 from model.blob import begin_push
 from model.db.clock import now_ms
+from model.errors import DigestBusy
 from model.policy import DEFAULT
 from model.storage_paths import trash_path
-from tests.support.eraser import EraserFixture
+from tests.support.eraser import EraserFixture, Wrapped
 from tests.support.pipeline import LOCATION
 from worker.jobs import erase as module
 from worker.jobs.erase_outcome import Cleared
-from worker.storage.base import NOT_SENT, SetAside, clock_s
+from worker.storage.base import NOT_SENT, Erased, SetAside, clock_s
 from worker.storage.local import LocalStore
 
 DAY_S = 86_400
@@ -71,6 +74,26 @@ def test_an_object_that_may_be_purged_before_the_request_lands_is_fenced_to_its_
     tombstone = eraser.tombstone("slow")
     assert eraser.erase(Slow(eraser.store, unanswered), quarantine_s=60).failed == 1
     assert eraser.row(tombstone)["fenced_until_ms"] - now_ms() > 55_000
+
+
+def test_case_63_without_quarantine_a_push_is_told_at_once_when_the_fence_ends(
+    eraser: EraserFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket may carry a delete out within a minute; a push does not wait so long.  On its own clock."""
+    tombstone = eraser.tombstone("slow")
+    silent = Wrapped(eraser.store, lambda path: Erased(path, None, "?", unknown=True), late_delete_ms=60_000)
+    eraser.erase(silent)
+    until_ms = eraser.row(tombstone)["fenced_until_ms"]
+    assert until_ms > now_ms() + 55_000
+    naps: list[float] = [0.0]
+    monkeypatch.setattr(blob, "time", SimpleNamespace(monotonic=lambda: sum(naps), sleep=naps.append))
+    push = partial(
+        begin_push, eraser.world.repository_id, tombstone.digest, 10, location=LOCATION, policy=DEFAULT
+    )
+    with eraser.world.unchanged(), pytest.raises(DigestBusy) as busy:
+        push(now_ms=now_ms())
+    assert busy.value.facts["until_ms"] == until_ms and sum(naps) < 2 * blob.PATIENCE_S
+    assert push(now_ms=until_ms).known is False
 
 
 def test_a_move_that_was_answered_after_its_fence_is_looked_at_at_once(
