@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from urllib.parse import urlsplit
 
 import click
 
@@ -10,6 +11,8 @@ from model.events.deliveries import retry_dead
 from model.events.webhooks import add_webhook, list_webhooks, remove_webhook
 from worker.cli import options, output, tables
 from worker.events.webhook import secret_of
+
+_NO_NETWORKS = "dredge: plain HTTP goes only to addresses in DREDGE_WEBHOOK_NETWORKS, which is not set here"
 
 
 @click.group(name="webhook")
@@ -43,6 +46,8 @@ def add(name: str, url: str, types: tuple[str, ...], as_json: bool) -> None:
         output.emit_json({"name": name, "url": url, "types": wanted, "secret": secret})
     else:
         click.echo(f"{name} gets {', '.join(wanted)}\nsecret: {secret}")
+    if urlsplit(url).scheme == "http" and not settings.webhook_networks:
+        click.echo(_NO_NETWORKS, err=True)
 
 
 @command.command(name="list", short_help="List webhooks and their waiting deliveries.")

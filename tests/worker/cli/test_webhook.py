@@ -39,3 +39,11 @@ def test_mistakes_are_one_line(world: World, dredge: Dredge) -> None:
     without = dredge("webhook", "add", "ops", "https://h.example/")
     assert without.code == 1 and "DREDGE_WEBHOOK_KEY is not set" in without.err
     assert world.rows("SELECT * FROM dredge_webhook") == []
+
+
+def test_an_address_to_which_nothing_will_be_sent_is_told_at_once(world: World, dredge: Dredge) -> None:
+    plain = ("webhook", "add", "ops", "http://10.0.0.7/x")
+    said = dredge(*plain, WEBHOOK_KEY=KEY)
+    assert said.code == 0 and "DREDGE_WEBHOOK_NETWORKS, which is not set" in said.err
+    assert dredge(*plain, WEBHOOK_KEY=KEY, WEBHOOK_NETWORKS="10.0.0.0/8").err == ""
+    assert world.rows("SELECT url FROM dredge_webhook") == [("http://10.0.0.7/x",)]
