@@ -14,6 +14,8 @@ import pytest
 from tests.support.world import World
 from tests.worker.cli.conftest import Dredge
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_an_unknown_command_names_the_nearest(dredge: Dredge) -> None:
     said = dredge("plam")
@@ -98,3 +100,27 @@ def test_ctrl_c_is_one_line_and_exit_code_130(world: World) -> None:
 
 def test_a_negative_age_is_refused(dredge: Dredge) -> None:
     assert dredge("fsck", "--young", "-1").code == 2
+
+
+# Ctrl-C arrives while this module is loaded.
+LOADING = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "worker.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from worker.command import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [([], "dredge: stopped\n"), (["--json"], '{"error": "stopped"}\n')]
+)
+def test_ctrl_c_before_the_command_has_begun_is_one_line(arguments: list[str], said: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADING, "plan", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (ended.returncode, ended.stderr, ended.stdout) == (130, said, "")
+    assert "dredge = worker.command:main" in (ROOT / "setup.cfg").read_text()
