@@ -20,15 +20,25 @@ from typing import Any, TextIO
 from worker.settings import Settings
 
 _PASSWORD_IN_URL = re.compile(r"(?P<before>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*):[^\s/@]+(?=@)")
+# The first word of a sentence of ours, or of the system, after `DREDGE_CLAIR_PSK: ` or `no credentials: `.
+_PROSE = (
+    "a add an and another at authorization cannot check correct create each every file give grant has in is"
+    " it its make must name names no not of one only or permission put read remove requests run see set start"
+    " the there this to two unset use wait with"
+)
 _NAMED_SECRET = re.compile(
-    r"(?P<before>\b[\w-]*(?:password|passwd|secret|token|psk|authorization|access_key|credential)[\w-]*"
-    r"[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+|Basic\s+)?)[^\s\"'&,;)}]+",
+    r"(?P<before>\b[\w-]*(?:password|passwd|secret|token|psk|authorization|access_key|credential)[\w-]*(?<!_file)"
+    r"[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+|Basic\s+)?)"
+    rf"(?!(?<=: )(?:{_PROSE.replace(' ', '|')})[ .,;:])[^\s\"'&,;)}}]+",
     re.IGNORECASE,
 )
 
 
 def masked(text: str) -> str:
-    """Replace passwords in URLs, and values whose name says that they are secret, by `***`."""
+    """Replace passwords in URLs, and values whose name says that they are secret, by `***`.
+
+    A sentence after a colon stays readable.
+    """
     return _NAMED_SECRET.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***", text))
 
 

@@ -62,7 +62,7 @@ def parse(url: str) -> Dsn:
         raise BadInput(_UNREADABLE)  # A slash in a password ends the host early.
     database = found.pop("dbname", "")
     if not database and "service" not in found:
-        raise BadInput("names no database: postgresql://user:password@host:5432/database")
+        raise BadInput("names no database: postgresql://user@host:5432/database")
     settings = dict(_settings(found.pop("options", "")))
     if "," in found.get("host", found.get("hostaddr", "")):
         # Of several hosts, connect to the one that takes writes; a standby answers every write with an error.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +102,48 @@ def test_secrets_are_masked(log_format: str, facts: dict[str, object]) -> None:
 
 def test_a_url_without_a_password_stays_readable() -> None:
     assert logs.masked("redis://cache:6379/0 sha256:abc") == "redis://cache:6379/0 sha256:abc"
+
+
+def texts(root: str) -> Iterator[str]:
+    """Every text in the code below `root`; what an f-string inserts is a word of a sentence."""
+    for path in Path(root).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "is so" for part in node.values]
+                yield "".join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+@pytest.mark.parametrize("root", ["model", "worker"])
+def test_no_advice_of_ours_is_masked(root: str) -> None:
+    assert [text for text in texts(root) if ": ***" in logs.masked(text)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DREDGE_CLAIR_PSK: must be base64",
+        "DREDGE_CLAIR_PSK_FILE: /run/secrets/psk cannot be read: No such file or directory",
+        "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "Storage directory /etc/passwd: Not a directory",
+        "s3://bucket?credentials_file=/etc/dredge/aws",
+    ],
+)
+def test_a_sentence_after_a_colon_and_the_name_of_a_file_stay_readable(text: str) -> None:
+    assert logs.masked(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password: hunter2 is wrong", "password: *** is wrong"),
+        ("token: seehunter2 now", "token: *** now"),
+        ("psk=set,x", "psk=***,x"),
+    ],
+)
+def test_a_secret_beside_a_sentence_is_masked(text: str, shown: str) -> None:
+    assert logs.masked(text) == shown
 
 
 def test_tracebacks_are_masked() -> None:

@@ -10,6 +10,6 @@ from worker import logs
 
 
 def say_error(message: str, *, as_json: bool) -> None:
-    """Write the message to standard error without secrets: `dredge: …`, or `{"error": …}`."""
+    """Write the message without secrets to standard error, as `dredge: …` or `{"error": …}`."""
     shown = logs.masked(" ".join(message.split()))
     click.echo(json.dumps({"error": shown}, ensure_ascii=False) if as_json else f"dredge: {shown}", err=True)
