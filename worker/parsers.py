@@ -15,6 +15,7 @@ from model.db import dsn
 from model.errors import BadInput
 from model.window import parse_window
 from worker.broker import urls
+from worker.storage_url import parse_storage_url
 
 
 def text(raw: str) -> str:
@@ -84,9 +85,6 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
-_STORES = ("file", "s3", "gs", "az")
-
-
 def locations(raw: str) -> dict[str, str]:
     """Parse `name=url,name=url`, or one bare path or URL for the location `local_us`."""
     found: dict[str, str] = {}
@@ -94,8 +92,10 @@ def locations(raw: str) -> dict[str, str]:
         name, separator, url = part.partition("=")
         if not separator or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
             name, url = "local_us", part
-        if "://" in url and urlsplit(url).scheme not in _STORES:
-            raise ValueError(f"location {name} must be a path or a URL of {', '.join(_STORES)}")
+        try:
+            parse_storage_url(url)
+        except BadInput as error:
+            raise ValueError(f"location {name}: {error}") from None
         if name in found:
             raise ValueError(f"location {name} is given twice")
         found[name] = url

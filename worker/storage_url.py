@@ -1,4 +1,4 @@
-"""Parse the URL of a bucket: `s3://`, `gs://` or `az://`, with the options of each scheme."""
+"""Parse the URL of a storage location: a path, `file://`, `s3://`, `gs://` or `az://`, with its options."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _KNOWN = {
     "az": (*_EVERYWHERE, "account"),
 }
 SCHEMES = tuple(_KNOWN)
+# The names that stores accept; also an access point of AWS.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:[A-Za-z0-9:_-]+")
 _SECRET = re.compile(r"key|secret|token|password|sas|sig", re.IGNORECASE)
 _TRUE, _FALSE = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
 _DEFAULT_PORT = {"http": 80, "https": 443}
@@ -66,6 +68,41 @@ class BucketURL:
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
 
 
+@dataclass(frozen=True)
+class LocalURL:
+    """A directory of this machine; `fsync`: written files survive a power cut."""
+
+    path: str
+    fsync: bool = True
+
+
+def parse_storage_url(url: str) -> BucketURL | LocalURL:
+    """Parse a location's URL or path.  Raises `BadInput`, without text that may contain a secret."""
+    if not url or not url.isprintable():
+        raise BadInput("A storage URL must have text, without control characters")
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    try:
+        if scheme == "file":
+            return _parse_local(url)
+        if scheme in _KNOWN:
+            return parse_bucket_url(url)
+    except ValueError as error:
+        # urlsplit refuses brackets without an address, and a port that is no number.
+        raise BadInput(f"The storage URL cannot be read: {error}") from None
+    raise BadInput(f"A storage URL must be a path or start with file or {', '.join(SCHEMES)}", scheme=scheme)
+
+
+def _parse_local(url: str) -> LocalURL:
+    if "://" not in url:
+        return LocalURL(url)
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or not path.startswith("/") or not path.isprintable():
+        raise BadInput("A file URL is file:///path with three slashes; the path is on this machine")
+    synced = dict(parse_qsl(parts.query)).get("fsync", "on") not in ("off", "0", "false", "no")
+    return LocalURL(path, fsync=synced)
+
+
 def parse_bucket_url(url: str) -> BucketURL:
     """Parse a bucket's URL.  Raises `BadInput`, without the URL's text if it may contain a secret."""
     parts = urlsplit(url)
@@ -78,14 +115,22 @@ def parse_bucket_url(url: str) -> BucketURL:
         raise BadInput(
             "A storage URL must not contain keys: name a file in credentials_file instead", wrong=unknown
         )
-    if unknown or not parts.netloc:
+    if unknown or not _BUCKET.fullmatch(parts.netloc):
         what = f"A storage URL is {scheme}://bucket/prefix with {', '.join(known)}"
-        raise BadInput(what, wrong=unknown or "no bucket")
+        raise BadInput(what, wrong=unknown or "the bucket's name")
+    _check_endpoint(options.get("endpoint", "https://host"))
     folders = [folder for folder in unquote(parts.path).split("/") if folder]
-    endpoint = options.get("endpoint", "https://host")
-    if urlsplit(endpoint).scheme not in _DEFAULT_PORT or "@" in endpoint:
-        raise BadInput("The storage URL's endpoint must start with http:// or https://, without a password")
-    return BucketURL(scheme, parts.netloc, "/".join(folders), MappingProxyType(options))
+    if not all(map(str.isprintable, folders)) or {".", ".."} & set(folders):
+        raise BadInput("A storage URL's prefix must not have . or .. or control characters in it")
+    found = BucketURL(scheme, parts.netloc, "/".join(folders), MappingProxyType(options))
+    _ = found.timeout_s, found.flag("virtual_host")  # Raises for a wrong value.
+    return found
+
+
+def _check_endpoint(endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in _DEFAULT_PORT or "@" in endpoint or not parts.hostname or parts.port == 0:
+        raise BadInput("The storage URL's endpoint must be http://host or https://host, without a password")
 
 
 def normalised_host(url: str) -> str:

@@ -54,7 +54,8 @@ def _show(finding: CheckResult, as_json: bool) -> None:
         output.emit_json(asdict(finding))
     else:
         mark = "PROBLEM" if finding.problem else "ok"
-        click.echo(f"{mark:8} {finding.part:9} {masked(finding.problem or finding.what)}")
+        text = " ".join((finding.problem or finding.what).split())
+        click.echo(f"{mark:8} {finding.part:9} {masked(text)}")
 
 
 def _guarded(part: Callable[[Settings], Iterator[CheckResult]], settings: Settings) -> Iterator[CheckResult]:

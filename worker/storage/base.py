@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from model.errors import BadInput, RegistryError
-from worker.storage.bucket_url import SCHEMES, parse_bucket_url
+from worker.storage_url import LocalURL, parse_storage_url
 
 # A segment never starts with a dot: `..` and a store's own hidden files cannot be named.
 _PATH = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_.+=:$-]*(?:/[A-Za-z0-9_$][A-Za-z0-9_.+=:$-]*)*")
@@ -200,14 +199,18 @@ def prepare_stores(locations: Mapping[str, str]) -> None:
 
 def open_store(url: str, *, create: bool = False) -> Store:
     """Return the driver for a path, `file://`, `s3://`, `gs://` or `az://`.  Raises `BadInput`."""
-    scheme = urlsplit(url).scheme if "://" in url else "file"
-    if scheme == "file":
-        return _local(url, create)
-    if scheme not in SCHEMES:
-        raise BadInput(
-            f"A storage URL must be a path or start with file or {', '.join(SCHEMES)}", scheme=scheme
-        )
-    return _bucket(url)
+    parsed = parse_storage_url(url)
+    if isinstance(parsed, LocalURL):
+        from worker.storage.local import LocalStore
+
+        return LocalStore(parsed.path, fsync=parsed.fsync, create=create)
+    if parsed.scheme == "s3":
+        from worker.storage.s3 import S3Store
+
+        return S3Store(parsed)
+    from worker.storage.native import NativeStore
+
+    return NativeStore(parsed)
 
 
 def valid_path(path: str) -> bool:
@@ -220,23 +223,3 @@ def checked(path: str) -> str:
     if not valid_path(path):
         raise BadInput("An object cannot have this path", path=repr(path))
     return path
-
-
-def _local(url: str, create: bool) -> Store:
-    from worker.storage.local import LocalStore
-
-    parts = urlsplit(url) if "://" in url else None
-    options = dict(parse_qsl(parts.query)) if parts else {}
-    synced = options.get("fsync", "on") not in ("off", "0", "false", "no")
-    return LocalStore(unquote(parts.path) if parts else url, fsync=synced, create=create)
-
-
-def _bucket(url: str) -> Store:
-    parsed = parse_bucket_url(url)
-    if parsed.scheme == "s3":
-        from worker.storage.s3 import S3Store
-
-        return S3Store(parsed)
-    from worker.storage.native import NativeStore
-
-    return NativeStore(parsed)

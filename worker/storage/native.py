@@ -25,11 +25,11 @@ from worker.storage.base import (
     valid_path,
 )
 from worker.storage.bucket import PART, read_identity, spooled
-from worker.storage.bucket_url import BucketURL
 from worker.storage.native_client import Bucket, address, classify, connect
 from worker.storage.one_by_one import PARALLEL, one_by_one
 from worker.storage.probe import probe
 from worker.storage.rate import RequestRate
+from worker.storage_url import BucketURL
 
 T = TypeVar("T")
 _NO_PATH = "not the path of an object"

@@ -17,7 +17,7 @@ from obstore.store import AzureStore, GCSStore
 
 from worker.storage.answers import Known, Problem, answered, attempt, first_line
 from worker.storage.base import StoreUnavailable
-from worker.storage.bucket_url import BucketURL, normalised_host
+from worker.storage_url import BucketURL, normalised_host
 
 Bucket = AzureStore | GCSStore
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3})")

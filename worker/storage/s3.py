@@ -21,11 +21,11 @@ from worker.storage.base import (
     checked,
 )
 from worker.storage.bucket import PART, read_identity, spooled
-from worker.storage.bucket_url import BucketURL
 from worker.storage.probe import probe
 from worker.storage.s3_client import S3Client, classify
 from worker.storage.s3_erase import Doomed, Eraser
 from worker.storage.s3_trash import COPY_PART, TrashBin
+from worker.storage_url import BucketURL
 
 _CHUNK = 1 << 20
 _PAGE = 1_000

@@ -18,8 +18,8 @@ from botocore.session import Session
 
 from worker.storage.answers import TOO_LATE, Known, Problem, TooLate, answered, first_line
 from worker.storage.base import clock_s
-from worker.storage.bucket_url import BucketURL, normalised_host
 from worker.storage.one_by_one import PARALLEL
+from worker.storage_url import BucketURL, normalised_host
 
 _BUSY = ("SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests", "Throttling")
 _GONE = ("NoSuchKey", "NoSuchVersion")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import BadInput
+from worker.settings import Settings, SettingsError
 from worker.storage.base import StoreUnavailable, open_store
 
 
@@ -31,6 +32,40 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(BadInput, match="credentials_file") as caught:
         open_store(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "local\0us",
+        "ftp://host/x",
+        "file://",
+        "file://host/path",
+        "file:///objects%00",
+        "s3://",
+        "s3:///prefix",
+        "s3://two words/x",
+        "s3://bucket:9000/x",
+        "s3://bucket/../x",
+        "s3://[::1/x",
+        "s3://bucket?timeout=soon",
+        "s3://bucket?virtual_host=perhaps",
+        "s3://bucket?endpoint=minio:9000",
+        "s3://bucket?endpoint=http://minio:port",
+        "s3://bucket?endpoint=http://[::1",
+        "gs://",
+        "az://?account=x",
+        "http://user:hunter2@host/x",
+    ],
+)
+def test_a_url_that_names_no_store_is_wrong_before_anything_runs(url: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        open_store(url)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(SettingsError, match=r"^DREDGE_STORAGE: location local_us: ") as wrong:
+        Settings.from_env({"DREDGE_STORAGE": f"local_us={url}"})
+    assert "hunter2" not in str(wrong.value)
 
 
 def test_a_location_has_its_own_credentials(

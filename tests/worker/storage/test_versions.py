@@ -9,8 +9,8 @@ import pytest
 
 from model.storage_paths import trash_path
 from worker.storage.base import Trash
-from worker.storage.bucket_url import parse_bucket_url
 from worker.storage.s3 import S3Store
+from worker.storage_url import parse_bucket_url
 
 PATH = "sha256/ab/abc"
 TRASH = trash_path(7, PATH)
