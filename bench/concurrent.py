@@ -1,4 +1,4 @@
-"""Run several collectors at once on shared base layers: their scaling, and deadlocks (none may occur)."""
+"""Run several collectors at once on shared base layers: scaling, deadlocks (none may occur), row by row."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from bench.baseline import run_baseline
 from bench.collect import ROUNDS, context
 from bench.count import row_counts
 from bench.figure import Figure, Options
-from bench.lab import Lab, configured
+from bench.lab import Lab, configured, isolated
 from model.db.connection import fetch_one
 from model.policy import DEFAULT
 from worker.jobs.find import find_due
-from worker.jobs.to_the_end import collect_to_the_end, review_to_the_end
+from worker.jobs.to_the_end import collect_many_to_the_end, erase_to_the_end, review_to_the_end
 from worker.local.sample.shape import registry
 
 NAME = "concurrent"
+# After so many repositories each collector reviews blobs.
+PORTION = 20
 
 
 def collect_share(url: str, number: int, collectors: int, start_at: float) -> None:
-    """Collect every n-th due repository, and review blobs, as one of several processes."""
+    """Collect every n-th due repository, review blobs and erase objects, as one of several processes."""
     tools = context()
     with configured(url):
         due, _, _ = find_due(DEFAULT, after=0, slice=10**9, limit=10**9)
         mine = sorted({found.repository_id for found in due})[number::collectors]
         time.sleep(max(0.0, start_at - time.monotonic()))
-        for count, repository_id in enumerate(mine, start=1):
-            for _ in collect_to_the_end(tools, repository_id):
+        for start in range(0, len(mine), PORTION):
+            for _ in collect_many_to_the_end(tools, mine[start : start + PORTION]):
                 pass
-            if count % 20 == 0:
-                for _ in review_to_the_end(tools):
-                    pass
-        for _ in review_to_the_end(tools):
+            for _ in review_to_the_end(tools):
+                pass
+        for _ in erase_to_the_end(tools):
             pass
 
 
@@ -48,11 +50,15 @@ def run(options: Options) -> Iterator[Figure]:
                 manifests, seconds, found = _race(pool, url, collectors)
             rates[collectors] = max(rates[collectors], manifests / seconds)
             deadlocks[collectors] += found
+        with lab.clone(shape) as url:
+            row_by_row = isolated(run_baseline, url, options.seconds).manifests_per_s
     for collectors, rate in rates.items():
         yield Figure(NAME, f"{collectors} collectors", rate, "manifests/s")
         yield Figure(NAME, f"{collectors} collectors: deadlocks", deadlocks[collectors], "deadlocks", "none")
     yield Figure(NAME, "two against one", rates[2] / rates[1], "times")
     yield Figure(NAME, "four against one", rates[4] / rates[1], "times")
+    yield Figure(NAME, "row by row: manifests per second", row_by_row, "manifests/s")
+    yield Figure(NAME, "two collectors against row by row", rates[2] / row_by_row, "times", "at least 60")
 
 
 def _race(pool: ProcessPoolExecutor, url: str, collectors: int) -> tuple[int, float, int]:

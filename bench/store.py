@@ -57,7 +57,12 @@ def nowhere() -> Stores:
 
 
 class Holding(Nowhere):
-    """Claims to hold every object, so that its location proves to be the right store and is erased from."""
+    """Claims to hold every object, so that its location proves to be the right store and is erased from.
+
+    Every process has the same one.
+    """
+
+    identity = "everywhere"
 
     def size(self, path: str) -> int | None:
         return 0
