@@ -19,6 +19,7 @@ BENCHES: tuple[str, ...] = (
     "collect",
     "unique",
     "certificates",
+    "keys",
     "giant",
     "purge",
     "shield",

@@ -37,10 +37,10 @@ def context() -> JobContext:
     )
 
 
-def run_collector(url: str) -> Run:
-    """Find, collect, review and erase until nothing is left."""
+def run_collector(url: str, keys: bool = True) -> Run:
+    """Find, collect, review and erase until nothing is left, with checks of foreign keys or without."""
     tools = context()
-    with configured(url):
+    with configured(url, keys=keys):
         before = row_counts()
         base_mb = peak_rss_mb()
         with counted() as count:

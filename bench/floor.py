@@ -91,9 +91,9 @@ _ORDER = (
 )
 
 
-def run_floor(url: str, per_repository: bool) -> Run:
+def run_floor(url: str, per_repository: bool, keys: bool = True) -> Run:
     """Delete all garbage rows, in one transaction per repository or in a single one."""
-    with configured(url):
+    with configured(url, keys=keys):
         plain_planner()
         before = row_counts()
         execute("SET work_mem = '256MB'")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bench.collect import against_floor, best, compete
 from bench.figure import Figure, Options
 from bench.lab import Lab
-from worker.local.sample import SHAPES
+from worker.local.sample import SHAPES, Shape
 
 NAME = "unique"
 ROUNDS = 3
@@ -16,9 +16,7 @@ ROUNDS = 3
 
 def run(options: Options) -> Iterator[Figure]:
     """Yield the rate, its ratio to the floor, statements and the longest transaction."""
-    base = SHAPES["unique"]
-    repositories = max(1, base.repositories * options.manifests // base.manifests)
-    shape = dataclasses.replace(base, manifests=options.manifests, repositories=repositories)
+    shape = unique(options.manifests)
     with Lab() as lab:
         rounds = [compete(lab, shape) for _ in range(ROUNDS)]
     collector, floor, _ = (best(runs) for runs in zip(*rounds, strict=True))
@@ -30,3 +28,10 @@ def run(options: Options) -> Iterator[Figure]:
     statements = collector.statements / max(collector.manifests, 1)
     yield Figure(NAME, "statements per manifest", statements, "statements", "at most 0.15")
     yield Figure(NAME, "longest transaction", collector.longest_s, "s", "under 1")
+
+
+def unique(manifests: int) -> Shape:
+    """Return the shape of a registry with this many manifests, whose layers are mostly unique."""
+    base = SHAPES["unique"]
+    repositories = max(1, base.repositories * manifests // base.manifests)
+    return dataclasses.replace(base, manifests=manifests, repositories=repositories)

@@ -69,6 +69,8 @@ FROM unnest(%(names)s::text[], %(values)s::text[]) AS s (name, value)
 UNION ALL
 SELECT set_config('synchronous_commit', 'on', %(local)s) WHERE current_setting('synchronous_commit') = 'off'
 UNION ALL
+SELECT current_setting('session_replication_role')
+UNION ALL
 SELECT current_schema()::text
 """
 
@@ -163,12 +165,19 @@ def _set_parameters(connection: Any, dsn: Dsn, *, local: bool) -> None:
             if local:
                 cursor.execute("BEGIN")
             cursor.execute(_settings_sql(connection, dsn, local=local))
-            ((before,), *_, (after,)) = cursor.fetchall()
+            ((before,), *_, (triggers,), (after,)) = cursor.fetchall()
             if local:
                 cursor.execute("COMMIT")
         except (psycopg2.DataError, psycopg2.ProgrammingError) as error:
             text = str(error).splitlines()[0]
             raise BadInput(f"The options of the database's URL are refused: {text}") from error
+    # With `replica` no foreign key stops a deletion, and no trigger records an ended tag.  Only a superuser
+    # may set it back.
+    if triggers == "replica":
+        raise BadInput(
+            "The role or the database sets session_replication_role to replica, so that no foreign key is"
+            " checked: ALTER ROLE or ALTER DATABASE … RESET session_replication_role"
+        )
     # Two schemas may each have a registry, and only one of them has the rows that keep objects alive.
     if before not in (None, after) and "search_path" not in dsn.settings:
         raise BadInput(

@@ -133,6 +133,14 @@ def test_another_search_path_is_asked_about_and_not_followed(world: World) -> No
     assert fetch_one("SHOW work_mem").work_mem == "8MB"
 
 
+def test_a_session_in_which_no_foreign_key_is_checked_is_refused(world: World) -> None:
+    world.tag("bystander", manifest=world.manifest(blobs=[world.blob()]))
+    set_defaults(world, {"session_replication_role": "replica"})
+    database.configure(world.url)
+    with pytest.raises(BadInput, match="no foreign key is checked"), world.unchanged():
+        execute("DELETE FROM manifest")
+
+
 def test_options_that_the_server_refuses_are_one_line(world: World) -> None:
     database.configure(f"{world.url}?options=-cwork_mem%3Dplenty")
     with pytest.raises(BadInput, match="are refused: invalid value for parameter"):
