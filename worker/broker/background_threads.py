@@ -31,6 +31,8 @@ from worker.wiring import context
 log = logs.logger("dredge.background")
 
 POLL_S = 1.0
+# Seconds between two looks whether the broker was flushed.
+FLUSH_CHECK_S = 3.0
 # Seconds between two looks for due repositories: the first after some were found, else the second.
 TICK_S, IDLE_TICK_S = 0.2, 1.0
 # Commits come in bursts.  After the first commit of a burst the relay waits for others and publishes them
@@ -102,7 +104,7 @@ class BackgroundThreads:
         try:
             while not self._stop.is_set():
                 with connection():
-                    if time.monotonic() - checked_s >= POLL_S:
+                    if time.monotonic() - checked_s >= FLUSH_CHECK_S:
                         republish_after_flush(self._publisher)
                         checked_s = time.monotonic()
                     if found := self._publish():
