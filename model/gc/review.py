@@ -19,82 +19,88 @@ from model.storage_paths import EMPTY_LAYER, MALFORMED_SQL, SOUND_PATH_SQL
 # locked its row.  A skipped blob stays a candidate.
 _TAKE = f"""
 WITH taken AS MATERIALIZED (
-    SELECT c.id, c.blob_id FROM dredge_blob_candidate c
+    SELECT c.id, c.blob_id, c.repository_id FROM dredge_blob_candidate c
     WHERE c.id > %(after_id)s AND c.id <= %(upto_id)s AND {NOT_HELD}
       AND CASE WHEN %(blob_id)s > 0 THEN c.blob_id = %(blob_id)s
                ELSE NOT {SET_ASIDE} AND NOT {IN_ANOTHER_CLAIM} END
     ORDER BY c.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), dropped AS MATERIALIZED (
+    SELECT DISTINCT ON (blob_id) blob_id, repository_id FROM taken ORDER BY blob_id, id DESC
 ), locked AS MATERIALIZED (
-    SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT DISTINCT blob_id FROM taken))
+    SELECT b.id FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT blob_id FROM dropped))
     FOR UPDATE SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM taken) AS taken,
-       ARRAY(SELECT id FROM locked) AS locked,
+       l.blobs AS locked, l.owners,
        ARRAY(SELECT t.id FROM taken t
              WHERE t.blob_id IN (SELECT id FROM locked)
                 OR NOT EXISTS (SELECT FROM imagestorage b WHERE b.id = t.blob_id OFFSET 0)) AS judged
+-- IS TRUE: the server hashes the locked blobs, instead of reading them again for each candidate.
+FROM (SELECT array_agg(blob_id) AS blobs, array_agg(coalesce(repository_id, 0)) AS owners
+      FROM dropped WHERE (blob_id IN (SELECT id FROM locked)) IS TRUE) l
 """
 
 # Safe: the blob's row is locked FOR UPDATE, and this is a new statement.  It sees every reference that was
 # committed before the lock.  A later reference waits for the row, and finds that it is gone.
 # The candidates are deleted in the same transaction, so a crash leaves all of it or nothing.
+# Every row of `dead` is carried along to where it is needed: the server cannot know how many there are, and
+# before PostgreSQL 18 it joins two such lists by comparing each row with each.
 _RETIRE = f"""
 WITH dead AS MATERIALIZED (
-    SELECT b.id, b.cas_path, b.content_checksum AS digest, coalesce(b.image_size, 0) AS size,
+    SELECT b.id, nullif(l.owner, 0) AS owner, b.cas_path, b.content_checksum AS digest,
+           coalesce(b.image_size, 0) AS size,
            -- Where nothing was placed, nothing is freed: a download that never came, a push that died.
            CASE WHEN {PLACED} THEN coalesce(b.image_size, 0) ELSE 0 END AS freed,
            {SOUND_PATH_SQL} AS path, {MALFORMED_SQL} AS malformed
-    FROM unnest(%(locked)s) AS l (id) JOIN imagestorage b ON b.id = l.id
+    FROM unnest(%(locked)s, %(owners)s) AS l (id, owner) JOIN imagestorage b ON b.id = l.id
     WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id OFFSET 0)
       AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
-), origin AS MATERIALIZED (
-    SELECT DISTINCT ON (c.blob_id) c.blob_id, c.repository_id FROM dredge_blob_candidate c
-    WHERE c.id = ANY(%(judged)s) ORDER BY c.blob_id, c.id DESC
 ), settled AS (
     DELETE FROM dredge_blob_candidate c WHERE c.id = ANY(%(judged)s)
 ), unplaced AS (
-    DELETE FROM imagestorageplacement p WHERE p.storage_id = ANY(ARRAY(SELECT id FROM dead))
-    RETURNING p.storage_id, p.location_id
+    DELETE FROM imagestorageplacement p USING dead d WHERE p.storage_id = d.id
+    RETURNING d.id, d.cas_path, d.digest, d.size, d.path, d.malformed,
+        (SELECT l.name FROM imagestoragelocation l WHERE l.id = p.location_id) AS location
 ), unsigned AS (
     DELETE FROM imagestoragesignature s WHERE s.storage_id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
 ), gone AS (
     DELETE FROM imagestorage b WHERE b.id = ANY(ARRAY(SELECT id FROM dead)) RETURNING 1
 ), unfinished AS (
     -- A push that died before it had its placement may have written the object.
-    DELETE FROM dredge_push p WHERE p.blob_id = ANY(ARRAY(SELECT id FROM dead))
-    RETURNING p.blob_id, p.location
-), places (blob_id, location) AS (
-    SELECT u.storage_id, l.name FROM unplaced u JOIN imagestoragelocation l ON l.id = u.location_id
-    UNION SELECT blob_id, location FROM unfinished
+    DELETE FROM dredge_push p USING dead d WHERE p.blob_id = d.id
+    RETURNING d.id, d.cas_path, d.digest, d.size, d.path, d.malformed, p.location
+), places AS MATERIALIZED (
+    SELECT * FROM unplaced
+    UNION ALL
+    SELECT * FROM unfinished WHERE ((id, location) IN (SELECT id, location FROM unplaced)) IS NOT TRUE
 ), inherited AS (
     -- A row of the digest without placement keeps the object for now: it remembers where that lies.
     INSERT INTO dredge_push (blob_id, location, created_ms)
     SELECT o.id, p.location, %(now_ms)s FROM places p
-    JOIN dead d ON d.id = p.blob_id AND d.cas_path AND NOT d.malformed
-    JOIN imagestorage o ON o.content_checksum = d.digest AND o.cas_path
-    WHERE o.id NOT IN (SELECT id FROM dead)
+    JOIN imagestorage o ON o.content_checksum = p.digest AND o.cas_path
+    WHERE p.cas_path AND NOT p.malformed AND o.id NOT IN (SELECT id FROM dead)
       AND NOT EXISTS (SELECT FROM imagestorageplacement e WHERE e.storage_id = o.id OFFSET 0)
     ON CONFLICT (blob_id, location) DO NOTHING
 ), tombstones AS (
     INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
-    SELECT CASE WHEN d.cas_path THEN d.digest END, d.path, p.location, d.size,
+    SELECT CASE WHEN p.cas_path THEN p.digest END, p.path, p.location, p.size,
            %(now_ms)s, %(now_ms)s + %(grace_ms)s
-    FROM places p JOIN dead d ON d.id = p.blob_id
-    WHERE NOT d.malformed AND NOT (d.cas_path AND d.digest = %(empty_layer)s)
+    FROM places p
+    WHERE NOT p.malformed AND NOT (p.cas_path AND p.digest = %(empty_layer)s)
     RETURNING 1
 ), history AS (
     INSERT INTO dredge_collection (stage, repository_id, started_ms, finished_ms, blobs, bytes, certified)
-    SELECT 'review', o.repository_id, %(now_ms)s, %(now_ms)s, count(*), sum(d.freed), true
-    FROM dead d JOIN origin o ON o.blob_id = d.id GROUP BY o.repository_id
+    SELECT 'review', owner, %(now_ms)s, %(now_ms)s, count(*), sum(freed), true FROM dead GROUP BY owner
 )
-SELECT (SELECT count(*) FROM gone) AS blobs, (SELECT coalesce(sum(freed), 0) FROM dead)::bigint AS bytes,
+SELECT (SELECT count(*) FROM gone) AS blobs, d.bytes,
        (SELECT count(*) FROM tombstones) AS tombstones,
        (SELECT count(*) FROM gone) + (SELECT count(*) FROM unplaced)
            + (SELECT count(*) FROM unsigned) AS rows,
        d.ids, d.owners, d.freed, d.digests
-FROM (SELECT array_agg(d.id) AS ids, array_agg(coalesce(o.repository_id, 0)) AS owners,
-             array_agg(d.freed) AS freed, array_agg(coalesce(d.digest, '')) AS digests
-      FROM dead d JOIN origin o ON o.blob_id = d.id) d
+FROM (SELECT coalesce(sum(freed), 0)::bigint AS bytes, array_agg(id) AS ids,
+             array_agg(coalesce(owner, 0)) AS owners, array_agg(freed) AS freed,
+             array_agg(coalesce(digest, '')) AS digests
+      FROM dead) d
 """
 
 _CERTIFY = f"""
@@ -153,7 +159,8 @@ def _review_batch(policy: Policy, limit: int, claim: ReviewClaim) -> Reviewed:
         found = run_one(
             _RETIRE,
             {
-                "locked": IntArray(taken.locked),
+                "locked": IntArray(taken.locked or ()),
+                "owners": IntArray(taken.owners or ()),
                 "judged": BigIntArray(taken.judged),
                 "now_ms": moment,
                 "grace_ms": policy.erase_grace_ms,

@@ -9,6 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for path in sorted((ROOT / "model").rglob("*.py")) if "migrations" not in path.parts]
+# A list of a WITH clause, and a join of two tables or lists, each perhaps with another name.
+_LIST = re.compile(r"\b(\w+)(?: \([\w, ]+\))? AS(?: MATERIALIZED)? \(")
+_JOIN = re.compile(r"(?=\b(\w+)(?: (?!ON\b)\w+)?\s+(?:LEFT )?JOIN\s+(\w+)\b)")
 _SQL = re.compile(r"\b(SELECT\b.+\bFROM|INSERT INTO|DELETE FROM|UPDATE \w+ SET|EXISTS \()", re.DOTALL)
 
 
@@ -50,3 +53,22 @@ def test_no_statement_is_edited() -> None:
         and re.search(r"\b_?[A-Z][A-Z_]+$|sql", ast.unparse(call.func.value))
     ]
     assert edited == []
+
+
+def lists_joined(sql: str) -> list[str]:
+    lists = set(_LIST.findall(sql))
+    return [f"{one} with {other}" for one, other in _JOIN.findall(sql) if {one, other} <= lists]
+
+
+def test_no_statement_joins_two_lists_whose_length_the_server_cannot_know() -> None:
+    """Before PostgreSQL 18 the server compares each row of one list with each of the other."""
+    joined = [
+        f"{name}:{string.lineno} {found}"
+        for name, text, tree in _trees()
+        for string in _strings(tree)
+        for found in lists_joined(ast.get_source_segment(text, string) or "")
+    ]
+    assert joined == []
+    two = "WITH dead AS MATERIALIZED (SELECT 1 AS id), places (id) AS (SELECT 2) SELECT FROM {} JOIN {}"
+    assert lists_joined(two.format("places p", "dead d ON d.id = p.id")) == ["places with dead"]
+    assert lists_joined(two.format("places p", "manifest m ON m.id = p.id")) == []

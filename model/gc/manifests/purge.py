@@ -51,7 +51,7 @@ WITH hidden AS (
 ), reports AS (
     INSERT INTO dredge_report_debt (digest, created_ms, due_ms)
     SELECT g.digest, %(now_ms)s, %(now_ms)s FROM gone g
-    WHERE %(security_reports)s AND g.id IN (SELECT manifest_id FROM scanned)
+    WHERE %(security_reports)s AND (g.id IN (SELECT manifest_id FROM scanned)) IS TRUE
 ), lost AS MATERIALIZED (
     SELECT DISTINCT repository_id, blob_id FROM blobs
 ), candidates AS (
