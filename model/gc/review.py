@@ -156,17 +156,7 @@ def _review_batch(policy: Policy, limit: int, claim: ReviewClaim) -> Reviewed:
         if not taken.judged:
             return Reviewed(has_more=taken.taken == limit)
         moment = now_ms()
-        found = run_one(
-            _RETIRE,
-            {
-                "locked": IntArray(taken.locked or ()),
-                "owners": IntArray(taken.owners or ()),
-                "judged": BigIntArray(taken.judged),
-                "now_ms": moment,
-                "grace_ms": policy.erase_grace_ms,
-                "empty_layer": EMPTY_LAYER,
-            },
-        )
+        found = _retire(taken, policy, moment)
         if found.ids:
             _certify(found, policy, moment)
         return Reviewed(
@@ -177,6 +167,21 @@ def _review_batch(policy: Policy, limit: int, claim: ReviewClaim) -> Reviewed:
             rows=found.rows,
             has_more=taken.taken == limit,
         )
+
+
+def _retire(taken: Any, policy: Policy, moment: int) -> Any:
+    """Delete the rows of the locked blobs that nothing refers to, and settle the candidates."""
+    return run_one(
+        _RETIRE,
+        {
+            "locked": IntArray(taken.locked or ()),
+            "owners": IntArray(taken.owners or ()),
+            "judged": BigIntArray(taken.judged),
+            "now_ms": moment,
+            "grace_ms": policy.erase_grace_ms,
+            "empty_layer": EMPTY_LAYER,
+        },
+    )
 
 
 def _certify(found: Any, policy: Policy, moment: int) -> None:

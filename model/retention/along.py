@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from model.db.connection import IntArray, fetch
+from model.db.connection import IntArray
+from model.db.prepared import run
 from model.policy import Policy
 from model.retention.rule import TagFacts
 from model.tag.cosign import PATTERN, is_cosign, subject_of_digest, subject_of_name
@@ -45,7 +46,7 @@ class Along:
         self._policy, self._now_ms = policy, now_ms
         self._signatures: defaultdict[str, list[Ending]] = defaultdict(list)
         params = {"repository_id": repository_id, "cosign": PATTERN, "protects": policy.immutable_tags}
-        for row in fetch(_SIGNATURES, {**params, "now_ms": now_ms}):
+        for row in run(_SIGNATURES, {**params, "now_ms": now_ms}):
             self._signatures[subject_of_name(row.name)].append(Ending(*row[:4]))
 
     def find(self, tags: Sequence[TagFacts]) -> tuple[set[int], set[int]]:
@@ -77,7 +78,7 @@ class Along:
         found = {id: self._signatures.get(subject_of_digest(digest), []) for id, digest in subjects.items()}
         left = {id: [tag for tag in signatures if tag.id not in ended] for id, signatures in found.items()}
         asked = [id for id, signatures in left.items() if signatures]
-        rows = fetch(_VISIBLE, {"manifests": IntArray(asked), "now_ms": self._now_ms}) if asked else []
+        rows = run(_VISIBLE, {"manifests": IntArray(asked), "now_ms": self._now_ms}) if asked else []
         kept = {
             row.manifest_id for row in rows if row.id not in ended and (by_any or not is_cosign(row.name))
         }

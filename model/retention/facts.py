@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from model.db.connection import IntArray, fetch
+from model.db.connection import IntArray
+from model.db.prepared import run
 from model.retention.rule import Rule, TagFacts
 from model.tag.cosign import PATTERN
 from model.tag.rows import ALIVE
@@ -67,7 +68,7 @@ def read_facts(
         "with_pulls": any(rule.not_pulled_for_ms is not None for rule in rules),
         "with_labels": any(rule.label is not None for rule in rules),
     }
-    rows = fetch(_FACTS, params) if ids is None else fetch(_OF_IDS, {**params, "ids": IntArray(ids)})
+    rows = run(_FACTS, params) if ids is None else run(_OF_IDS, {**params, "ids": IntArray(ids)})
     return [_facts(row) for row in rows]
 
 

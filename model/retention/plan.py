@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from model.db.connection import IntArray, fetch, fetch_one
+from model.db.connection import IntArray
+from model.db.prepared import run, run_one
 from model.gc.manifests.judge import judge_running, suppose_manifest_uses
 from model.gc.tags import CLOSURE
 from model.policy import Policy
@@ -21,7 +22,7 @@ WITH RECURSIVE seeds (id) AS (
 SELECT c.id FROM closure c JOIN manifest m ON m.id = c.id AND m.repository_id = %(repository_id)s
 """
 
-# A blob that a living manifest refers to is left at its first reference: no list is joined for each.
+# A blob that a living manifest refers to is left at its first reference, and the dead are hashed once.
 _FREED = """
 WITH lost AS MATERIALIZED (
     SELECT DISTINCT b.blob_id AS id FROM manifestblob b WHERE b.manifest_id = ANY(%(dead)s)
@@ -29,7 +30,8 @@ WITH lost AS MATERIALIZED (
 SELECT count(*) AS blobs, coalesce(sum(b.image_size), 0)::bigint AS bytes
 FROM lost JOIN imagestorage b ON b.id = lost.id
 WHERE NOT EXISTS (SELECT FROM manifestblob r
-                  WHERE r.blob_id = b.id AND r.manifest_id <> ALL(%(dead)s) OFFSET 0)
+                  WHERE r.blob_id = b.id
+                  AND (r.manifest_id IN (SELECT unnest(%(dead)s))) IS NOT TRUE OFFSET 0)
   AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
   AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)
 """
@@ -90,7 +92,7 @@ def freed(dead: Iterable[int]) -> tuple[int, int]:
     ids = IntArray(dead)
     if not ids:
         return 0, 0
-    row = fetch_one(_FREED, {"dead": ids})
+    row = run_one(_FREED, {"dead": ids})
     return row.blobs, row.bytes
 
 
@@ -102,6 +104,6 @@ def _dead(judged: Judged, tags: Sequence[TagFacts], along: Along, policy: Policy
         "repository_id": judged.repository.id,
         "cascade": policy.referrers == "cascade",
     }
-    affected = [row.id for row in fetch(_AFFECTED, params)]
+    affected = [row.id for row in run(_AFFECTED, params)]
     uses = suppose_manifest_uses(affected, without=ended, policy=policy, now_ms=judged.now_ms)
     return tuple(sorted(judge_running(uses, now_ms=judged.now_ms)[1]))
