@@ -33,7 +33,7 @@ def test_stored_rules_end_and_keep_tags_and_the_audit_names_them(world: World) -
     assert store_rules(OLD, author="ann") == ["old"] and store_rules(KEEP, author="ann") == ["kept"]
     assert retain(world.repository_id, NONE)[0] == {"pr-2"} and alive(world) == {"pr-1", "v1"}
     (audited,) = list_ended_tags(limit=10)
-    assert (audited.tag, audited.rule, audited.author) == ("pr-2", "old", "row")
+    assert (audited.tag, audited.rule, audited.author) == ("pr-2", "old", "ann")
     assert remove_rules(["kept", "unknown"]) == 1
     assert retain(world.repository_id, NONE)[0] == {"pr-1"} and alive(world) == {"v1"}
 
