@@ -20,6 +20,7 @@ from tests.model.gc.test_oracle import expected_after
 from tests.support.crash_points import (
     MortalStore,
     cut_commits,
+    kill_at_points,
     let_fences_end,
     run_and_kill,
     wait_for_the_server,
@@ -118,20 +119,8 @@ def sweep(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., int]:
         chosen: Sequence[int] = range(1, points + 1)
         if request.param is not None:
             chosen = sorted(random.Random(SEED).sample(chosen, min(request.param, points)))
-        tried = 0
-        for fatal in chosen:
-            scene.harness.reset()
-            log = scene.directory / "killed"
-            killed = run_and_kill(scene.world.url, scene.store, work, fatal=fatal, log=log)
-            wait_for_the_server(scene.world.rows)
-            try:
-                scene.harness.check("after the kill")
-                check()
-            except AssertionError as error:
-                raise AssertionError(f"killed at point {fatal}, {killed.what}: {error}") from error
-            tried += 1
-            if killed.finished:
-                break
+        log = scene.directory / "killed"
+        tried = kill_at_points(scene.harness, scene.store, work, check, chosen=chosen, log=log)
         sys.stdout.write(f"{request.node.name}: {tried} kill points of {points}, seed {SEED}\n")
         return tried
 

@@ -17,7 +17,13 @@ from model.retention.policies import RetentionPolicy
 from model.retention.rule import Rule
 from tests.crashes.test_crash_points import EVERY, QUICK, SEED
 from tests.model.purge.purging import exact_quota
-from tests.support.crash_points import MortalStore, let_fences_end, run_and_kill, wait_for_the_server
+from tests.support.crash_points import (
+    MortalStore,
+    kill_at_points,
+    let_fences_end,
+    run_and_kill,
+    wait_for_the_server,
+)
 from tests.support.depths import depths
 from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_actors import RaceActors
@@ -78,18 +84,13 @@ class Scene:
         check()
         every = range(1, points + 1)
         chosen = random.Random(SEED).sample(every, points if count is None else min(count, points))
-        for fatal in sorted(chosen):
-            self.harness.reset()
-            log = self.directory / "killed"
-            killed = run_and_kill(self.world.url, self.store, work, fatal=fatal, log=log)
-            wait_for_the_server(self.world.rows)
-            try:
-                self.harness.check("after the kill")
-                work()
-                check()
-            except AssertionError as error:
-                raise AssertionError(f"killed at point {fatal}, {killed.what}: {error}") from error
-        return len(chosen)
+
+        def run_again() -> None:
+            work()
+            check()
+
+        log = self.directory / "killed"
+        return kill_at_points(self.harness, self.store, work, run_again, chosen=sorted(chosen), log=log)
 
     def _count(self, work: Callable[[], None]) -> int:
         def counted() -> None:

@@ -10,7 +10,7 @@ import psycopg2
 import redis
 
 from tests.hosts.network import SUBNET, Host
-from tests.support.servers.standby import PROMOTE, RELOAD, SYNCHRONOUS, copy_database
+from tests.support.servers.standby import PROMOTE, RELOAD, SYNCHRONOUS, ask, copy_database
 from worker.local.servers.postgres import DATABASE, Postgres, _create_database
 from worker.local.servers.valkey import Valkey
 
@@ -49,14 +49,7 @@ class HostPostgres(Postgres):
 
     def ask(self, sql: str) -> list[tuple[object, ...]]:
         """Run one statement of an administrator."""
-        connection = psycopg2.connect(host=str(self.socket), port=PORT, user="dredge", dbname=DATABASE)
-        try:
-            connection.autocommit = True
-            cursor = connection.cursor()
-            cursor.execute(sql)
-            return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return ask(sql, host=str(self.socket), port=PORT, user="dredge", dbname=DATABASE)
 
 
 class Standby(HostPostgres):

@@ -1,7 +1,5 @@
 """Crash points: kill a real process with SIGKILL at every step of its work, one step per run.
 
-    for point in sweep(arena_of_files, work): ...
-
 The work runs in a forked child that counts its statements, commits and storage calls, and kills itself
 before or after the n-th.  The steps are:
 
@@ -28,6 +26,7 @@ from typing import Any, NoReturn
 from model.db import connection as database
 from model.db.connection import db
 from tests.support.patience import PATIENCE_S
+from tests.support.race_harness import RaceHarness
 from worker.storage.base import Erased, SetAside
 from worker.storage.local import LocalStore
 
@@ -182,6 +181,35 @@ def run_and_kill(url: str, store: MortalStore, work: Callable[[], Any], *, fatal
         return Killed(fatal, "", True)
     assert os.WTERMSIG(status) == signal.SIGKILL
     return Killed(fatal, log.read_text(), False)
+
+
+def kill_at_points(
+    harness: RaceHarness,
+    store: MortalStore,
+    work: Callable[[], Any],
+    check: Callable[[], None],
+    *,
+    chosen: Iterable[int],
+    log: Path,
+) -> int:
+    """Kill `work` at each of these points, from the saved state, and check what is left.
+
+    Stops when the work ends before its point.  Returns the number of runs.
+    """
+    tried = 0
+    for fatal in chosen:
+        harness.reset()
+        killed = run_and_kill(harness.url, store, work, fatal=fatal, log=log)
+        wait_for_the_server(harness.world.rows)
+        try:
+            harness.check("after the kill")
+            check()
+        except AssertionError as error:
+            raise AssertionError(f"killed at point {fatal}, {killed.what}: {error}") from error
+        tried += 1
+        if killed.finished:
+            break
+    return tried
 
 
 def _live_and_die(

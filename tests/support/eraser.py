@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.db import connection as database
 from model.storage_paths import object_path
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import Row, World, digest_of
@@ -72,6 +75,18 @@ class EraserFixture:
         given = Settings(**({"quarantine_s": 0} | settings))
         context = make_context({LOCATION: store or self.store}, settings=given)
         return erase(context, budget_s=budget_s)
+
+    def run_and_die(self, store: Any, **settings: Any) -> None:
+        """Run the eraser in a process of its own, which the store kills."""
+        pid = os.fork()
+        if not pid:
+            try:
+                database.disown()
+                database.configure(self.world.url)
+                self.run(store, **settings)
+            finally:
+                os._exit(0)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 
 
 class Wrapped:

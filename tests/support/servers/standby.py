@@ -66,24 +66,25 @@ class Pair:
         standby = Postgres(directory, port=self._free_port, durable=True, doomed=directory)
         copy_database(standby, f"host=127.0.0.1 port={old.port} user=dredge")
         standby.start()
-        _ask(old, SYNCHRONOUS)
-        _ask(old, RELOAD)
+        ask(SYNCHRONOUS, old.url)
+        ask(RELOAD, old.url)
         deadline = time.monotonic() + PATIENCE_S
-        while _ask(old, _FOLLOWED) != [(1,)]:
+        while ask(_FOLLOWED, old.url) != [(1,)]:
             assert time.monotonic() < deadline, "the standby does not follow"
             time.sleep(0.05)
-        _ask(old, _COMMIT)
+        ask(_COMMIT, old.url)
         begin = time.time()
         old.kill()
-        _ask(standby, PROMOTE)
+        ask(PROMOTE, standby.url)
         end = time.time()
         self.primary, self._free_port = standby, old.port
         shutil.rmtree(old.directory)
         return standby, begin, end
 
 
-def _ask(server: Postgres, sql: str) -> list[Any]:
-    connection = psycopg2.connect(server.url)
+def ask(sql: str, dsn: str = "", **where: Any) -> list[Any]:
+    """Run one statement of an administrator, in a transaction of its own."""
+    connection = psycopg2.connect(dsn, **where)
     try:
         connection.autocommit = True
         cursor = connection.cursor()

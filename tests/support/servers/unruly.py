@@ -8,12 +8,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.servers.http import Handler, serving
 
 Answer = tuple[int, bytes] | None
 Response = tuple[int, bytes, dict[str, str]]
 HANG = (0, b"")
 CUT = (-1, b"")
+# The headers of the store's answer that a client needs.
+KEPT = ("etag", "last-modified", "content-type", "x-amz-version-id")
 
 
 @dataclass
@@ -53,11 +56,8 @@ def unruly_server(upstream: str) -> Iterator[Unruly]:
     """Run the proxy until the block ends."""
     unruly = Unruly(upstream)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Proxy(Handler):
         protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: object) -> None:
-            pass
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -65,25 +65,17 @@ def unruly_server(upstream: str) -> Iterator[Unruly]:
             if status < 0:
                 self.close_connection = True
             elif status:
-                self.send_response(status)
-                for name, value in headers.items():
-                    if name.lower() in ("etag", "last-modified", "content-type", "x-amz-version-id"):
-                        self.send_header(name, value)
-                length = headers.get("Content-Length") if self.command == "HEAD" else None
-                self.send_header("content-length", length or str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                kept = {name: value for name, value in headers.items() if name.lower() in KEPT}
+                if self.command == "HEAD" and "Content-Length" in headers:
+                    kept["Content-Length"] = headers["Content-Length"]
+                self.answer(status, content, kept)
 
     for method in ("GET", "PUT", "POST", "DELETE", "HEAD"):
-        setattr(Handler, f"do_{method}", Handler.serve)
+        setattr(Proxy, f"do_{method}", Proxy.serve)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    unruly.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield unruly
-    finally:
-        unruly.release.set()
-        server.shutdown()
-        server.server_close()
+    with serving(Proxy) as port:
+        unruly.url = f"http://127.0.0.1:{port}"
+        try:
+            yield unruly
+        finally:
+            unruly.release.set()

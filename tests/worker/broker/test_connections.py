@@ -67,6 +67,19 @@ def collects(world: World, name: str, *running: Process) -> None:
     eventually(lambda: name not in tags(world), *running)
 
 
+def serves(told: dict[str, str], url: str, world: World, directory: Path) -> str:
+    """A client, a worker, a beat and a command do their work on this broker; the log of all."""
+    with worker(told, directory) as working, celery(told, directory, "beat") as beat, Client(url) as client:
+        assert client.delete_tag("now", "prompt", "first").get(timeout=LONG_S)["tag"] == "first"
+        collects(world, "second", working, beat)
+        eventually(lambda: tags(world) == {"bystander"}, working, beat)
+        assert dredge(told, "enqueue", "now/prompt", "--wait", str(LONG_S)).returncode == 0
+        beat.wait_for("Sending due task")
+        assert working.stop() == 0
+        assert beat.stop() == 0
+        return working.log + beat.log
+
+
 @pytest.fixture
 def over_tls(tmp_path: Path) -> Iterator[Redis]:
     server = Redis(
@@ -86,16 +99,8 @@ def test_everything_runs_over_tls_and_verifies_the_certificate(
     url = over_tls.url(userinfo=":p%40ss%2Fw0rd@")
     told = {**where, "DREDGE_BROKER_URL": url, "DREDGE_CACHE_URL": url.replace("/0?", "/1?")}
     assert problems(told) == []
-    with worker(told, tmp_path) as working, celery(told, tmp_path, "beat") as beat, Client(url) as client:
-        assert client.delete_tag("now", "prompt", "first").get(timeout=LONG_S)["tag"] == "first"
-        collects(world, "second", working, beat)
-        eventually(lambda: tags(world) == {"bystander"}, working, beat)
-        assert dredge(told, "enqueue", "now/prompt", "--wait", str(LONG_S)).returncode == 0
-        beat.wait_for("Sending due task")
-        assert "p@ss" not in working.log + beat.log
-        assert "p%40ss" not in working.log + beat.log
-        assert working.stop() == 0
-        assert beat.stop() == 0
+    log = serves(told, url, world, tmp_path)
+    assert "p@ss" not in log and "p%40ss" not in log
     unknown = {name: value.partition("?")[0] for name, value in told.items()}
     found = problems(unknown)
     assert found and all("certificate verify failed" in each for each in found), found
@@ -170,14 +175,7 @@ def test_the_least_acl_is_enough_and_check_says_what_is_missing(
     url = guarded.url(userinfo="dredge:change-me@")
     told = {**where, "DREDGE_BROKER_URL": url, "DREDGE_CACHE_PREFIX": "dredge:cache:"}
     assert problems(told) == []
-    with worker(told, tmp_path) as working, celery(told, tmp_path, "beat") as beat, Client(url) as client:
-        assert client.delete_tag("now", "prompt", "first").get(timeout=LONG_S)["tag"] == "first"
-        collects(world, "second", working, beat)
-        eventually(lambda: tags(world) == {"bystander"}, working, beat)
-        assert dredge(told, "enqueue", "now/prompt", "--wait", str(LONG_S)).returncode == 0
-        beat.wait_for("Sending due task")
-        assert working.stop() == 0
-        assert beat.stop() == 0
+    serves(told, url, world, tmp_path)
     # The client library says who it is where it may, and needs no right to.
     denied = [each["object"] for each in operate(guarded, "ACL LOG") if each["object"] != "client|setinfo"]
     assert denied == []

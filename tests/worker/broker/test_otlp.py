@@ -6,14 +6,13 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.patience import eventually
-from tests.support.servers.http import serving
+from tests.support.servers.http import Handler, serving
 from tests.support.world import World
 from tests.worker.broker.running import worker
 from worker.client import Client
@@ -57,20 +56,15 @@ def receiver() -> Iterator[Receiver]:
     """A collector on loopback that speaks OTLP over HTTP, in protobuf."""
     made = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Collector(Handler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             packed = self.headers.get("Content-Encoding") == "gzip"
             assert self.headers["Content-Type"] == "application/x-protobuf"
             made.take(self.path, gzip.decompress(body) if packed else body)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(200)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Silence."""
-
-    with serving(Handler) as made.port:
+    with serving(Collector) as made.port:
         yield made
 
 

@@ -6,10 +6,9 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
 
-from tests.support.servers.http import serving
+from tests.support.servers.http import Handler, serving
 from worker.settings import Settings
 
 KEY = "k" * 32
@@ -43,17 +42,11 @@ def endpoint(*answers: int, certificate: ssl.SSLContext | None = None) -> Iterat
     """A running endpoint."""
     made = Endpoint(answers=list(answers))
 
-    class Handler(BaseHTTPRequestHandler):
+    class Hook(Handler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             made.received.append(Received({k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(made.answers.pop(0) if made.answers else 204)
-            self.send_header("Location", made.url)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(made.answers.pop(0) if made.answers else 204, headers={"Location": made.url})
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Silence."""
-
-    with serving(Handler, certificate) as made.port:
+    with serving(Hook, certificate) as made.port:
         yield made

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +10,7 @@ from click.testing import CliRunner, Result
 from model import registry
 from model.policy import HOUR_MS
 from tests.support.pipeline import make_context
+from tests.support.servers.http import Handler, serving
 from tests.support.world import World
 from tests.worker.fsck.test_fsck import look
 from worker.cli import dredge
@@ -24,14 +22,11 @@ from worker.storage.local import LocalStore
 UNKNOWN = "sha256/ff/ff" + "0" * 62
 
 
-class NothingThere(BaseHTTPRequestHandler):
+class NothingThere(Handler):
     """A scanner that has no report of any manifest."""
 
     def do_DELETE(self) -> None:
-        self.send_response(404)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None: ...
+        self.answer(404)
 
 
 @pytest.fixture
@@ -124,15 +119,12 @@ def test_a_report_is_owed_until_the_scanner_answers(
 ) -> None:
     dead = registered.tag("scanned", ended_ms=1).manifest
     registered.security(dead)
-    with ThreadingHTTPServer(("127.0.0.1", 0), NothingThere) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        settings = Settings(clair_url=url)
+    with serving(NothingThere) as port:
+        settings = Settings(clair_url=f"http://127.0.0.1:{port}")
         context = make_context(tmp_path, settings=settings, policy=settings.policy)
         list(collect_to_the_end(context, registered.repository_id))
         assert registered.rows("SELECT digest FROM dredge_report_debt") == [(dead.digest,)]
         assert "report-debt" in pending(registered, store)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         assert deliver_reports(context, budget_s=60) == DeletedReports(deleted=1)
-        server.shutdown()
     assert "report-debt" not in pending(registered, store)
     assert registered.rows("SELECT name FROM tag") == [("bystander",)]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.db import connection as database
 from model.db.clock import now_ms
 from model.gc.inspect.troubles import read_troubles
 from model.gc.poison import NO_END, retry
@@ -56,15 +55,7 @@ def wait(eraser: EraserFixture) -> None:
 
 def run_and_die(eraser: EraserFixture, path: str) -> None:
     """Run an eraser in a process of its own, which the path kills."""
-    pid = os.fork()
-    if not pid:
-        try:
-            database.disown()
-            database.configure(eraser.world.url)
-            eraser.run(Touchy(eraser.store, path), erase_batch=8)
-        finally:
-            os._exit(0)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    eraser.run_and_die(Touchy(eraser.store, path), erase_batch=8)
     wait(eraser)
 
 

@@ -93,15 +93,7 @@ def left(eraser: EraserFixture) -> list[int]:
 
 def run_and_die(eraser: EraserFixture, path: str) -> None:
     """Run an eraser in a process of its own, which the path kills."""
-    pid = os.fork()
-    if not pid:
-        try:
-            database.disown()
-            database.configure(eraser.world.url)
-            eraser.run(Touchy(eraser.store, path, die), quarantine_s=DAY_S)
-        finally:
-            os._exit(0)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    eraser.run_and_die(Touchy(eraser.store, path, die), quarantine_s=DAY_S)
     wait(eraser)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 
 from model.db.clock import now_ms
 from tests.support.pipeline import make_context
+from tests.support.servers.http import Handler, serving
 from tests.support.world import World, digest_of
 from worker.jobs import reports as module
 from worker.jobs.reports import DeletedReports, deliver_reports
@@ -57,24 +56,15 @@ class Clair:
 def clair() -> Iterator[Clair]:
     state = Clair()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Scanner(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_DELETE(self) -> None:
-            self.send_response(state.answer("DELETE", self.path, self.headers.get("Authorization", "")))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(state.answer("DELETE", self.path, self.headers.get("Authorization", "")))
 
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        state.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(Scanner) as port:
+        state.url = f"http://127.0.0.1:{port}"
         yield state
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from tests.model.purge.conftest import quay
 from tests.model.retention.retaining import DAY_MS, aged, alive, namespace_policy
 from tests.support.pipeline import Recorded, make_context
 from tests.support.quay_rows import fill
+from tests.support.servers.http import Handler, serving
 from tests.support.world import World
 from worker.jobs import retain
 from worker.jobs.context import JobContext
@@ -250,27 +249,18 @@ PODS = {
 def endpoint() -> Iterator[str]:
     """An HTTP server with a list, a broken answer, and the pods of a cluster on two pages."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Lists(Handler):
         def do_GET(self) -> None:
             if self.path.startswith("/list"):
-                self._answer(200, f"{A}\nregistry/acme/app@{B}\n")
+                self.answer(200, f"{A}\nregistry/acme/app@{B}\n".encode())
             elif self.headers["Authorization"] == "Bearer secret" and self.path.startswith("/api/v1/pods"):
                 last = {"items": [{"status": {"containerStatuses": [{"imageID": C}]}}], "metadata": {}}
-                self._answer(200, json.dumps(last if "continue=next" in self.path else PODS))
+                self.answer(200, json.dumps(last if "continue=next" in self.path else PODS).encode())
             else:
-                self._answer(500, A)
+                self.answer(500, A.encode())
 
-        def _answer(self, code: int, text: str) -> None:
-            self.send_response(code)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Lists) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_the_list_comes_from_a_file_or_an_endpoint(world: World, tmp_path: Path, endpoint: str) -> None:
