@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m bench [NAME…]`.  They report ratios within one run, since machines are noisy."""
+"""Benchmarks: `python -m bench [NAME…]`.  They report ratios within one run, because machines are noisy."""

@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…] [--manifests N] [--json]`."""
+"""Run benchmarks: `python -m bench [NAME…] [--manifests N] [--json]`."""
 
 from __future__ import annotations
 
@@ -47,15 +47,21 @@ BENCHES: tuple[str, ...] = (
 @click.argument("names", nargs=-1, type=click.Choice(BENCHES))
 @click.option("--manifests", default=10_000, show_default=True, type=click.IntRange(100))
 @click.option(
-    "--repositories", default=20_000, show_default=True, type=click.IntRange(100), help="Size of `many`."
+    "--repositories",
+    default=20_000,
+    show_default=True,
+    type=click.IntRange(100),
+    help="Repositories of the benchmark `many`.",
 )
-@click.option("--seconds", default=10.0, show_default=True, help="How long to measure what has no end.")
+@click.option(
+    "--seconds", default=10.0, show_default=True, help="Duration of benchmarks without an end of their own."
+)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
     "--postgres",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Run this PostgreSQL: /usr/lib/postgresql/15/bin.",
+    help="Run the PostgreSQL of this directory, such as /usr/lib/postgresql/15/bin.",
 )
 def main(
     names: tuple[str, ...],

@@ -1,7 +1,7 @@
-"""A plain row-by-row collector with the steps of Quay's, for comparison.
+"""Collect row by row, in the steps of Quay's collector, for comparison.
 
-Tags in chunks of ten, a transaction for each tag, existence checks and one delete per table for each
-manifest, a transaction for each blob.  Removes the same rows as the collector under the policy `pin`.
+Reads tags in chunks of ten. Uses a transaction for each tag, existence checks and one delete per table for
+each manifest, and a transaction for each blob. Removes the same rows as the collector under the policy `pin`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Repository:
         self.blobs: set[int] = set()
 
     def collect(self) -> None:
-        """Collect chunks of tags, then chunks of upload markers; after each chunk, the rows that it freed."""
+        """Collect chunks of tags, then of upload markers.  After each, delete the rows that it freed."""
         while time.perf_counter() < self._deadline and (tags := self._unrecoverable_tags()):
             for tag in tags:
                 self._purge_tag(tag)
@@ -217,7 +217,7 @@ class _Repository:
             execute("DELETE FROM imagestorage WHERE id = %s", (blob_id,))
             digest = (placements[0].content_checksum,)
             fetch_one("SELECT id FROM imagestorage WHERE content_checksum = %s LIMIT 1", digest)
-        # Checked once more before its object would be erased.
+        # Quay checks once more before it erases the object.
         fetch_one("SELECT id FROM imagestorage WHERE content_checksum = %s LIMIT 1", digest)
         return True
 

@@ -1,4 +1,4 @@
-"""What a mass deletion leaves of tables and indexes, and what vacuum and reindexing give back."""
+"""Measure the size of tables and indexes after a mass deletion, after a vacuum, and after reindexing."""
 
 from __future__ import annotations
 

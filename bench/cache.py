@@ -1,4 +1,4 @@
-"""The cache: a hit against a bare GET, a miss, an invalidation, a stampede, an outage."""
+"""Measure the cache: a hit against a bare GET, a miss, an invalidation, a stampede, an outage."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _timed(call: Callable[[], Any], calls: int = _CALLS) -> float:
 
 
 def _hits(url: str, seconds: float) -> Iterator[Figure]:
-    """Measure all in turns, so that other load affects them equally.  Returns medians of the ratios."""
+    """Measure all kinds in turns, so that other load affects them equally.  Yields medians of the ratios."""
     cache, client = open_cache(url), redis.Redis.from_url(url, socket_timeout=0.5)
     client.set("bare", json.dumps(_MANIFEST))
 

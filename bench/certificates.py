@@ -1,4 +1,4 @@
-"""The cost of certificates: batches with and without one take turns, and the time to verify them."""
+"""Measure the cost of certificates: batches with and without one in turns, and the verification."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PAIRS = 8
 def run(options: Options) -> Iterator[Figure]:
     """Yield the ratio of processor time over all pairs and its quartiles, bytes of each, and verification.
 
-    In the second run of a pair every batch that had a certificate in the first has none, and the other way
-    round.  So both sums are of the same batches, and whatever else the machine does weighs on both alike.
+    In a pair, each batch writes a certificate in one of the two runs.  So both sums are of the same batches,
+    and other load of the machine affects both equally.
     """
     shape = registry(options.manifests)
     pairs = []

@@ -1,4 +1,4 @@
-"""The time from a deletion to its enqueued collection, and the event rates of the outbox and the relay."""
+"""Measure the time from a deletion to its enqueued collection, and the rates of outbox and relay."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _delete(tag: Any) -> None:
 
 
 def _end(tag: Any) -> None:
-    """End the tag with plain SQL, as software that publishes no events."""
+    """End the tag with plain SQL, as software that records no event does."""
     execute("UPDATE tag SET lifetime_end_ms = %s WHERE id = %s", (now_ms(), tag.id))
 
 

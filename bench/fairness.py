@@ -1,4 +1,4 @@
-"""How long small repositories of other tenants wait beside one giant repository, or beside very many."""
+"""Measure how long small repositories of other tenants wait beside one giant, or beside very many."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def waits(
         with fed_worker(lab, url, directory, concurrency=PROCESSES) as queue, configured(url):
             if start is not None:
                 start(queue, giant_id)
-                time.sleep(1)  # A worker is at it when the others are enqueued.
+                time.sleep(1)  # The worker begins the giant before the others are enqueued.
             started_ms = time.time() * 1000
             queue.collect(others)
             finished = _finished(others)

@@ -1,4 +1,4 @@
-"""Find repositories whose garbage is dense, sparse, skewed, or behind tags still inside their window."""
+"""Measure how due repositories are found: garbage that is dense, sparse, skewed, or inside the window."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "finding"
 SLICE = 20_000
 ROUNDS = 10
 
-# Quay's way: one policy (window) after another, with the index on the tags' ends.
+# As Quay: one policy (window) after another, with the index on the ends of tags.
 _WALK = """
 SELECT DISTINCT t.repository_id FROM tag t JOIN repository r ON r.id = t.repository_id
 JOIN "user" n ON n.id = r.namespace_user_id

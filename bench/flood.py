@@ -1,4 +1,4 @@
-"""How long a deletion waits for its collection while another namespace has very many repositories due."""
+"""Measure how long a deletion waits for its collection while another namespace has very many due."""
 
 from __future__ import annotations
 

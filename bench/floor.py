@@ -1,4 +1,4 @@
-"""The physical floor: plain deletes of exactly the garbage rows, which are known before."""
+"""Measure the physical floor: plain deletes of exactly the garbage rows, which are known in advance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time from the deletion of a tag until its object is gone, through real workers; their idle share."""
+"""Measure the time from the deletion of a tag until its object is gone, and the load of idle workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WARM_S = 10
 # How often the objects are looked for, in seconds.
 LOOK_S = 0.01
 
-# Of each living tag one blob that no other manifest has.
+# One blob of each living tag that no other manifest has.
 _TAGS = """
 SELECT DISTINCT ON (t.id) t.repository_id, t.name, b.content_checksum AS digest, b.cas_path, b.uuid
 FROM tag t JOIN manifestblob mb ON mb.manifest_id = t.manifest_id JOIN imagestorage b ON b.id = mb.blob_id
@@ -43,7 +43,7 @@ ORDER BY t.id
 
 @dataclass
 class Watch:
-    """Looks again and again which objects are gone; `waits` has their seconds."""
+    """Looks repeatedly which objects are gone.  `waits` has the seconds that each took."""
 
     waits: list[float] = field(default_factory=list)
     waiting: dict[Path, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""An S3 server that takes bulk deletes up to a limit that it does not tell, and how the eraser finds it."""
+"""Measure how the eraser finds the limit of an S3 server that refuses requests above it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY = re.compile(rb"<Key>([^<]*)</Key>")
 
 
 class Server(ThreadingHTTPServer):
-    """Admits `limit` objects a second, at most those of a quarter of a second at once; refuses others."""
+    """Admits `limit` objects per second, and at once at most those of a quarter of a second."""
 
     limit = LIMITS[0]
 
@@ -78,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def limited(name: str, seconds: float) -> Iterator[Figure]:
-    """Yield what part of each limit is used once it has settled, and what part of the requests is refused."""
+    """Yield the used part of each limit after the rate has settled, and the part of refused requests."""
     with _server() as server:
         stop = threading.Event()
         eraser = threading.Thread(target=_erase, args=(server.server_port, stop), daemon=True)

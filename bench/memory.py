@@ -1,4 +1,4 @@
-"""Memory and start: a worker's processes, the time from start to the first task, and `dredge status`."""
+"""Measure the memory of a worker's processes and of `dredge status`, and the time to the first task."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ WIDTH = 72
     type=click.Path(path_type=Path),
     default=Path("docs/figures/demo.svg"),
     show_default=True,
-    help="Where the picture goes.",
+    help="File to write.",
 )
 def main(manifests: int, out: Path) -> None:
     """Draw a run of `dredge demo` as an SVG file."""

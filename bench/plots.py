@@ -23,12 +23,17 @@ _COLOURS = ("#1f6feb", "#8b949e", "#d1242f")
 
 
 @click.command()
-@click.option("--sizes", default="1000,3000,10000,30000", show_default=True, help="Registries, in manifests.")
 @click.option(
-    "--seconds", default=10.0, show_default=True, help="How long the row-by-row collector may take."
+    "--sizes",
+    default="1000,3000,10000,30000",
+    show_default=True,
+    help="Sizes of the registries, in manifests.",
+)
+@click.option(
+    "--seconds", default=10.0, show_default=True, help="Maximum time of the row-by-row collector, seconds."
 )
 @click.option("--data", type=click.Path(path_type=Path), default=Path("docs/figures/performance.json"))
-@click.option("--draw-only", is_flag=True, help="Draw what was measured before.")
+@click.option("--draw-only", is_flag=True, help="Draw the numbers of the last measurement.")
 def main(sizes: str, seconds: float, data: Path, draw_only: bool) -> None:
     """Write docs/figures/throughput.svg and latency.svg, and the numbers behind them."""
     if not draw_only:

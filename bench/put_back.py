@@ -28,7 +28,7 @@ _TOMBSTONES = """
 INSERT INTO dredge_tombstone (digest, path, location, size, created_ms, due_ms)
 SELECT d.digest, d.path, 'local_us', 1, 0, 0 FROM unnest(%s::text[], %s::text[]) AS d (digest, path)
 """
-# As Quay writes it: no lock, no look at tombstones, and `uploading` stays true.
+# As Quay writes the row: without a lock or a check of tombstones, and `uploading` stays true.
 _ROW = """
 WITH made AS (
     INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)

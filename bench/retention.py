@@ -32,7 +32,7 @@ rules:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a plan says of the whole registry, and how long it took."""
+    """The totals of a plan of the whole registry, and the time that it took."""
 
     seconds: float
     cpu_s: float

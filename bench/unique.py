@@ -1,4 +1,4 @@
-"""The collection of a registry with mostly unique layers, in which the review takes as long."""
+"""Measure the collection of a registry with mostly unique layers, where the review takes as long."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from worker.settings import Settings
 from worker.storage.base import Stores, open_store
 
 PATIENCE_S = 300
-# How often the later stages are sent, as beat sends them, in case a message was lost.
+# Interval in seconds at which the later stages are sent, as beat does, in case a message was lost.
 TICK_S = 1.0
 EVERY = 10**9
 

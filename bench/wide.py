@@ -1,4 +1,4 @@
-"""A registry of a million repositories, which the database server itself writes in minutes."""
+"""Fill a registry of a million repositories in minutes, by statements inside the database server."""
 
 from __future__ import annotations
 

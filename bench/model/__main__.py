@@ -20,11 +20,13 @@ from worker.local.embedded import EmbeddedServers
 @click.command()
 @click.argument("name", required=False)
 @click.option("--schedule", default="", help="Numbers of the actors, as a failure printed them.")
-@click.option("--seed", default=0, help="Draw the schedule, as a divergence printed it.")
-@click.option("--bug", "rule", help="A rule of `bench.model.rules.Rules` to take away.")
-@click.option("--postgres", is_flag=True, help="Run it on a real server too, and compare each step.")
+@click.option("--seed", default=0, help="Seed, as a divergence printed it.")
+@click.option("--bug", "rule", help="Remove this rule of `bench.model.rules.Rules`.")
+@click.option(
+    "--postgres", is_flag=True, help="Run the schedule on a real server, too, and compare each step."
+)
 def main(name: str | None, schedule: str, seed: int, rule: str | None, postgres: bool) -> None:
-    """Replay one schedule of a story; without NAME list the stories."""
+    """Replay one schedule of a story.  Without a name, list the stories."""
     if name is None:
         click.echo("\n".join(story.name for story in STORIES))
         return

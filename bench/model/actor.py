@@ -18,7 +18,7 @@ class Session:
         self.waits_for: list[Transaction] = []
 
     def execute(self, statement: Statement) -> tuple[bool, Any]:
-        """(True, result), or (False, None) where the statement waits: `go_on` asks again."""
+        """Execute the statement.  Returns (True, result), or (False, None) if it waits; then call `go_on`."""
         if statement.__class__ is End:
             self.database.end(self.transaction, statement)
             self._running = None
@@ -27,7 +27,7 @@ class Session:
         return self.go_on()
 
     def go_on(self) -> tuple[bool, Any]:
-        """Ask a waiting statement whether it can go on."""
+        """Try a waiting statement again.  Returns as `execute` does."""
         assert self._running is not None
         try:
             self.waits_for = next(self._running)
@@ -49,7 +49,7 @@ class Session:
 
 
 class AnySession(Protocol):
-    """What `Actor` needs of a connection: of the model's, or of PostgreSQL's."""
+    """A connection to the model's database or to PostgreSQL."""
 
     def execute(self, statement: Statement) -> tuple[bool, Any]: ...
     def go_on(self) -> tuple[bool, Any]: ...

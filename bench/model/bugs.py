@@ -28,16 +28,18 @@ _QUAYS_ROW = "a tombstone whose digest has a row of Quay's"
 
 BUGS = (
     Bug("pushes of one digest do not wait for each other", "digest_lock", "two pushes of one new digest"),
-    Bug("a push does not look at the fences", "fence_stops_pushes", _LATE),
+    Bug("a push ignores the fences", "fence_stops_pushes", _LATE),
     Bug(
         "a retry settles the fence of the request that had no answer",
         "fence_outlives_retry",
         "a retry is answered, the first request is late",
     ),
-    Bug("a request is sent without a look at the clock", "look_before_send", "a slow eraser and its fence"),
-    Bug("the last look forgets that a request may be late", "late_is_counted", "a slow eraser and its fence"),
+    Bug("a request is sent without a check of the clock", "look_before_send", "a slow eraser and its fence"),
     Bug(
-        "objects that nobody can put back get a short fence",
+        "the last check ignores that a request may be late", "late_is_counted", "a slow eraser and its fence"
+    ),
+    Bug(
+        "objects that cannot be put back get a short fence",
         "short_needs_trash",
         "objects are erased at once where others have a short fence",
     ),
@@ -50,16 +52,16 @@ BUGS = (
     Bug(
         "tombstones are held by row locks while the store works",
         "leases",
-        "an eraser is frozen and somebody pushes",
+        "an eraser is frozen during a push",
     ),
-    Bug("nobody looks whether the digest is referred to again", "look_at_references", _QUAYS_ROW),
+    Bug("references to the digest are not checked again", "look_at_references", _QUAYS_ROW),
     Bug("a row that Quay never declared ready does not count", "unready_rows_count", _QUAYS_ROW),
     Bug(
-        "references are asked for by the location's name",
+        "references are looked up by the location's name",
         "look_by_store",
         "a sweep under a second name for the store",
     ),
-    Bug("a missing object is taken for erased", "identity", "the store is not mounted"),
+    Bug("a missing object counts as erased", "identity", "the store is not mounted"),
     Bug("objects are erased at once, and a process freezes", "quarantine", _FROZEN),
     Bug("objects are erased at once beside a Quay", "quarantine", "a push of Quay's"),
     Bug("objects are erased at once and Quay's Redis is flushed", "quarantine", "Quay's Redis is flushed"),
@@ -72,13 +74,13 @@ BUGS = (
     ),
     Bug("manifests are judged without being locked", "lock_manifests", "a tag on a manifest that is judged"),
     Bug(
-        "a manifest that somebody holds is not recorded",
+        "a manifest that is locked is not recorded",
         "record_skipped",
         "a tag that fails beside a collection",
     ),
     Bug("the window is not read again before the commit", "window_read_again", "the window is lengthened"),
     Bug(
-        "a collection looks before it records a blob",
+        "a collection checks references before it records a blob",
         "candidates_without_looking",
         "two collections drop one blob",
     ),

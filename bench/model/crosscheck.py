@@ -1,4 +1,4 @@
-"""The model against PostgreSQL: one schedule on both, step by step.
+"""Compare the model with PostgreSQL: run one schedule on both, step by step.
 
 Half of the schedules are of the stories; the other half are of random programs, small transactions of every
 statement that the model has.  A *divergence* is a step with another result, another waiting actor, another
@@ -74,7 +74,7 @@ def _scripted(script: list[Operation], rules: Rules) -> Program:
 
 
 def _statement(dice: random.Random, number: int, updates: bool) -> Operation:
-    """One that updates blobs locks none of them FOR UPDATE: see what `bench.model.database` leaves out."""
+    """Return a random statement.  No program both updates blobs and locks them FOR UPDATE."""
     modes, deleted = (
         (3, ("candidate", "manifestblob")) if updates else (4, ("candidate", "manifestblob", "blob"))
     )
@@ -153,7 +153,7 @@ def _play(run: Any, choices: tuple[int, ...], pick: Any) -> None:
 
 
 def cross_check(server: Server, *, schedules: int, seed: int) -> list[Divergence]:
-    """Compare this number of schedules, half of random programs and half of the stories."""
+    """Compare this number of schedules: half of random programs, half of the stories."""
     found = []
     for number in range(schedules):
         drawn = seed * 1_000_000 + number

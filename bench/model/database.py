@@ -6,9 +6,9 @@ version of each: a row that changed while the statement waited is checked again,
 and a later one is not seen.  Locks are held to the end of the transaction.  Waiting transactions are served
 in the order in which they began to wait.
 
-Left out: tables' locks, unique indexes, savepoints, isolation levels above READ COMMITTED, rows that
-change their key, and that SKIP LOCKED waits after all for a row that one transaction has first updated
-and then deleted or locked FOR UPDATE.
+The model lacks table locks, unique indexes, savepoints, isolation levels above READ COMMITTED, and changes of
+a key.  It also lacks one exception of PostgreSQL: SKIP LOCKED waits for a row that one transaction has first
+updated and then deleted or locked FOR UPDATE.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bench.model.operations import (
     Where,
 )
 
-# Which modes a mode conflicts with: PostgreSQL's table of row-level locks.
+# The modes with which each mode conflicts: PostgreSQL's table of row-level locks.
 CONFLICTS = ((UPDATE,), (NO_KEY_UPDATE, UPDATE), (1, NO_KEY_UPDATE, UPDATE), (0, 1, 2, 3))
 
 # (child table, column) of each foreign key, by its parent.
@@ -92,7 +92,7 @@ class Cell:
             self.holders[transaction] = mode
 
 
-# A running statement: yields the holders that block it, and waits for the first; returns its result.
+# A running statement.  It yields the transactions that block it, waits for the first, and returns its result.
 Running = Generator[list[Transaction], None, Any]
 
 

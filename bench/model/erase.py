@@ -42,7 +42,7 @@ def erase(me: str, rules: Rules) -> Program:
 
 
 def _is_short(rules: Rules) -> bool:
-    """Return whether the fence may end before the request lands: the object can be put back."""
+    """Return whether the fence may end before a late request, because the object can be put back."""
     return rules.short and (rules.quarantine or not rules.short_needs_trash)
 
 
@@ -114,7 +114,7 @@ def _request(row: Row, me: str, rules: Rules, moment: int) -> Program:
 
 
 def _really_missing(row: Row) -> Program:
-    """Verify that an object is missing: the store shows its identity, and *after that* lacks it again."""
+    """Verify that an object is missing: the store shows its identity, and *then* lacks it again."""
     return (yield w.exists("identity")) and not (yield w.exists(row["digest"]))
 
 

@@ -1,9 +1,9 @@
 """Explore schedules: first all with few preemptions, then random ones with random priorities.
 
-In the first schedule every actor runs to its end; in each further one another actor runs first at one place
-of an earlier schedule.  When none of these is left, or half of `limit` is used up, the rest is drawn at
-random or by priorities: the actor with the highest priority runs, and at a few random places it gets the
-lowest.  The seed determines everything.
+In the first schedule every actor runs to its end.  Each further schedule lets another actor run at one place
+of an earlier schedule.  When none of these is left, or half of `limit` is used up, the other schedules are
+drawn at random or by priorities: the actor with the highest priority runs, and at a few random places it gets
+the lowest priority.  The seed determines all schedules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m bench model`: schedules a second, planted bugs found, and PostgreSQL's word for it."""
+"""`python -m bench model`: schedules per second, planted bugs found, and the comparison with PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUG_LIMIT = 20_000
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Explore every story for its share of the time, plant every bug, and compare with a real server."""
+    """Explore every story for an equal part of the time, plant every bug, and compare with a real server."""
     schedules = rounds = 0
     started, used = time.perf_counter(), time.process_time()
     while (spent := time.perf_counter() - started) < options.seconds or not rounds:

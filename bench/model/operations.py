@@ -2,7 +2,7 @@
 
 A program is a generator that yields operations and receives their results.  The operations of the
 database are single statements of READ COMMITTED; `bench.model.database` and `bench.model.postgres`
-both carry them out.  `Do` is everything else: the clock, the object store, Quay's Redis.
+both execute them.  `Do` is any other operation: on the clock, the object store or Quay's Redis.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ALL: Where = {}
 
 @dataclass(slots=True)
 class Select:
-    """Rows of a table that the statement's snapshot shows, in id order.
+    """SELECT the rows of a table, in the order of their IDs.
 
-    `where` asks for equal values, or for one of a tuple; `upto` for values that are not above.
+    `where`: a column equals a value, or one value of a tuple.  `upto`: a column is at most a value.
     """
 
     table: str
@@ -32,7 +32,7 @@ class Select:
 
 @dataclass(slots=True)
 class Lock:
-    """SELECT … ORDER BY id FOR `mode`; with `skip` it takes what is free and never waits."""
+    """SELECT … ORDER BY id FOR `mode`.  With `skip`, skips locked rows and never waits."""
 
     table: str
     where: Where
@@ -43,7 +43,7 @@ class Lock:
 
 @dataclass(slots=True)
 class Insert:
-    """A new row with the given id; its parents are locked FOR KEY SHARE as foreign keys do."""
+    """INSERT a row.  Its parents are locked FOR KEY SHARE, as foreign keys do."""
 
     table: str
     row: Row
@@ -51,7 +51,7 @@ class Insert:
 
 @dataclass(slots=True)
 class Update:
-    """Change columns that no key uses.  Returns the changed rows."""
+    """UPDATE columns that are not part of a key.  Returns the changed rows."""
 
     table: str
     where: Where
@@ -60,7 +60,7 @@ class Update:
 
 @dataclass(slots=True)
 class Delete:
-    """Delete rows; fails where another row refers to one.  Returns the deleted rows."""
+    """DELETE rows.  Fails if another row refers to one of them.  Returns the deleted rows."""
 
     table: str
     where: Where
@@ -68,7 +68,7 @@ class Delete:
 
 @dataclass(slots=True)
 class Advisory:
-    """Take a lock of the transaction by name; with `skip` returns False instead of waiting."""
+    """Take a named lock until the end of the transaction.  With `skip`, returns False instead of waiting."""
 
     key: str
     skip: bool = False
@@ -83,7 +83,7 @@ class End:
 
 @dataclass(slots=True)
 class Do:
-    """Call `what(world, *arguments)`; not before `ready(world, *arguments)`, where that is given."""
+    """Call `what(world, *arguments)`, if `ready` is given only after `ready(world, *arguments)` is true."""
 
     what: Callable[..., Any]
     arguments: tuple[Any, ...] = ()

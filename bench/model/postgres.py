@@ -1,7 +1,7 @@
 """Run the model's statements on a real PostgreSQL, to compare the model with the server.
 
-Each session is a connection of its own that never blocks this process; a statement that does not answer
-is waiting for a lock when `pg_blocking_pids` says so.
+Each session has a connection that never blocks this process.  A statement without an answer waits for a
+lock if `pg_blocking_pids` says so.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PATIENCE_S = 20.0
 
 
 def schema() -> str:
-    """Statements that create the model's tables."""
+    """Return the statements that create the model's tables."""
     made = []
     for table, columns in COLUMNS.items():
         keys = {column: f" REFERENCES {_name(parent)}" for column, parent in PARENTS.get(table, ())}
@@ -63,7 +63,7 @@ def _name(name: str) -> str:
 
 
 class Server:
-    """A database for the model's tables, and sessions on it that are used again."""
+    """A database with the model's tables, and a pool of sessions."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -79,7 +79,7 @@ class Server:
             return cursor.fetchall() if cursor.description else None
 
     def load(self, tables: Mapping[str, Sequence[Row]]) -> None:
-        """Replace all rows by these."""
+        """Replace all rows by the given ones."""
         self._do("TRUNCATE " + ", ".join(map(_name, COLUMNS)))
         for table in COLUMNS:
             for row in tables.get(table, ()):
@@ -87,7 +87,7 @@ class Server:
                 self._do(sql, values)
 
     def rows(self, table: str) -> list[Row]:
-        """Return what is committed, in id order."""
+        """Return the committed rows, in the order of their IDs."""
         names = ["id", *COLUMNS[table]]
         found = self._do(f"SELECT {', '.join(map(_name, names))} FROM {_name(table)} ORDER BY id")
         return [dict(zip(names, row, strict=True)) for row in found]
@@ -110,7 +110,7 @@ class Server:
         return opened
 
     def reuse(self) -> None:
-        """Every session has ended its transaction."""
+        """Make every session available again.  All must have ended their transactions."""
         self._free += [session.connection for session in self._used]
         self._used = []
 

@@ -65,8 +65,8 @@ def _tagged(blob: int, tag: str) -> Program:
 def cancel(digest: str, rules: Rules) -> Program:
     """Cancel a tombstone.
 
-    If a request was sent with the tombstone's name, its row stays until the quarantine ends, because a frozen
-    process or a late request may use the name again.
+    If a request used the tombstone's name in the trash, the row stays until the quarantine ends, because a
+    frozen process or a late request may use that name again.
     """
     for row in (yield Lock("tombstone", {"digest": digest, "state": "dead"}, UPDATE)):
         if rules.quarantine and rules.kept_after_cancel and row["sent"]:

@@ -77,7 +77,7 @@ class Run:
             self._wake()
 
     def _attempt(self, actor: Actor, statement: Statement | None) -> bool:
-        """Execute a statement, or go on with the one that waits; True where it has ended."""
+        """Execute a statement, or try the waiting one again.  Returns whether it has ended."""
         try:
             if statement is None:
                 done, result = actor.session.go_on()
@@ -123,7 +123,7 @@ class Run:
         return False
 
     def _wake(self) -> None:
-        """Return those who wait are served in the order in which they came."""
+        """Let waiting actors go on, in the order in which they began to wait."""
         again = bool(self.waiting)
         while again:
             again = False
@@ -144,7 +144,7 @@ class Run:
                     if actor in self.waiting:
                         self.waiting.remove(actor)
                     self._wake()
-            # A request that was not sent by now is never sent.
+            # Requests that the killed process has not sent are never sent.
             for key in [key for key in world.holds if isinstance(key, tuple)]:
                 del world.holds[key]
 
@@ -176,14 +176,14 @@ class Run:
         return False
 
     def _end_idle_sessions(self) -> None:
-        """The server ends a transaction that is open and idle; its process notices when it wakes up."""
+        """End open and idle transactions, as the server does.  Their processes notice it later."""
         for actor in self.actors:
             if actor.name in self.world.frozen and not actor.ended and actor.session.open:
                 actor.fail(Refused("idle in transaction"))
         self._wake()
 
     def play(self, choices: Sequence[int], pick: Pick) -> None:
-        """Run to the end: `choices` first, then what `pick` says; `trace`: (ready, chosen) of each step."""
+        """Run to the end.  Steps follow `choices`, then `pick`; `trace` gets (ready, chosen) of each step."""
         trace = self.trace
         given = iter(choices)
         last = 0

@@ -1,4 +1,4 @@
-"""The races that are explored."""
+"""The races that `bench.model.explorer` explores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PLAIN = Rules(quarantine=False)
 
 
 def _story(name: str, rows: Rows, rules: Rules = PROTOCOL, **actors: Any) -> Story:
-    """The object is there at first, as its row or its tombstone says."""
+    """Return a story.  Its object exists at first if the rows have a blob or a tombstone."""
     return Story(name, actors, rows, ("x",) if rows.get("blob") or rows.get("tombstone") else (), rules)
 
 
@@ -139,7 +139,7 @@ STORIES: tuple[Story, ...] = (
         again=erase_twice,
     ),
     _story(
-        "an eraser is frozen and somebody pushes",
+        "an eraser is frozen during a push",
         TOMBSTONE,
         Rules(freezes=True),
         erase=erase(),

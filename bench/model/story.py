@@ -19,7 +19,7 @@ Actors = Mapping[str, Callable[[Rules], Program]]
 
 @dataclass(frozen=True)
 class Story:
-    """`rules` are the protocol's under the conditions of this story; `objects` are in the store at first."""
+    """`rules`: the protocol's rules and the story's conditions.  `objects`: paths in the store at first."""
 
     name: str
     actors: Actors
@@ -36,7 +36,7 @@ class Story:
         return {**dict.fromkeys(TABLES, ()), "namespace": ({"id": 1, "window": 50},), **self.rows}
 
     def begin(self, rules: Rules, sessions: Any, world: World) -> Run:
-        """Every actor at its first step."""
+        """Return a run with every actor at its first step."""
         run = Run(world, sessions)
         # A program that keeps a transaction open while it waits for storage must lift the server's limit.
         run.idle_limit = rules.leases
@@ -45,6 +45,6 @@ class Story:
         return run
 
     def run(self, rules: Rules) -> tuple[Run, Database]:
-        """On the model's database."""
+        """Return a run on the model's database, and that database."""
         database = Database(self.tables())
         return self.begin(rules, lambda: Session(database), self.world()), database

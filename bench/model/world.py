@@ -25,7 +25,7 @@ class Request:
 
 
 class World:
-    """Objects by path, the clock, and the actions that must end before a certain time."""
+    """The objects by path, the clock, and the actions that must end before a certain time."""
 
     __slots__ = (
         "claims",
@@ -77,7 +77,7 @@ def new_id() -> Operation:
 
 
 def tick(moment: int) -> Operation:
-    """Let time pass, after everything has happened that must happen before then."""
+    """Let time pass, after all actions that must happen before."""
     return Do(World.pass_to, (moment,), World.may_pass)
 
 
@@ -104,9 +104,9 @@ def write(path: str) -> Operation:
 
 
 def send(request: Request, *, atomic: bool) -> Operation:
-    """Send the request; the store carries it out at some time, at most `LATE` from now.
+    """Send the request.  The store carries it out at some time, at most `LATE` after now.
 
-    `atomic` stores rename; the others copy, then delete.
+    `atomic` stores rename the object; other stores copy it, then delete it.
     """
 
     def start(world: World) -> None:
@@ -160,7 +160,7 @@ def put_back(path: str, trash: str) -> Operation:
 
 
 def purge(trash: str) -> Operation:
-    """Delete a name that no live path has."""
+    """Delete an object of the trash, by a name that no live path has."""
     return Do(lambda world: world.objects.discard(trash))
 
 
@@ -183,7 +183,7 @@ def release(key: str, owner: str) -> Operation:
 
 
 def disturb(what: Callable[[World], None]) -> Program:
-    """A program of one step."""
+    """Return a program of one step, which calls `what`."""
     yield Do(what)
 
 
@@ -194,7 +194,7 @@ def passing(moments: Sequence[int]) -> Program:
 
 
 def mounted(yes: bool) -> Callable[[World], None]:
-    """Unmount or mount the store's directory."""
+    """Return a step that mounts or unmounts the store's directory."""
 
     def change(world: World) -> None:
         world.mounted = yes

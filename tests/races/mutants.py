@@ -91,7 +91,7 @@ MUTANTS = (
         stories.one_of_two_rows_dies, LOST,
     ),
     Mutant(
-        "references are asked for by the location's name",
+        "references are looked up by the location's name",
         tombstones, "_REFERRED", "l.name = s.location OR NOT EXISTS", "l.name = s.location AND NOT EXISTS",
         stories.quay_row, LOST,
     ),
@@ -113,7 +113,7 @@ MUTANTS = (
         stories.late_request, LOST, store_type=LateStore,
     ),
     Mutant(
-        "a request is sent without a look at the clock",
+        "a request is sent without a check of the clock",
         erase, "_send", "",
         lambda real: lambda store, doomed, outcome, until_s, **options: real(
             store, doomed, outcome, math.inf, **options
@@ -136,7 +136,7 @@ MUTANTS = (
         stories.late_request, LOST, stories.RETRIED, ASIDE, LateStore,
     ),
     Mutant(
-        "a missing object is taken for erased",
+        "a missing object counts as erased",
         erase, "_distrust_missing", "", _returning(None),
         stories.unmounted, "is known to no row", stories.MISSING, store_type=SwappedStore,
     ),
@@ -183,7 +183,7 @@ MUTANTS = (
         stories.tag_and_collect, f"{LOST}|ended with",
     ),
     Mutant(
-        "a collection looks before it records a blob",
+        "a collection checks references before it records a blob",
         purge, "_PURGE", "FROM lost\n), counted",
         f"FROM lost {_JUDGED} AND o.manifest_id <> ALL(%(dead)s))\n), counted",
         stories.two_collections_of_one_blob, "blob-orphaned",
