@@ -26,7 +26,8 @@ from model.errors import RegistryError
 from worker.jobs.to_the_end import erase_to_the_end
 from worker.local.servers.base import free_port
 from worker.settings import Settings
-from worker.storage.base import Store, Stores, open_store
+from worker.storage.base import Store, Stores
+from worker.storage.open import open_store
 
 NAME = "erase"
 _ONE_BY_ONE = 150

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bench.figure import Figure
-from worker.storage.base import open_store
+from worker.storage.open import open_store
 
 LIMITS = (3_000, 1_200, 2_400)
 SETTLE_S = 30.0

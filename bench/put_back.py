@@ -17,7 +17,8 @@ from bench.lab import Lab, configured
 from bench.system import Unfinished, beat, environment, new_queue, worker
 from model.db.connection import execute
 from model.storage_paths import object_path
-from worker.storage.base import Store, open_store
+from worker.storage.base import Store
+from worker.storage.open import open_store
 
 NAME = "put_back"
 OBJECTS = 20

@@ -19,7 +19,8 @@ from model.storage_paths import object_path
 from worker.jobs.find import find_due
 from worker.jobs.to_the_end import collect_many_to_the_end, erase_to_the_end, review_to_the_end
 from worker.settings import Settings
-from worker.storage.base import Stores, open_store
+from worker.storage.base import Stores
+from worker.storage.open import open_store
 
 PATIENCE_S = 300
 # Interval in seconds at which the later stages are sent, as beat does, in case a message was lost.

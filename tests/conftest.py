@@ -13,7 +13,8 @@ import redis
 from tests.support.databases import Databases, memory
 from tests.support.world import World
 from worker.local.embedded import EmbeddedServers
-from worker.storage.base import Stores, open_stores
+from worker.storage.base import Stores
+from worker.storage.open import open_stores
 
 for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
     del os.environ[_name]

@@ -20,7 +20,7 @@ from worker.broker.urls import is_amqp
 from worker.jobs.context import JobContext
 from worker.jobs.in_process import NoQueue
 from worker.settings import Settings
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 _lock = threading.Lock()
 _built: JobContext | None = None

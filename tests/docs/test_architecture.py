@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import celery
+import grimp
 import pytest
 from celery.app.defaults import NAMESPACES, flatten
 from click import Command, Group
@@ -51,10 +53,17 @@ def test_a_function_fits_half_a_screen() -> None:
     assert {name: lines for name, lines in functions if lines > FUNCTION_LINES} == {}
 
 
-def test_each_layer_imports_only_thosebelow() -> None:
+def test_each_layer_imports_only_those_below() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even inside a function: `CycleError` names the modules of a circle."""
+    graph = grimp.build_graph("model", "worker", "bench", "tests", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(list(TopologicalSorter(imports).static_order())) > len(SOURCES)
 
 
 def test_sql_is_in_the_model() -> None:

@@ -27,7 +27,7 @@ from tests.soak.__main__ import PATIENCE_S, TAGS
 from tests.soak.audit import audit_journals, audit_registry, come_to_rest
 from tests.soak.journal import read_journals
 from tests.soak.processes import ROOT, Actors
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 ROLES = {"push": 1, "delete": 1, "restore": 1, "pull": 1}
 

@@ -25,7 +25,7 @@ from tests.soak.processes import ROOT, Workers
 from tests.support.databases import memory
 from worker.cli.embedded import command_environment
 from worker.settings import Settings
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 HOSTS = ("broker", "database", "standby", "worker1", "worker2", "beat")
 # Gentler than a soak's: two processes must keep up with what their clients do.

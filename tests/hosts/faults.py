@@ -19,7 +19,7 @@ from model.db.connection import fetch_one
 from tests.hosts.deployment import Deployment, initialise, lines_of
 from tests.soak.images import Pusher, image
 from tests.soak.processes import ROOT
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 SHORT_S, LONG_S = 60.0, 150.0
 HOUR_S = 3600

@@ -22,7 +22,8 @@ from tests.support.patience import PATIENCE_S, eventually
 from tests.worker.broker.running import Process, celery, worker
 from worker.local.embedded import EmbeddedServers
 from worker.settings import Settings
-from worker.storage.base import Stores, open_stores
+from worker.storage.base import Stores
+from worker.storage.open import open_stores
 
 
 @dataclass

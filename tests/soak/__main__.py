@@ -40,7 +40,7 @@ from worker.cli import tables
 from worker.cli.embedded import command_environment, create_tables
 from worker.local.embedded import EmbeddedServers, free_port
 from worker.settings import Settings
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 ROLES = {"push": 3, "mount": 1, "move": 1, "delete": 2, "restore": 1, "pull": 2, "quay": 1}
 WINDOWS_S = {"now": 0, "soon": 2, "weeks": 1_209_600}

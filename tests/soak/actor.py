@@ -23,7 +23,7 @@ from tests.soak import quay
 from tests.soak.images import Image, Lost, Pusher, image, index, layer, pull, read_blob
 from tests.soak.journal import Entry, Journal
 from worker.settings import Settings
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 from worker.transfer.layout_import import patiently
 
 LAYERS = 16

@@ -30,7 +30,8 @@ from worker.jobs.storage_identity import find_problems
 from worker.jobs.storage_settings import find_aliases, find_unsafe
 from worker.logs import masked
 from worker.settings import Settings
-from worker.storage.base import Stores, open_store, open_stores
+from worker.storage.base import Stores
+from worker.storage.open import open_store, open_stores
 
 
 @click.command("check")

@@ -11,7 +11,7 @@ from model import registry
 from model.errors import NoSuchTag
 from model.names import parse_tag
 from worker.cli import options, output, tables
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 from worker.transfer.layout_export import export_layout
 
 

@@ -12,7 +12,7 @@ from model.fsck.check import Finding
 from worker.cli import output, tables
 from worker.former_names import with_former_findings
 from worker.fsck.run import Report, check_registry
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 
 @click.command(name="fsck")

@@ -9,7 +9,7 @@ from model.events import trigger as triggers
 from worker.cli import options, output
 from worker.jobs.storage_identity import verify_location
 from worker.jobs.storage_settings import find_aliases
-from worker.storage.base import open_stores, prepare_stores
+from worker.storage.open import open_stores, prepare_stores
 
 
 @click.command("init")

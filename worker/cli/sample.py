@@ -16,7 +16,7 @@ from worker.local.sample import SHAPES, Filled, Shape, fill
 from worker.local.sample.objects import ObjectWriter
 from worker.local.sample.shape import DAY_S, SAMPLES, registry
 from worker.settings import Settings
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY_S, "w": 7 * DAY_S}
 

@@ -1,4 +1,4 @@
-"""The interface of every object store, and the functions that open the configured ones."""
+"""The interface of every object store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from model.errors import BadInput, RegistryError
-from worker.storage_url import LocalURL, parse_storage_url
 
 # A segment never starts with a dot: `..` and a store's own hidden files cannot be named.
 _PATH = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_.+=:$-]*(?:/[A-Za-z0-9_$][A-Za-z0-9_.+=:$-]*)*")
@@ -184,33 +183,6 @@ class Stores(Mapping[str, Store]):
 
     def __len__(self) -> int:
         return len(self._stores)
-
-
-def open_stores(locations: Mapping[str, str], *, upload: str = "local_us") -> Stores:
-    """Return a driver for each location.  Sends nothing over the network yet."""
-    return Stores({name: open_store(url) for name, url in locations.items()}, upload)
-
-
-def prepare_stores(locations: Mapping[str, str]) -> None:
-    """Create missing directories of local stores.  Idempotent."""
-    for url in locations.values():
-        open_store(url, create=True)
-
-
-def open_store(url: str, *, create: bool = False) -> Store:
-    """Return the driver for a path, `file://`, `s3://`, `gs://` or `az://`.  Raises `BadInput`."""
-    parsed = parse_storage_url(url)
-    if isinstance(parsed, LocalURL):
-        from worker.storage.local import LocalStore
-
-        return LocalStore(parsed.path, fsync=parsed.fsync, create=create)
-    if parsed.scheme == "s3":
-        from worker.storage.s3 import S3Store
-
-        return S3Store(parsed)
-    from worker.storage.native import NativeStore
-
-    return NativeStore(parsed)
 
 
 def valid_path(path: str) -> bool:

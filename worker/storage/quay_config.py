@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import yaml
 
 from model.errors import BadInput
-from worker.storage.base import open_store
+from worker.storage.open import open_store
 
 Parameters = Mapping[str, Any]
 _GOOGLE = "https://storage.googleapis.com"

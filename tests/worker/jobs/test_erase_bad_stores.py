@@ -16,7 +16,7 @@ from tests.support.servers.faults import FAULTS, Fault
 from tests.support.servers.unruly import Unruly, unruly_server
 from tests.support.world import Row, World
 from worker.jobs import erase
-from worker.storage.base import open_store
+from worker.storage.open import open_store
 from worker.storage.s3 import S3Store
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from tests.support.frozen_eraser import DAY_S, freeze, frozen, push_until_it_goe
 from tests.support.world import World
 from worker.jobs.erase import USUAL_MS, WINDOW_MS, fence_of
 from worker.storage import s3_client
-from worker.storage.base import open_store
+from worker.storage.open import open_store
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ import boto3
 import pytest
 
 from tests.support.servers.node import Azurite, S3rver
-from worker.storage.base import Store, open_store
+from worker.storage.base import Store
+from worker.storage.open import open_store
 
 # None for Google: fake-gcs-server refuses the PUT of Google's XML API, which our library sends.
 KINDS = (

@@ -9,7 +9,8 @@ import pytest
 
 from model.errors import BadInput
 from worker.settings import Settings, SettingsError
-from worker.storage.base import StoreUnavailable, open_store
+from worker.storage.base import StoreUnavailable
+from worker.storage.open import open_store
 
 
 @pytest.mark.parametrize(

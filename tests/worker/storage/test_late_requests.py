@@ -18,7 +18,8 @@ from tests.support.eraser import CONTENT, EraserFixture
 from tests.support.pipeline import LOCATION
 from tests.support.world import Row, World
 from worker.jobs.erase_outcome import Cleared
-from worker.storage.base import Erased, SetAside, Store, Trash, open_store
+from worker.storage.base import Erased, SetAside, Store, Trash
+from worker.storage.open import open_store
 
 DAY_S = 86_400
 OVER = "UPDATE dredge_tombstone SET due_ms = 0, fenced_until_ms = 1"

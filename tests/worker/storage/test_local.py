@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from model.errors import BadInput
-from worker.storage.base import NoSuchLocation, StoreUnavailable, open_store, open_stores, prepare_stores
+from worker.storage.base import NoSuchLocation, StoreUnavailable
 from worker.storage.local import LocalStore
+from worker.storage.open import open_store, open_stores, prepare_stores
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from model.errors import BadInput
 from worker.cli import dredge
 from worker.parsers import locations
-from worker.storage.base import open_store
+from worker.storage.open import open_store
 from worker.storage.quay_config import DRIVERS, translate
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "storage.md"

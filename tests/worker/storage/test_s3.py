@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.servers.unruly import HANG, Answer, Unruly, unruly_server
-from worker.storage.base import Store, StoreUnavailable, open_store
+from worker.storage.base import Store, StoreUnavailable
+from worker.storage.open import open_store
 from worker.storage.s3 import S3Store
 
 

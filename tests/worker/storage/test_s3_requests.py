@@ -11,7 +11,8 @@ import pytest
 
 from model.storage_paths import trash_path
 from tests.support.servers.unruly import Unruly, unruly_server
-from worker.storage.base import Store, Trash, open_store
+from worker.storage.base import Store, Trash
+from worker.storage.open import open_store
 
 PAGE = (Path(__file__).parents[3] / "docs/explanation/performance.md").read_text()
 PATHS = [f"sha256/aa/{n:04d}" for n in range(20)]
