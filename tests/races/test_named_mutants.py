@@ -24,7 +24,7 @@ from tests.worker.jobs import test_erase, test_quarantine, test_quay_lock, test_
 from tests.worker.transfer import test_push, test_upload
 from worker.jobs import erase, erase_outcome, quarantine
 from worker.quay.quay_lock import QuayLocks
-from worker.storage.base import open_stores
+from worker.storage.open import open_stores
 
 
 class _ShortLeases(QuayLocks):

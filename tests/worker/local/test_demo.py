@@ -21,7 +21,8 @@ from tests.support.patience import PATIENCE_S
 pytestmark = pytest.mark.slow
 
 DREDGE = str(Path(sys.executable).parent / "dredge")
-LIMIT_S = 240
+# Ends a demonstration that hangs; on a busy machine one takes minutes.
+LIMIT_S = 600
 
 
 PICTURE = Path(__file__).parents[3] / "docs" / "figures" / "demo.svg"
@@ -101,16 +102,11 @@ def users_of(directory: Path) -> list[str]:
     return found
 
 
-def test_a_demonstration_whose_worker_is_killed_ends_verified(directory: Path) -> None:
-    _, said = demo(directory, "--kill")
+def test_a_demonstration_whose_worker_is_killed_ends_verified_as_the_readme_shows_it(directory: Path) -> None:
+    lines, said = demo(directory, "--kill")
     assert (said["live_missing"], said["garbage_left"], said["violations"]) == (0, 0, 0)
     assert said["manifests"] > 100 and said["objects"] > 100 and said["bytes_freed"] > 10_000
     assert said["tags"] >= said["repositories"] > 5
-
-
-def test_the_picture_in_the_readme_has_the_lines_of_a_run(directory: Path) -> None:
-    lines, said = demo(directory)
-    assert (said["live_missing"], said["garbage_left"], said["violations"]) == (0, 0, 0)
     assert labels(lines_of_the_picture(), r" {2,}") == labels(lines, r"\t"), "run `python -m bench.picture`"
 
 
