@@ -23,6 +23,7 @@ from tests.support.world import World
 from tests.worker.jobs import test_erase, test_quarantine, test_quay_lock, test_sweep_guards
 from tests.worker.transfer import test_push, test_upload
 from worker.jobs import erase, erase_outcome, quarantine
+from worker.jobs.erase_outcome import EraseOutcome
 from worker.quay.quay_lock import QuayLocks
 from worker.storage.open import open_stores
 
@@ -79,7 +80,7 @@ MUTANTS = (
     ),
     Named(
         "Quay's lock is not taken",
-        erase, "_lock_with_quay", lambda locks, doomed, outcome: doomed,
+        erase, "_lock_with_quay", lambda locks, doomed: (doomed, EraseOutcome()),
         test_quay_lock.test_an_object_whose_lock_quay_holds_is_postponed_and_the_others_go,
     ),
     Named(
