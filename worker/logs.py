@@ -61,10 +61,6 @@ class EventLogger:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def debug(self, event: str, **facts: object) -> None:
-        """Log details that help to find a fault."""
-        self._log(logging.DEBUG, event, facts)
-
     def info(self, event: str, **facts: object) -> None:
         """Log that something was done."""
         self._log(logging.INFO, event, facts)

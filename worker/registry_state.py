@@ -23,8 +23,6 @@ from worker.registry_gauges import gauges
 log = logs.logger("dredge.metrics")
 
 LEASE = "registry-state"
-# Stages that set items aside in `dredge_poison`.
-POISON_STAGES = ("review", "relay", "consumer", "sweep")
 EVERY_S = 15.0
 # Longer than a read takes, and short enough that another worker soon replaces a dead exporter.
 LEASE_MS = 60_000
