@@ -1,6 +1,7 @@
-"""The cost of two triggers: the optional one on tags, and the one that owes events to webhooks.
+"""Measure the cost of two triggers: the optional one on tags, and the one that writes webhooks' deliveries.
 
-Four clients end tags, and one records events, one commit after the other."""
+Four clients end tags and one records events, one commit after the other.
+"""
 
 from __future__ import annotations
 
