@@ -44,7 +44,7 @@ test: lint types layers fast ## what must pass before a change is merged, in abo
 fast: $(STAMP) ## the tests alone, with short explorations
 	$(PYTEST) -m 'not slow' $(ARGS)
 
-slow: $(STAMP) ## deep explorations, kill sweeps, outages with real processes
+slow: $(STAMP) ## deep explorations, crash points, outages with real processes
 	$(PYTEST) -m slow $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format

@@ -1,15 +1,15 @@
 """Verify certificates against the database: `dredge verify`, or `python -m model.verify URL` alone.
 
 It imports nothing of the collector.  A certificate is one row of `dredge_certificate`: a JSON `body`, 32
-bytes of `digests` for each of its dead, and `sum`, the SHA-256 of both.  It is accepted where
+bytes of `digests` for each manifest or blob that it names, and `sum`, the SHA-256 of both.  It is accepted if
 
 - its sum is right, and it follows the certificate that its body names;
-- nothing that it calls dead is in the database, nor was called dead before;
-- each manifest's last tag had left the window, and whatever held it died with it;
+- no manifest or blob that it names is in the database, or in an earlier certificate;
+- each manifest's last tag had left the window, and every manifest that held it died with it;
 - each purged manifest's repository had been marked for as long as it says;
 - the history has exactly the manifests, blobs and bytes of it, and the events exactly its digests.
 
-Whoever can write every table, and computes every later sum of the chain, can still tell a consistent lie.
+A user who can write every table and computes all later sums of the chain again can forge a history.
 """
 
 from __future__ import annotations

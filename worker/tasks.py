@@ -169,7 +169,7 @@ def deliver_reports() -> None:
 
 @application.task(name=routes.WEBHOOKS)
 def deliver_webhooks() -> None:
-    """Send the events that are owed to webhooks; what is left goes at the next tick."""
+    """Send the events that are owed to webhooks, for one turn.  The next tick continues."""
     box = _box()
     send_to_webhooks(box, budget_s=box.settings.task_budget_s)
 
