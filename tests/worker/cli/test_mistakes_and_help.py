@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,32 @@ def test_completion_is_installed_by_one_command(
     written = Path(said.out.split()[1].rstrip(";"))
     assert written.is_relative_to(tmp_path)
     assert written.read_text().strip() == dredge("completion", shell).out.strip()
+
+
+LOADED = {
+    "bash": ["bash", "--noprofile", "-ic", "complete -p dredge"],
+    "zsh": ["zsh", "-ic", "print ${_comps[dredge]}"],
+    "fish": ["fish", "-ic", "complete -C 'dredge pla' >/dev/null; complete -c dredge"],
+}
+
+
+@pytest.mark.parametrize("shell", LOADED)
+def test_an_installed_completion_is_loaded_by_the_next_shell(
+    shell: str, tmp_path: Path, dredge: Dredge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.delenv("ZDOTDIR", raising=False)
+    start = tmp_path / f".{shell}rc"
+    start.write_text("# mine")
+    for _ in range(2):
+        assert dredge("completion", shell, "--install").code == 0
+    loaded = subprocess.run(LOADED[shell], capture_output=True, text=True, check=False)
+    assert "dredge" in loaded.stdout, loaded.stderr
+    assert start.read_text().splitlines()[0] == "# mine"
+    assert len(start.read_text().splitlines()) == (1 if shell == "fish" else 2)
 
 
 def test_several_tags_go_beyond_restoring_only_after_a_yes(
