@@ -10,7 +10,7 @@ from model.gc.inspect.plan import Plan
 from model.policy import Policy
 from model.purge.plan import plan_purges
 from worker.cli import output, plan_policy, repositories, tables
-from worker.jobs.plan import Total, all_due, plan_each, total
+from worker.jobs.plan import Planned, all_due, plan_each, total
 
 
 @click.command(name="plan")
@@ -40,23 +40,23 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
         return
     with output.connected(settings):
         plans, sums = _plan(settings.policy, repository)
-    plans = [plan for plan in plans if plan.tags or plan.digests]
+    plans = [plan for plan in plans if not plan.is_empty]
     for plan in plans:
         _show(plan, as_json=as_json, whole=repository is not None)
     if as_json:
         output.emit_json(asdict(sums))
     else:
         if repository is None:
-            rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests)) for plan in plans]
-            tables.table(("repository", "tags", "manifests"), rows)
+            rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests), plan.uploads) for plan in plans]
+            tables.table(("repository", "tags", "manifests", "uploads"), rows)
         click.echo(
             f"would be removed: {sums.tags:,} tags and {sums.manifests:,} manifests of"
-            f" {sums.repositories:,} repositories,"
+            f" {sums.repositories:,} repositories,{_uploads(sums.uploads)}"
             f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)})"
         )
 
 
-def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Total]:
+def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Planned]:
     """Return the plans of one repository, or of all with garbage, and their total."""
     named = repositories.find([repository] if repository else [])
     ids = [found.id for found in named] or all_due(policy)
@@ -68,8 +68,12 @@ def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Total]:
     purges = plan_purges(policy=policy) if repository is None else []
     sums = total([*plans, *purges])
     # A purge removes the repository itself, so an empty one counts as well.
-    empty = sum(not (plan.tags or plan.digests) for plan in purges)
+    empty = sum(plan.is_empty for plan in purges)
     return [*plans, *purges], replace(sums, repositories=sums.repositories + empty)
+
+
+def _uploads(number: int) -> str:
+    return f" {number:,} expired or unfinished uploads," if number else ""
 
 
 def _show(plan: Plan, *, as_json: bool, whole: bool) -> None:
@@ -77,7 +81,7 @@ def _show(plan: Plan, *, as_json: bool, whole: bool) -> None:
     tags = [f"{name}:{tag}" for tag in plan.tags]
     manifests = [f"{name}@{digest}" for digest in plan.digests]
     if as_json:
-        output.emit_json({"repository": name, "tags": tags, "manifests": manifests})
+        output.emit_json({"repository": name, "tags": tags, "manifests": manifests, "uploads": plan.uploads})
     elif whole:
         for line in (*tags, *manifests):
             click.echo(line)

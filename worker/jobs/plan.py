@@ -17,13 +17,20 @@ MOST = 10_000_000
 
 @dataclass(frozen=True)
 class Total(Counts):
-    """The sums in the last line of `plan` and `collect`."""
+    """The sums in the last line of `collect`."""
 
     repositories: int = 0
     tags: int = 0
     manifests: int = 0
     blobs: int = 0
     bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Planned(Total):
+    """The sums of plans; `uploads` are expired push markers and unfinished uploads."""
+
+    uploads: int = 0
 
 
 def all_due(policy: Policy) -> list[int]:
@@ -44,13 +51,14 @@ def plan_each(repository_ids: list[int], policy: Policy) -> Iterator[Plan]:
             yield plan
 
 
-def total(plans: list[Plan]) -> Total:
+def total(plans: list[Plan]) -> Planned:
     """Return the sums of the plans; a blob that several repositories share is counted once."""
     blobs, bytes = plan_blobs(plans)
-    return Total(
-        repositories=sum(bool(plan.tags or plan.digests) for plan in plans),
+    return Planned(
+        repositories=sum(not plan.is_empty for plan in plans),
         tags=sum(len(plan.tags) for plan in plans),
         manifests=sum(len(plan.digests) for plan in plans),
         blobs=blobs,
         bytes=bytes,
+        uploads=sum(plan.uploads for plan in plans),
     )

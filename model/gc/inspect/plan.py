@@ -49,14 +49,31 @@ WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
 """
 
 
+_UPLOADS = """
+SELECT (SELECT count(*) FROM uploadedblob u WHERE u.repository_id = %(repository_id)s
+        AND u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC')
+     + (SELECT count(*) FROM blobupload b WHERE b.repository_id = %(repository_id)s
+        AND b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC') AS n
+"""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What would be removed from one repository: tag names, manifest digests and their ids."""
+    """What would be removed from one repository: tag names, manifest digests and their ids.
+
+    `uploads` is the number of expired push markers and unfinished uploads.
+    """
 
     scope: Scope
     tags: tuple[str, ...]
     digests: tuple[str, ...]
     manifest_ids: tuple[int, ...]
+    uploads: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing would be removed."""
+        return not (self.tags or self.digests or self.uploads)
 
 
 def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
@@ -79,6 +96,7 @@ def plan_repository(repository_id: int, *, policy: Policy) -> Plan | None:
         tuple(row.name for row in names),
         tuple(row.digest for row in digests),
         tuple(sorted(dead)),
+        fetch_one(_UPLOADS, {**params, "upload_ttl_ms": policy.upload_ttl_ms}).n,
     )
 
 

@@ -18,7 +18,7 @@ from tests.support.databases import Databases
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.snapshot import Changes
 from tests.support.world import World
-from worker.jobs.plan import Total, all_due, plan_each, total
+from worker.jobs.plan import Planned, all_due, plan_each, total
 from worker.jobs.to_the_end import collect_to_the_end, review_to_the_end
 from worker.settings import Settings
 from worker.storage.local import LocalStore
@@ -93,6 +93,7 @@ def test_a_push_that_was_given_up_is_part_of_the_plan(world: World) -> None:
     assert ids == [world.repository_id]
     planned = total(list(plan_each(ids, DEFAULT)))
     assert (planned.blobs, planned.bytes) == (1, 9)
+    assert (planned.repositories, planned.uploads) == (1, 1), "the plan counts the repositories that are due"
 
 
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
@@ -134,8 +135,12 @@ def compare(world: World, store: dict[str, LocalStore], policy: Policy, batch: i
         (plan.scope.repository_id, digest) for plan in planned for digest in plan.digests
     )
     tags, manifests = real.removed.get("tag", {}), real.removed.get("manifest", {})
-    assert sums == Total(
-        repositories=len({row["repository_id"] for row in (*tags.values(), *manifests.values())}),
+    uploads = [
+        row for table in ("uploadedblob", "blobupload") for row in real.removed.get(table, {}).values()
+    ]
+    assert sums == Planned(
+        repositories=len({row["repository_id"] for row in (*tags.values(), *manifests.values(), *uploads)}),
+        uploads=len(uploads),
         tags=len(tags),
         manifests=len(manifests),
         blobs=len(real.removed.get("imagestorage", {})),
