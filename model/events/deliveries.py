@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import BigIntArray, IntArray, execute, fetch
 
@@ -27,7 +28,7 @@ RETURNING d.id, d.webhook, due.url, d.event_id, d.type, d.subject, d.data, d.cre
 
 _FAIL = f"""
 UPDATE dredge_delivery SET last_error = %(error)s,
-    due_ms = {NOW_MS_SQL} + least(%(last)s, %(first)s * power(2, least(tries - 1, 20)))::bigint,
+    due_ms = {NOW_MS_SQL} + {backoff_ms("tries - 1", "%(first)s", "%(last)s")},
     dead_ms = CASE WHEN tries >= %(most)s THEN {NOW_MS_SQL} END
 WHERE id = %(id)s AND tries = %(tries)s
 """
@@ -91,7 +92,7 @@ def fail_delivery(delivery: Delivery, error: str, *, most_tries: int) -> None:
         {
             "id": delivery.id,
             "tries": delivery.tries,
-            "error": error[:500],
+            "error": shortened(error),
             "first": FIRST_RETRY_MS,
             "last": LAST_RETRY_MS,
             "most": most_tries,

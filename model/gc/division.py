@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from model.db.backoff import backoff_ms
 from model.db.connection import fetch_one
 from model.gc.poison import DIVIDE_BY, NO_END
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000
 
-BACKOFF = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(t.tries, 20)))::bigint"
+BACKOFF = backoff_ms("t.tries", FIRST_RETRY_MS, LAST_RETRY_MS)
 # How many claims of row `t` failed, the last one included.
 _FAILURES = "t.tries + CASE WHEN t.token > 0 THEN 1 ELSE 0 END"
 # All rows of a claim have failed equally often: one that never failed is in no claim with one that did.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute, fetch, fetch_one, transaction
 from model.gc.failing import tell_failing
@@ -21,7 +22,7 @@ LAST_RETRY_MS = 24 * HOUR_MS
 DIVIDE_BY = 8
 NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
 
-_BACKOFF_MS = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(p.tries, 20)))::bigint"
+_BACKOFF_MS = backoff_ms("p.tries", FIRST_RETRY_MS, LAST_RETRY_MS)
 
 _ATTEMPT = f"""
 INSERT INTO dredge_poison AS p (stage, key, created_ms, due_ms, tries, last_error, data)
@@ -128,7 +129,7 @@ def record_error(stage: str, key: str, error: str) -> None:
     """Note why the attempt failed."""
     execute(
         "UPDATE dredge_poison SET last_error = %s WHERE stage = %s AND key = %s",
-        (error[:500], stage, key),
+        (shortened(error), stage, key),
     )
 
 

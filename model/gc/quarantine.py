@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch, fetch_one
 from model.db.fragments import OBJECT_REFERRED
@@ -127,7 +128,7 @@ WHERE q.id = ANY(%(ids)s) AND q.token = %(token)s
 _RELEASE = "UPDATE dredge_quarantine SET token = NULL WHERE id = ANY(%s) AND token = %s"
 _POSTPONE = f"""
 UPDATE dredge_quarantine t SET {FAILED},
-    look_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(t.tries, 20)))::bigint
+    look_ms = %(now)s + {backoff_ms("t.tries", "%(first)s", "%(last)s")}
 FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
 """
 
@@ -236,15 +237,13 @@ def postpone_quarantined(token: int, errors: Mapping[int, str], *, divide: bool 
 
     `divide`: they failed as one request, perhaps because of one; then up to 6 hours.
     """
-    execute(
-        _POSTPONE,
-        {
-            "token": token,
-            "ids": BigIntArray(errors),
-            "errors": [error[:500] for error in errors.values()],
-            "now": now_ms(),
-            "first": FIRST_RETRY_MS,
-            "last": LAST_RETRY_MS if divide else LAST_LOOK_MS,
-            "divide": divide,
-        },
-    )
+    params = {
+        "token": token,
+        "ids": BigIntArray(errors),
+        "errors": [shortened(error) for error in errors.values()],
+        "now": now_ms(),
+        "first": FIRST_RETRY_MS,
+        "last": LAST_RETRY_MS if divide else LAST_LOOK_MS,
+        "divide": divide,
+    }
+    execute(_POSTPONE, params)

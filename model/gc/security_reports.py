@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
 from model.gc.poison import NO_END
@@ -23,13 +24,13 @@ class Debt:
 
 
 # The next try is written first, so that the report waits for it even if the process dies.
-_CLAIM = """
+_CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT d.id FROM dredge_report_debt d WHERE d.due_ms <= %(now)s
     ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE dredge_report_debt d SET tries = d.tries + 1, last_error = %(no_end)s,
-    due_ms = %(now)s + least(%(last)s, %(first)s * power(2, least(d.tries, 20)))::bigint
+    due_ms = %(now)s + {backoff_ms("d.tries", "%(first)s", "%(last)s")}
 FROM due WHERE d.id = due.id
 RETURNING d.id, d.digest, NOT EXISTS (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed
 """
@@ -69,12 +70,12 @@ def settle_report_debts(ids: Sequence[int]) -> None:
 
 def record_report_error(id: int, error: str) -> None:
     """Note why an attempt failed."""
-    execute("UPDATE dredge_report_debt SET last_error = %s WHERE id = %s", (error[:500], id))
+    execute("UPDATE dredge_report_debt SET last_error = %s WHERE id = %s", (shortened(error), id))
 
 
 def release_report_debts(ids: Sequence[int], error: str) -> None:
     """Give back reports that were not tried because the scanner is unavailable: due in 30 seconds."""
     execute(
         _RELEASE,
-        {"ids": BigIntArray(ids), "now": now_ms(), "first": FIRST_RETRY_MS, "error": error[:500]},
+        {"ids": BigIntArray(ids), "now": now_ms(), "first": FIRST_RETRY_MS, "error": shortened(error)},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.db.backoff import shortened
 from model.db.connection import execute, fetch, transaction
 from model.events import record as events
 
@@ -49,7 +50,7 @@ def suspend_location(location: str, *, address: str, problem: str, now_ms: int) 
 
     Records `registry.location.suspended`.
     """
-    problem = problem[:500]
+    problem = shortened(problem)
     with transaction():
         execute(_SUSPEND, {"location": location, "address": address, "problem": problem, "now_ms": now_ms})
         data = {"location": location, "address": address, "reason": problem}

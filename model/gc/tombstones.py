@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from model.db.backoff import shortened
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
 from model.db.fragments import OBJECT_REFERRED
@@ -188,7 +189,7 @@ def postpone_tombstones(
         {
             "token": token,
             "ids": BigIntArray(errors),
-            "errors": [error[:500] for error in errors.values()],
+            "errors": [shortened(error) for error in errors.values()],
             "now": now_ms(),
             "fenced": unanswered,
             "divide": divide,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch_one, transaction
 from model.errors import RegistryError
@@ -28,11 +29,11 @@ UPDATE dredge_purge SET tags = tags + %(tags)s, manifests = manifests + %(manife
 WHERE kind = %(kind)s AND subject_id = %(id)s
 """
 
-_FAIL = """
+_FAIL = f"""
 INSERT INTO dredge_purge AS p (kind, subject_id, failures, retry_ms, last_error)
 VALUES (%(kind)s, %(id)s, 1, %(now_ms)s + %(first)s, %(error)s)
 ON CONFLICT (kind, subject_id) DO UPDATE SET failures = p.failures + 1, last_error = excluded.last_error,
-    retry_ms = %(now_ms)s + least(%(last)s, %(first)s * power(2, least(p.failures, 20)))::bigint
+    retry_ms = %(now_ms)s + {backoff_ms("p.failures", "%(first)s", "%(last)s")}
 RETURNING failures
 """
 
@@ -69,6 +70,6 @@ def record_failure(kind: Kind, subject_id: int, error: str) -> None:
     The fifth failure records `registry.work.failing`.
     """
     with transaction():
-        params = {"kind": kind, "id": subject_id, "error": error[:500], "now_ms": now_ms()}
+        params = {"kind": kind, "id": subject_id, "error": shortened(error), "now_ms": now_ms()}
         row = fetch_one(_FAIL, {**params, "first": FIRST_RETRY_MS, "last": LAST_RETRY_MS})
-        tell_failing_row("purge", kind, subject_id, tries=row.failures, reason=error[:500])
+        tell_failing_row("purge", kind, subject_id, tries=row.failures, reason=shortened(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import IntArray, execute, transaction
 from model.db.prepared import run
@@ -22,7 +23,7 @@ FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * HOUR_MS
 NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
 
-_BACKOFF_MS = f"least({LAST_RETRY_MS}, {FIRST_RETRY_MS} * power(2, least(d.attempts, 20)))::bigint"
+_BACKOFF_MS = backoff_ms("d.attempts", FIRST_RETRY_MS, LAST_RETRY_MS)
 # What an attempt changes in the row `d`.
 ATTEMPTED = f"""
 attempts = d.attempts + 1, queued_ms = NULL, next_try_ms = {NOW_MS_SQL} + {_BACKOFF_MS},
@@ -143,7 +144,7 @@ def record_failure(repository_id: int, error: str) -> None:
 
     The next try is 30 seconds after the attempt began; each failure doubles that time, up to a day.
     """
-    run(_FAIL, {"id": repository_id, "error": error[:500]})
+    run(_FAIL, {"id": repository_id, "error": shortened(error)})
 
 
 _FORGET_GONE = f"""
