@@ -16,6 +16,7 @@ from model.gc.due.note import note_due
 from model.names import parse_repository
 from worker import wiring
 from worker.app import application
+from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
 from worker.cli import options, output
 from worker.cli import repositories as named
 from worker.client import Client
@@ -72,7 +73,13 @@ def _existing(settings: Settings, names: Sequence[str]) -> list[str]:
 
 def _enqueue(settings: Settings, names: Sequence[str], wait_s: float | None) -> list[TaskOutcome]:
     with Client(settings.broker_url, redis_url=settings.own_redis, key_prefix=settings.key_prefix) as client:
-        results = [(name, client.collect(name)) for name in names]
+        try:
+            # The client subscribes to results, and Celery tries that for most of a minute.
+            with connect(settings.own_redis) as redis:
+                redis.ping()
+            results = [(name, client.collect(name)) for name in names]
+        except OUTAGE as error:
+            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
         return [_outcome(name, result, wait_s) for name, result in results] if wait_s else []
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from model import registry
 from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
@@ -126,3 +128,31 @@ def test_waiting_without_a_worker_is_one_line_for_each_repository(
     assert not changes
     assert output == "1 repository enqueued\n"
     assert errors == "dredge: acme/app: no outcome within 0.5 s: is a worker running? It stays enqueued\n"
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait", "1")])
+@pytest.mark.parametrize(
+    "broker_url",
+    [
+        "redis://me:hunter2@127.0.0.1:1/0",
+        "redis://me:hunter2@nosuch.invalid/0",
+        "{valkey}99",
+        "amqp://me:hunter2@127.0.0.1:1//",
+        "redis+sentinel://me:hunter2@127.0.0.1:1/mymaster/0",
+    ],
+)
+def test_a_broker_that_does_not_answer_is_one_line_without_its_password(
+    world: World, environment: dict[str, str], valkey: str, broker_url: str, wait: tuple[str, ...]
+) -> None:
+    world.tag("bystander")
+    told = {
+        **environment,
+        "DREDGE_REDIS_URL": valkey if broker_url.startswith("amqp") else "",
+        "DREDGE_BROKER_URL": broker_url.format(valkey=valkey),
+    }
+    with world.changes() as changes, dredge(told, "enqueue", "acme/app", *wait) as running:
+        output, errors = running.communicate(timeout=PATIENCE_S)
+    assert (running.returncode, output) == (1, ""), errors
+    assert errors.startswith("dredge: The broker did not answer: ") and errors.count("\n") == 1
+    assert "hunter2" not in errors
+    assert not changes
