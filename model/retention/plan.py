@@ -22,17 +22,20 @@ WITH RECURSIVE seeds (id) AS (
 SELECT c.id FROM closure c JOIN manifest m ON m.id = c.id AND m.repository_id = %(repository_id)s
 """
 
-# A blob that a living manifest refers to is left at its first reference, and the dead are hashed once.
+# Most blobs are left at the first reference of a living manifest, and nothing else is read of them.  The dead
+# manifests are hashed once.
 _FREED = """
 WITH lost AS MATERIALIZED (
     SELECT DISTINCT b.blob_id AS id FROM manifestblob b WHERE b.manifest_id = ANY(%(dead)s)
+), unreferred AS MATERIALIZED (
+    SELECT l.id FROM lost l
+    WHERE NOT EXISTS (SELECT FROM manifestblob r
+                      WHERE r.blob_id = l.id
+                        AND (r.manifest_id IN (SELECT unnest(%(dead)s))) IS NOT TRUE OFFSET 0)
 )
 SELECT count(*) AS blobs, coalesce(sum(b.image_size), 0)::bigint AS bytes
-FROM lost JOIN imagestorage b ON b.id = lost.id
-WHERE NOT EXISTS (SELECT FROM manifestblob r
-                  WHERE r.blob_id = b.id
-                  AND (r.manifest_id IN (SELECT unnest(%(dead)s))) IS NOT TRUE OFFSET 0)
-  AND NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
+FROM unreferred u JOIN imagestorage b ON b.id = u.id
+WHERE NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
   AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)
 """
 

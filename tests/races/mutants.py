@@ -115,9 +115,7 @@ MUTANTS = (
     Mutant(
         "a request is sent without a check of the clock",
         erase, "_send", "",
-        lambda real: lambda store, doomed, outcome, until_s, **options: real(
-            store, doomed, outcome, math.inf, **options
-        ),
+        lambda real: lambda store, doomed, until_s, **options: real(store, doomed, math.inf, **options),
         stories.slow_eraser, LOST, stories.SLOW, store_type=LateStore,
     ),
     Mutant(
@@ -162,8 +160,7 @@ MUTANTS = (
     ),
     Mutant(
         "a blob is not locked before it is judged",
-        review, "_TAKE", "DISTINCT blob_id FROM taken))\n    FOR UPDATE SKIP LOCKED",
-        "DISTINCT blob_id FROM taken))",
+        review, "_TAKE", "blob_id FROM dropped))\n    FOR UPDATE SKIP LOCKED", "blob_id FROM dropped))",
         stories.push_and_review, f"{LOST}|ended with",
     ),
     Mutant(

@@ -154,7 +154,7 @@ MUTANTS = (
     Named(
         "nobody remembers the object that a blob without placement keeps",
         review, "_RETIRE",
-        _replaced(review._RETIRE, "o ON o.content_checksum = d.digest", "o ON false"),
+        _replaced(review._RETIRE, "o ON o.content_checksum = p.digest", "o ON false"),
         test_review.test_case_65_the_object_that_a_placeholder_kept_goes_with_it,
     ),
 )  # fmt: skip

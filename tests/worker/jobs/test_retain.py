@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from model.db.clock import now_ms
-from model.db.connection import fetch, fetch_one
+from model.db.connection import fetch_one
+from model.db.prepared import run
 from model.in_use import StaleInUseList, replace_in_use
 from model.retention import apply, facts
 from model.retention.file import BadPolicyFile
@@ -152,8 +153,8 @@ def test_what_the_turns_on_a_giant_repository_read_is_in_proportion_to_the_tags_
     monkeypatch.setattr(retain, "BATCH", 2)
     read = []
 
-    def counted(text: str, params: Any = None) -> Any:
-        rows = fetch(text, params)
+    def counted(text: str, params: Any) -> Any:
+        rows = run(text, params)
         read.append(len(rows))
         return rows
 
@@ -162,7 +163,7 @@ def test_what_the_turns_on_a_giant_repository_read_is_in_proportion_to_the_tags_
         read.append(row.n)
         return row
 
-    monkeypatch.setattr(facts, "fetch", counted)
+    monkeypatch.setattr(facts, "run", counted)
     monkeypatch.setattr(apply, "fetch_one", counted_ids)
     box = context(tmp_path, retention_file=str(path))
     ended, has_more = 0, True
