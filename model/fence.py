@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.db.connection import BigIntArray, execute, fetch, fetch_one
 from model.db.fragments import MAY_BE_SAME_STORE
+from model.db.queue_start import HURRIED_MS
 from model.errors import DigestBusy
 
 _LOCK_TOMBSTONES = f"""
@@ -12,13 +13,13 @@ WHERE s.digest = %(digest)s AND s.path = %(path)s AND l.name = %(location)s AND 
 ORDER BY s.id FOR UPDATE OF s
 """
 
-_CANCEL = """
+_CANCEL = f"""
 WITH cancelled AS (
     DELETE FROM dredge_tombstone WHERE id = ANY(%(ids)s) AND location = %(location)s AND NOT set_aside
 ), hurried AS (
     UPDATE dredge_tombstone SET due_ms = %(now)s WHERE id = ANY(%(ids)s) AND set_aside
 )
-UPDATE dredge_quarantine SET look_ms = 0
+UPDATE dredge_quarantine SET look_ms = {HURRIED_MS}
 WHERE digest = %(digest)s AND path = %(path)s AND look_ms > %(now)s AND tries = 0
 """
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import BigIntArray, IntArray, execute, fetch
+from model.db.queue_start import STARTS, Key, start_params
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 6 * 3_600_000
@@ -15,16 +16,21 @@ LAST_RETRY_MS = 6 * 3_600_000
 # The longest due of each webhook, so that a slow webhook does not delay the others.
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
-    SELECT d.id, w.url FROM dredge_webhook w CROSS JOIN LATERAL (
-        SELECT d.id FROM dredge_delivery d
-        WHERE d.webhook = w.name AND d.dead_ms IS NULL AND d.due_ms <= {NOW_MS_SQL}
+    SELECT d.id, d.due_ms, w.url
+    FROM {STARTS}
+    JOIN dredge_webhook w ON w.name = s.name CROSS JOIN LATERAL (
+        SELECT d.id, d.due_ms FROM dredge_delivery d
+        WHERE d.webhook = s.name AND d.dead_ms IS NULL AND d.due_ms <= (SELECT {NOW_MS_SQL})
+          AND (d.due_ms, d.id) >= (s.from_ms, s.from_id)
         ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) d
 )
 UPDATE dredge_delivery d SET tries = d.tries + 1, due_ms = {NOW_MS_SQL} + %(lease_ms)s
 FROM due WHERE d.id = due.id
 RETURNING d.id, d.webhook, due.url, d.event_id, d.type, d.subject, d.data, d.created_ms, d.tries,
-          {NOW_MS_SQL} AS now_ms
+          {NOW_MS_SQL} AS now_ms, due.due_ms AS was_due_ms
 """
+
+_NAMES = "SELECT name FROM dredge_webhook"
 
 _FAIL = f"""
 UPDATE dredge_delivery SET last_error = %(error)s,
@@ -65,15 +71,28 @@ class Delivery:
     created_ms: int
     tries: int
     now_ms: int
+    was_due_ms: int
+
+    @property
+    def key(self) -> Key:
+        """Return where the queue of the webhook had this delivery before the claim."""
+        return self.was_due_ms, self.id
 
 
-def claim_deliveries(*, limit: int, lease_ms: int) -> list[Delivery]:
-    """Claim at most `limit` due deliveries of each webhook, in the order of their events.
+def find_webhooks() -> list[str]:
+    """Return the names of the webhooks; only reads."""
+    return [row.name for row in fetch(_NAMES)]
+
+
+def claim_deliveries(starts: Mapping[str, Key], *, limit: int, lease_ms: int) -> list[Delivery]:
+    """Claim at most `limit` due deliveries of each of these webhooks, in the order of their events.
+
+    Looks only at those from the webhook's start on (`model.db.queue_start`).
 
     Counts the try before anything is sent; a delivery is due again when the lease ends.  So after a crash
     it may be sent twice, and is never lost.
     """
-    rows = fetch(_CLAIM, {"limit": limit, "lease_ms": lease_ms})
+    rows = fetch(_CLAIM, {**start_params(starts), "limit": limit, "lease_ms": lease_ms})
     return sorted((Delivery(*row) for row in rows), key=lambda each: each.id)
 
 

@@ -36,7 +36,7 @@ def try_relay_lock() -> bool:
     )
 
 
-_IS_DUE = f"""e.published_ms IS NULL
+_IS_DUE = f"""e.published_ms IS NULL AND e.id >= %(from_id)s
           AND NOT EXISTS (SELECT FROM dredge_poison p
                           WHERE p.stage = 'relay' AND p.key = e.id::text AND p.due_ms > {NOW_MS_SQL})"""
 
@@ -45,20 +45,24 @@ _UNPUBLISHED = f"""
 SELECT id, event_id, type, subject, data, created_ms FROM (
     SELECT *, sum(length(data)) OVER (ORDER BY id) - length(data) AS bytes_before FROM (
         SELECT * FROM dredge_event e WHERE {_IS_DUE}
-        ORDER BY e.id LIMIT %s) AS oldest
+        ORDER BY e.id LIMIT %(limit)s) AS oldest
     ) AS measured
-WHERE bytes_before < %s ORDER BY id
+WHERE bytes_before < %(max_bytes)s ORDER BY id
 """
 
 
 _LAST = f"""
-SELECT max(id) AS id FROM (SELECT e.id FROM dredge_event e WHERE {_IS_DUE} ORDER BY e.id LIMIT %s) oldest
+SELECT max(id) AS id FROM (
+    SELECT e.id FROM dredge_event e WHERE {_IS_DUE} ORDER BY e.id LIMIT %(limit)s) oldest
 """
 
 
-def find_last(*, limit: int) -> int | None:
-    """Return the id of the last of the oldest `limit` unpublished rows, or None if there are none."""
-    found: int | None = fetch_one(_LAST, (limit,)).id
+def find_last(*, limit: int, from_id: int = 0) -> int | None:
+    """Return the id of the last of the oldest `limit` unpublished rows, or None if there are none.
+
+    Reads only `from_id` and later ones (`model.db.queue_start`).
+    """
+    found: int | None = fetch_one(_LAST, {"limit": limit, "from_id": from_id}).id
     return found
 
 
@@ -73,13 +77,16 @@ def find_unpublished_row(row_id: int) -> list[OutboxRow]:
     return [OutboxRow(*row) for row in fetch(_UNPUBLISHED_ROW, (row_id,))]
 
 
-def find_unpublished(*, limit: int, max_bytes: int) -> list[OutboxRow]:
+def find_unpublished(*, limit: int, max_bytes: int, from_id: int = 0) -> list[OutboxRow]:
     """Return the oldest unpublished rows in id order: at most `limit`, and about `max_bytes` of data.
+
+    Reads only `from_id` and later ones (`model.db.queue_start`).
 
     Within a repository the order of ids is the order of commits, because each change holds a lock of the
     repository until its commit.  Leaves out rows that are set aside until their next try.  Only reads.
     """
-    return [OutboxRow(*row) for row in fetch(_UNPUBLISHED, (limit, max_bytes))]
+    params = {"limit": limit, "max_bytes": max_bytes, "from_id": from_id}
+    return [OutboxRow(*row) for row in fetch(_UNPUBLISHED, params)]
 
 
 _PUBLISHED = """

@@ -4,8 +4,8 @@ A claim that was never settled leaves its token in its rows; one that failed as 
 negative number.  The next claim counts that as a failure, and takes an eighth as many of such rows, down to
 one.  So a row that makes processes die or fail is isolated and backs off; the others go on.
 
-The table has the columns `location`, `token`, `tries` and `last_error`, and one with the time of the next
-claim, which is also the lease of a claimed row.
+The table has the columns `id`, `location`, `token`, `tries` and `last_error`, and one with the time of the
+next claim, which is also the lease of a claimed row.  An index has location, time and id.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from model.db.backoff import backoff_ms
 from model.db.connection import fetch_one
+from model.db.queue_start import Key
 from model.gc.poison import DIVIDE_BY, NO_END
 
 FIRST_RETRY_MS = 5_000
@@ -35,11 +36,23 @@ LEASE = f"CASE WHEN t.token IS NULL THEN %(lease)s ELSE greatest(%(lease)s, %(no
 
 @dataclass(frozen=True)
 class Portion:
-    """The rows that one claim may take: at most `limit` that failed equally often."""
+    """The rows that one claim may take: at most `limit` that failed equally often, `first` and later ones."""
 
     settled: bool
     failures: int
     limit: int
+    first: Key
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Return the parameters of `ALIKE`, `limit`, and those of the index's start."""
+        return {
+            "settled": self.settled,
+            "failures": self.failures,
+            "limit": self.limit,
+            "from_ms": self.first[0],
+            "from_id": self.first[1],
+        }
 
 
 class Division:
@@ -47,27 +60,30 @@ class Division:
 
     def __init__(self, table: str, due: str) -> None:
         self._first = f"""
-        SELECT t.token IS NULL AS settled, {_FAILURES} AS failures FROM {table} t
-        WHERE t.location = %(location)s AND t.{due} <= %(now)s
+        SELECT t.token IS NULL AS settled, {_FAILURES} AS failures, t.{due} AS due_ms, t.id FROM {table} t
+        WHERE t.location = %(location)s AND t.{due} <= %(upto)s
+          AND (t.{due}, t.id) >= (%(from_ms)s, %(from_id)s)
         ORDER BY t.{due}, t.id LIMIT 1 FOR UPDATE SKIP LOCKED
         """
         self._unsettled = f"""
-        SELECT FROM {table} WHERE location = %(location)s AND {due} <= %(now)s AND token IS NOT NULL LIMIT 1
+        SELECT FROM {table} WHERE location = %(location)s AND {due} <= %(upto)s
+          AND ({due}, id) >= (%(from_ms)s, %(from_id)s) AND token IS NOT NULL LIMIT 1
         """
 
-    def choose(self, where: Mapping[str, object], *, limit: int) -> Portion | None:
-        """Return which rows the next claim takes, or None if none is due; `where` has `location` and `now`.
+    def choose(self, where: Mapping[str, object], *, start: Key, limit: int) -> Portion | None:
+        """Return which rows the next claim takes, or None if none is due.
 
-        Locks the first of them.  Call it in the transaction of the claim.
+        `where` has the `location`, and `upto`, the time until which rows are due; `start` is where the index
+        is read from.  Locks the first of the rows.  Call it in the transaction of the claim.
         """
-        first = fetch_one(self._first, where)
+        first = fetch_one(self._first, {**where, "from_ms": start[0], "from_id": start[1]})
         if first is None:
             return None
         most = limit if first.settled else max(1, limit // DIVIDE_BY**first.failures)
-        return Portion(first.settled, first.failures, most)
+        return Portion(first.settled, first.failures, most, (first.due_ms, first.id))
 
     def has_more(self, where: Mapping[str, object], portion: Portion, claimed: int) -> bool:
         """Return whether other rows may be due after a claim of this portion."""
         if not portion.settled or claimed == portion.limit:
             return True
-        return fetch_one(self._unsettled, where) is not None
+        return fetch_one(self._unsettled, {**where, **portion.params}) is not None

@@ -34,7 +34,7 @@ RETURNING tries, last_error
 
 _DUE = f"""
 SELECT key, data, tries FROM dredge_poison WHERE stage = %s AND due_ms <= {NOW_MS_SQL}
-ORDER BY due_ms, key LIMIT %s
+ORDER BY due_ms LIMIT %s
 """
 
 # The key of the row that counts the attempts at a batch; `data` is the last item of the largest that died.

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, execute, fetch, fetch_one
+from model.db.connection import BigIntArray, execute, fetch
 from model.db.fragments import OBJECT_REFERRED
-from model.gc.division import ALIKE, CLAIMED, FAILED, FIRST_RETRY_MS, LAST_RETRY_MS, LEASE, Division
+from model.db.queue_start import FRONT, HURRIED_MS, Key
+from model.gc.division import ALIKE, CLAIMED, FAILED, FIRST_RETRY_MS, LAST_RETRY_MS, LEASE, Division, Portion
 from model.gc.tombstones import Tombstone
 
-# A later reference is found in the newest blob rows.  The looks at these intervals find other references.
 FIRST_LOOK_MS = 60_000
 # How often an object that was put back is looked at, while a late request may move it again.
 KEPT_LOOK_MS = 60_000
 # Short, because clients may wait for an object that could not be put back.
 LAST_LOOK_MS = 300_000
-# Rows of `imagestorage` that a turn compares with the trash.
-NEWEST = 5_000
 
 
 @dataclass(frozen=True)
@@ -50,54 +48,38 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class QuarantineClaim:
-    """Rows that this process has claimed, until their lease ends.  `more`: others may be due."""
+    """Rows that this process has claimed, until their lease ends.  `more`: others may be due.
+
+    `first`: the first that was due and not locked; None if the claim was not of the queue from its start on.
+    """
 
     token: int
     rows: tuple[Quarantined, ...]
     more: bool = False
+    first: Key | None = None
 
 
 # Also written if another claim has the tombstone: the object was moved in any case.  If a row with that id
 # exists, it is from an earlier try of the same move, and the object is looked at again at once.
-_INSERT = """
+_INSERT = f"""
 INSERT INTO dredge_quarantine AS q
     (id, digest, path, location, trash, version, size, set_aside_ms, look_ms, purge_ms, unanswered)
 SELECT n.id, n.digest, n.path, %(location)s, n.trash, n.version, n.size, %(now)s, n.look, %(purge)s, n.late
 FROM unnest(%(ids)s, %(digests)s::text[], %(paths)s::text[], %(trashes)s::text[], %(versions)s::text[],
             %(sizes)s, %(looks)s, %(lates)s::boolean[])
     AS n (id, digest, path, trash, version, size, look, late)
-ON CONFLICT (id) DO UPDATE SET look_ms = 0, unanswered = true,
+ON CONFLICT (id) DO UPDATE SET look_ms = {HURRIED_MS}, unanswered = true,
     purge_ms = greatest(q.purge_ms, excluded.purge_ms),
     version = CASE WHEN excluded.version = '' THEN q.version ELSE excluded.version END
 """
-
-# These come first, because clients may wait.  Objects that are back or that failed keep their own times.
-_HURRY = f"""
-UPDATE dredge_quarantine s SET look_ms = 0 FROM (
-    SELECT content_checksum FROM imagestorage ORDER BY id DESC LIMIT {NEWEST}
-) newest
-WHERE s.digest = newest.content_checksum AND s.look_ms > %(now)s AND s.token IS NULL
-  AND s.put_back_ms IS NULL AND s.tries = 0 AND {OBJECT_REFERRED}
-"""
-
-# The time to the next look is the time of the last four looks together.
-_LOOK = f"""
-UPDATE dredge_quarantine s SET token = NULL,
-       look_ms = least(s.purge_ms, %(now)s + greatest(%(first)s, 3 * (%(now)s - s.set_aside_ms)))
-WHERE s.id = ANY(ARRAY(
-        SELECT d.id FROM dredge_quarantine d WHERE d.look_ms <= %(now)s AND d.purge_ms > %(now)s
-        ORDER BY d.look_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
-  AND NOT {OBJECT_REFERRED}
-"""
-
-_DUE = "SELECT DISTINCT location FROM dredge_quarantine WHERE look_ms <= %(now)s"
 
 _DIVISION = Division("dredge_quarantine", "look_ms")
 
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT t.id FROM dredge_quarantine t
-    WHERE t.location = %(location)s AND t.look_ms <= %(now)s AND {ALIKE}
+    WHERE t.location = %(location)s AND t.look_ms <= %(upto)s
+      AND (t.look_ms, t.id) >= (%(from_ms)s, %(from_id)s) AND {ALIKE}
     ORDER BY t.look_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE dredge_quarantine t SET {CLAIMED}, look_ms = {LEASE}
@@ -159,39 +141,46 @@ def add_quarantined(
             "trashes": [trash for _, trash, _ in moved],
             "versions": [version for _, _, version in moved],
             "sizes": BigIntArray(tombstone.size for tombstone, _, _ in moved),
-            "looks": BigIntArray(0 if tombstone.id in at_once else look for tombstone, _, _ in moved),
+            "looks": BigIntArray(
+                HURRIED_MS if tombstone.id in at_once else look for tombstone, _, _ in moved
+            ),
             "lates": [tombstone.set_aside or tombstone.id in at_once for tombstone, _, _ in moved],
         },
     )
 
 
-def look_at_quarantine(*, limit: int) -> list[str]:
-    """Make due the objects that rows refer to again; look at the others less and less often.
-
-    Returns the locations with objects to put back or to purge now.  Idempotent.
-    """
-    if fetch_one("SELECT FROM dredge_quarantine LIMIT 1") is None:
-        return []
-    params = {"now": now_ms(), "limit": limit, "first": FIRST_LOOK_MS}
-    execute(_HURRY, params)
-    execute(_LOOK, params)
-    return [row.location for row in fetch(_DUE, params)]
-
-
-def claim_quarantined(location: str, *, limit: int, lease_ms: int) -> QuarantineClaim:
+def claim_quarantined(location: str, *, limit: int, lease_ms: int, start: Key = FRONT) -> QuarantineClaim:
     """Claim at most `limit` objects of a location to put back or to purge, for `lease_ms`.
 
+    First those that clients may wait for, then those from `start` on (`model.db.queue_start`).
     Call it in a transaction.  A new statement looks for references after the rows are locked.  A push that
     commits its row later waits for this transaction, and then makes the object's row due again.
     """
     moment, token = now_ms(), 1 + secrets.randbits(62)
-    where = {"location": location, "now": moment}
-    portion = _DIVISION.choose(where, limit=limit)
-    if portion is None:
-        return QuarantineClaim(token, ())
-    params = {**where, **vars(portion), "token": token, "lease": moment + lease_ms}
-    ids = [row.id for row in fetch(_CLAIM, params)]
-    return QuarantineClaim(token, _read(ids, moment), _DIVISION.has_more(where, portion, len(ids)))
+    hurried, queued = ({"location": location, "upto": upto} for upto in (HURRIED_MS, moment))
+    if portion := _DIVISION.choose(hurried, start=FRONT, limit=limit):
+        rows = _claim(location, portion, token, moment, lease_ms)
+        others = _DIVISION.choose(queued, start=start, limit=1) is not None
+        return QuarantineClaim(token, rows, more=others or _DIVISION.has_more(hurried, portion, len(rows)))
+    if portion := _DIVISION.choose(queued, start=start, limit=limit):
+        rows = _claim(location, portion, token, moment, lease_ms, upto_ms=moment)
+        more = _DIVISION.has_more(queued, portion, len(rows))
+        return QuarantineClaim(token, rows, more, first=portion.first)
+    return QuarantineClaim(token, (), first=max(start, (moment, 0)))
+
+
+def _claim(
+    location: str,
+    portion: Portion,
+    token: int,
+    moment: int,
+    lease_ms: int,
+    *,
+    upto_ms: int = HURRIED_MS,
+) -> tuple[Quarantined, ...]:
+    params = {**portion.params, "location": location, "upto": upto_ms, "now": moment}
+    ids = [row.id for row in fetch(_CLAIM, {**params, "token": token, "lease": moment + lease_ms})]
+    return _read(ids, moment)
 
 
 def claim_digest(digest: str, location: str, *, lease_ms: int) -> QuarantineClaim:

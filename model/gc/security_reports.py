@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
+from model.db.queue_start import FRONT, Key
 from model.gc.poison import NO_END
 
 FIRST_RETRY_MS = 30_000
@@ -21,18 +22,26 @@ class Debt:
     id: int
     digest: str
     owed: bool
+    was_due_ms: int
+
+    @property
+    def key(self) -> Key:
+        """Return where the queue had this report before the claim."""
+        return self.was_due_ms, self.id
 
 
 # The next try is written first, so that the report waits for it even if the process dies.
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
-    SELECT d.id FROM dredge_report_debt d WHERE d.due_ms <= %(now)s
+    SELECT d.id, d.due_ms FROM dredge_report_debt d
+    WHERE d.due_ms <= %(now)s AND (d.due_ms, d.id) >= (%(from_ms)s, %(from_id)s)
     ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE dredge_report_debt d SET tries = d.tries + 1, last_error = %(no_end)s,
     due_ms = %(now)s + {backoff_ms("d.tries", "%(first)s", "%(last)s")}
 FROM due WHERE d.id = due.id
-RETURNING d.id, d.digest, NOT EXISTS (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed
+RETURNING d.id, d.digest, NOT EXISTS (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed,
+          due.due_ms AS was_due_ms
 """
 
 _RELEASE = """
@@ -42,8 +51,10 @@ WHERE id = ANY(%(ids)s)
 """
 
 
-def claim_report_debts(*, limit: int) -> list[Debt]:
+def claim_report_debts(*, limit: int, start: Key = FRONT) -> list[Debt]:
     """Claim at most `limit` due reports, longest due first, and count an attempt at each.
+
+    Looks only at those from `start` on (`model.db.queue_start`).
 
     Decides here whether a report is still owed, because two collections that delete the last two manifests
     of a digest at once see each other's manifest.  If a report is not settled, its next try is 30 seconds
@@ -54,6 +65,8 @@ def claim_report_debts(*, limit: int) -> list[Debt]:
         {
             "now": now_ms(),
             "limit": limit,
+            "from_ms": start[0],
+            "from_id": start[1],
             "no_end": NO_END,
             "first": FIRST_RETRY_MS,
             "last": LAST_RETRY_MS,

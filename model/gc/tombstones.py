@@ -23,6 +23,7 @@ from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
 from model.db.fragments import OBJECT_REFERRED
 from model.db.prepared import run
+from model.db.queue_start import FRONT, STARTS, Key, start_params
 from model.db.text_array import TextArray
 from model.gc.division import ALIKE, BACKOFF, CLAIMED, FAILED, LEASE, Division
 
@@ -51,16 +52,25 @@ class Tombstone:
 class Claim:
     """Tombstones of one location that this process has claimed and fenced until `until_ms`.
 
-    `more`: other tombstones of the location may be due.
+    `more`: other tombstones of the location may be due.  `first`: the first that was due and not locked, or
+    the time of the claim if there was none.
     """
 
     token: int
     tombstones: tuple[Tombstone, ...]
     until_ms: int
+    first: Key
     more: bool = False
 
 
-# A loose index scan: one probe for each location, whatever the number of tombstones.
+_WITH_DUE = f"""
+SELECT s.name FROM {STARTS}
+WHERE EXISTS (SELECT FROM dredge_tombstone t WHERE t.location = s.name AND t.due_ms <= %(now_ms)s
+              AND (t.due_ms, t.id) >= (s.from_ms, s.from_id) OFFSET 0)
+"""
+
+# A loose index scan: one probe for each location, whatever the number of tombstones.  Beside an old snapshot
+# it also steps over the entries of those that are gone.
 _LOCATIONS = """
 WITH RECURSIVE found AS (
     (SELECT location FROM dredge_tombstone ORDER BY location LIMIT 1)
@@ -80,7 +90,8 @@ _DIVISION = Division("dredge_tombstone", "due_ms")
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT t.id, t.set_aside FROM dredge_tombstone t
-    WHERE t.location = %(location)s AND t.due_ms <= %(now)s AND {ALIKE}
+    WHERE t.location = %(location)s AND t.due_ms <= %(now)s
+      AND (t.due_ms, t.id) >= (%(from_ms)s, %(from_id)s) AND {ALIKE}
     ORDER BY t.due_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE dredge_tombstone t SET {CLAIMED}, due_ms = {LEASE},
@@ -115,26 +126,33 @@ def find_tombstone_locations() -> list[str]:
     return [row.location for row in fetch(_LOCATIONS)]
 
 
-def claim_tombstones(location: str, *, limit: int, fence_ms: int, lease_ms: int, set_aside: bool) -> Claim:
+def find_locations_with_due(starts: Mapping[str, Key], *, now_ms: int) -> list[str]:
+    """Return the locations, of those given, at which a tombstone is due from the start on; only reads."""
+    return [row.name for row in run(_WITH_DUE, {**start_params(starts), "now_ms": now_ms})]
+
+
+def claim_tombstones(
+    location: str, *, limit: int, fence_ms: int, lease_ms: int, set_aside: bool, start: Key = FRONT
+) -> Claim:
     """Claim at most `limit` due tombstones of a location, longest due first, for one request.
 
     They are fenced for `fence_ms` from now, and belong to this claim for `lease_ms` (at least the fence) and
     10 seconds more.  `set_aside`: the request will move the objects into the trash.
     If the last claim of the first one was not settled or failed as a whole: fewer, that failed as often.
+    Looks only at `start` and later ones (`model.db.queue_start`).
     Afterwards call `find_referred` in the same transaction.
     """
     moment, token = now_ms(), 1 + secrets.randbits(62)
-    where = {"location": location, "now": moment}
-    portion = _DIVISION.choose(where, limit=limit)
+    where = {"location": location, "upto": moment}
+    portion = _DIVISION.choose(where, start=start, limit=limit)
     if portion is None:
-        return Claim(token, (), moment + fence_ms)
+        return Claim(token, (), moment + fence_ms, first=max(start, (moment, 0)))
     rows = fetch(
         _CLAIM,
         {
-            **where,
-            "settled": portion.settled,
-            "failures": portion.failures,
-            "limit": portion.limit,
+            **portion.params,
+            "location": location,
+            "now": moment,
             "until": moment + fence_ms,
             "lease": moment + max(fence_ms, lease_ms) + LEASE_BEYOND_FENCE_MS,
             "token": token,
@@ -142,7 +160,8 @@ def claim_tombstones(location: str, *, limit: int, fence_ms: int, lease_ms: int,
         },
     )
     more = _DIVISION.has_more(where, portion, len(rows))
-    return Claim(token, tuple(Tombstone(*row) for row in rows), moment + fence_ms, more)
+    claimed = tuple(Tombstone(*row) for row in rows)
+    return Claim(token, claimed, moment + fence_ms, first=portion.first, more=more)
 
 
 def find_referred(tombstones: Iterable[Tombstone]) -> frozenset[int]:

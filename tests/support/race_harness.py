@@ -115,6 +115,7 @@ class RaceHarness:
     def reset(self) -> None:
         """Restore the saved rows and objects."""
         self._rows.put_back()
+        self.context.starts.clear()
         self.clock.reset()
         self.store.recall()
         self.left_by_quay.clear()

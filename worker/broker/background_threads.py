@@ -14,6 +14,7 @@ from typing import Any
 from celery import Celery, bootsteps
 
 from model.db.connection import connection
+from model.db.queue_start import Key, QueueStart
 from model.errors import RegistryError
 from model.events.outbox import Listener
 from worker import logs
@@ -22,7 +23,7 @@ from worker.events.message import CloudEvent
 from worker.events.parking import Parking
 from worker.events.publisher import Publisher
 from worker.events.react import react
-from worker.events.relay import relay, republish_after_flush
+from worker.events.relay import Relayed, relay, republish_after_flush
 from worker.jobs.context import JobContext
 from worker.jobs.due import enqueue_due
 from worker.registry_state import registry_state
@@ -57,6 +58,7 @@ class BackgroundThreads:
         self._publisher = Publisher(url, prefix)
         self._consumer = EventConsumer(url, prefix, self._handle, Parking(), redis_url=box.settings.own_redis)
         self._listener = Listener()
+        self._unpublished = QueueStart()
         self._threads = [
             threading.Thread(target=self._forever, args=(body,), name=f"dredge-{name}", daemon=True)
             for name, body in self._bodies()
@@ -105,7 +107,8 @@ class BackgroundThreads:
             while not self._stop.is_set():
                 with connection():
                     if time.monotonic() - checked_s >= FLUSH_CHECK_S:
-                        republish_after_flush(self._publisher)
+                        if republish_after_flush(self._publisher):
+                            self._unpublished = QueueStart()
                         checked_s = time.monotonic()
                     if found := self._publish():
                         rows, published_s = found, time.monotonic()
@@ -116,12 +119,18 @@ class BackgroundThreads:
 
     def _publish(self) -> int:
         """Publish the unpublished rows.  Returns their number."""
-        step = relay(self._publisher)
+        step = self._relay_from(self._unpublished.begin())
         rows = step.rows
         while step.has_more and not self._stop.is_set():
-            step = relay(self._publisher)
+            step = self._relay_from(self._unpublished.go_on())
             rows += step.rows
         return rows
+
+    def _relay_from(self, start: Key) -> Relayed:
+        """Publish a batch: `start` has the id of the first row that may be unpublished."""
+        step = relay(self._publisher, from_id=start[0])
+        self._unpublished.reach((step.first_id, 0) if step.first_id else None)
+        return step
 
     def _await_commit(self, delay_s: float) -> None:
         """Wait for a commit, and then `delay_s` seconds for others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from model.db.clock import now_ms
@@ -33,15 +33,21 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True)
 class Relayed:
-    """The result of one step; `has_more` is True if it took its maximum, so there may be more rows."""
+    """The result of one step; `has_more` is True if it took its maximum, so there may be more rows.
+
+    `first_id` is the first unpublished row that it found, or 0.
+    """
 
     rows: int = 0
     events: int = 0
     has_more: bool = False
+    first_id: int = field(default=0, compare=False)
 
 
-def relay(exchange: Exchange) -> Relayed:
-    """Publish the oldest unpublished rows and mark them.  Does nothing while another relay runs.
+def relay(exchange: Exchange, *, from_id: int = 0) -> Relayed:
+    """Publish the oldest unpublished rows, `from_id` and later ones, and mark them.
+
+    Does nothing while another relay runs.
 
     Sets aside a row that cannot be published until its next try, and publishes the others.  The attempt is
     counted before the work; after a batch whose process died, an eighth as many rows are taken, down to one,
@@ -49,7 +55,7 @@ def relay(exchange: Exchange) -> Relayed:
     none.  Raises `BrokerUnavailable` with no row marked.
     """
     _take_back()
-    batch = _begin()
+    batch = _begin(from_id)
     if batch is None:
         return Relayed()
     try:
@@ -65,9 +71,13 @@ def relay(exchange: Exchange) -> Relayed:
 
 
 class Batch(NamedTuple):
-    """At most `limit` rows, of which `last` is the last.  A single one is counted by its own row."""
+    """At most `limit` rows, `first` or later, of which `last` is the last.
+
+    A single one is counted by its own row.
+    """
 
     limit: int
+    first: int
     last: int
 
 
@@ -89,20 +99,20 @@ def _take_back() -> None:
         _interrupted.pop()
 
 
-def _begin() -> Batch | None:
+def _begin(from_id: int) -> Batch | None:
     """Count the attempt at the next batch.  Returns None if there is none, or another relay is at work."""
     with transaction():
         if not outbox.try_relay_lock():
             return None
         limit = max(1, BATCH_ROWS // poison.DIVIDE_BY ** poison.count_batch_failures(STAGE))
-        last = outbox.find_last(limit=limit)
+        last = outbox.find_last(limit=limit, from_id=from_id)
         if last is None:
             return None
         if limit > 1:
             poison.begin_batch(STAGE, last=last)
         else:
             poison.attempt(STAGE, str(last))
-    return Batch(limit, last)
+    return Batch(limit, from_id, last)
 
 
 def _end(batch: Batch, *, last: int) -> None:
@@ -120,7 +130,7 @@ def _relay(exchange: Exchange, batch: Batch) -> Relayed | None:
         if not outbox.try_relay_lock():
             return None
         if batch.limit > 1:
-            rows = outbox.find_unpublished(limit=batch.limit, max_bytes=BATCH_BYTES)
+            rows = outbox.find_unpublished(limit=batch.limit, max_bytes=BATCH_BYTES, from_id=batch.first)
         else:
             rows = outbox.find_unpublished_row(batch.last)
         # The only network call inside a transaction.  The transaction holds the relay's lock but no row, the
@@ -129,7 +139,8 @@ def _relay(exchange: Exchange, batch: Batch) -> Relayed | None:
         outbox.mark_published(list(sent), now_ms=now_ms())
         _end(batch, last=rows[-1].id if rows else batch.last)
     is_full = len(rows) == batch.limit or sum(len(row.data) for row in rows) >= BATCH_BYTES
-    return Relayed(len(rows), sum(sent.values()), has_more=is_full)
+    first_id = rows[0].id if rows else 0
+    return Relayed(len(rows), sum(sent.values()), has_more=is_full, first_id=first_id)
 
 
 def republish_after_flush(exchange: Exchange) -> int:

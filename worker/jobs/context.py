@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from model.cache.base import DataModelCache
+from model.db.queue_start import QueueStarts
 from model.policy import Policy
 from worker.jobs.limits import FleetLimits
 from worker.jobs.pace import BatchSize, Budget
@@ -50,6 +51,11 @@ class JobContext:
     stores: Stores
     cache: DataModelCache
     queue: Queue
+
+    @cached_property
+    def starts(self) -> QueueStarts:
+        """Return where this process's claims of each queue begin."""
+        return QueueStarts()
 
     @cached_property
     def limits(self) -> FleetLimits:

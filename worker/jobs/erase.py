@@ -8,19 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from model.db.connection import connection, short_transaction
+from model.db.queue_start import QueueStart
 from model.gc.poison import DIVIDE_BY
 from model.gc.tombstones import (
     Tombstone,
     claim_tombstones,
     find_referred,
-    find_tombstone_locations,
     settle_tombstones,
 )
 from model.storage_paths import trash_path
 from worker import logs, metrics
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
-from worker.jobs.erase_outcome import Cleared, EraseOutcome, Place, fail_unconfigured, settle
+from worker.jobs.erase_locations import fail_unconfigured, find_locations
+from worker.jobs.erase_outcome import Cleared, EraseOutcome, Place, settle
 from worker.jobs.isolation import is_of_an_item
 from worker.jobs.pace import Budget
 from worker.jobs.quarantine import choose_quarantine_s, tend_quarantine
@@ -51,13 +52,11 @@ def erase(context: JobContext, *, budget_s: float) -> Cleared:
     with connection():
         verify_suspended(context.stores)
         total = tend_quarantine(context, Budget(budget_s / 2))
-        for location in find_tombstone_locations():
-            if location not in context.stores:
-                erased = fail_unconfigured(location)
-            elif not verify_location(context.stores, location):
-                erased = _erase_location(context, location, budget)
-            else:
+        total += fail_unconfigured(context)
+        for location in find_locations(context):
+            if verify_location(context.stores, location):
                 continue
+            erased = _erase_location(context, location, budget)
             total += erased
             if erased.has_more or erased.stopped:
                 break
@@ -70,6 +69,7 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
     limit = min(settings.erase_batch, BESIDE_QUAY if settings.quay_redis_url else settings.erase_batch)
     most = limit = context.limits.cap("objects", limit)
     total = Cleared()
+    start = context.starts[f"erase {location}"]
     while True:
         if stopped := find_stop(context):
             log.warning("erasing.stopped", reason=stopped)
@@ -78,7 +78,7 @@ def _erase_location(context: JobContext, location: str, budget: Budget) -> Clear
             return total + Cleared(has_more=True)
         started = time.monotonic()
         with metrics.batch("erase"):
-            cleared = _erase_batch(context, place, limit)
+            cleared = _erase_batch(context, place, start, limit)
         context.limits.charge(objects=cleared.claimed, bytes=cleared.bytes)
         _slow_down(settings.erase_rate, cleared.claimed, time.monotonic() - started)
         total += cleared
@@ -111,7 +111,7 @@ def late_ms(place: Place) -> int:
     return min(USUAL_MS, late) if can_be_put_back and not place.patient else late
 
 
-def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
+def _erase_batch(context: JobContext, place: Place, start: QueueStart, limit: int) -> Cleared:
     """Handle one request: claim tombstones, check for references, send, settle the rows."""
     longest_ms, late = fence_of(place.store), late_ms(place)
     window_ms = WINDOW_MS if late < place.store.late_delete_ms else longest_ms - late
@@ -120,13 +120,19 @@ def _erase_batch(context: JobContext, place: Place, limit: int) -> Cleared:
     aside = place.quarantine_s > 0
     with short_transaction():
         claim = claim_tombstones(
-            place.location, limit=limit, fence_ms=window_ms + late, lease_ms=longest_ms, set_aside=aside
+            place.location,
+            limit=limit,
+            fence_ms=window_ms + late,
+            lease_ms=longest_ms,
+            set_aside=aside,
+            start=start.go_on(),
         )
         # Safe: the tombstones are locked, and this is a new statement.  A push of one of these digests
         # locks its tombstone before it commits its row: either this statement sees the row, or the push
         # sees the fence.
         doomed, outcome = _drop_referred(claim.tombstones)
         settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
+    start.reach(claim.first)
     if not claim.tombstones:
         return Cleared()
     with QuayLocks(context.settings.quay_redis_url, lease_ms=window_ms + late) as locks:

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from model.counts import Counts
 from model.db.clock import now_ms
-from model.db.connection import short_transaction, transaction
+from model.db.connection import short_transaction
 from model.events import record as events
 from model.gc.history import record_erasing
 from model.gc.quarantine import Quarantined, add_quarantined
 from model.gc.tombstones import (
     Claim,
     Tombstone,
-    claim_tombstones,
     postpone_tombstones,
     release_tombstones,
     settle_tombstones,
@@ -24,8 +23,6 @@ from worker import logs
 from worker.storage.base import Store
 
 log = logs.logger("dredge.erase")
-
-UNCONFIGURED = 1_000
 
 
 @dataclass(frozen=True)
@@ -160,14 +157,3 @@ def record_erased(
     ]
     if items:
         events.record(events.BLOB_ERASED, subject="objects", data={"items": items}, now_ms=started_ms)
-
-
-def fail_unconfigured(location: str) -> Cleared:
-    """Postpone the due tombstones of a location that this process cannot reach."""
-    with transaction():
-        claim = claim_tombstones(location, limit=UNCONFIGURED, fence_ms=0, lease_ms=0, set_aside=False)
-        error = f"location {location} is not configured"
-        postpone_tombstones(claim.token, {tombstone.id: error for tombstone in claim.tombstones})
-    if claim.tombstones:
-        log.warning("object.not_erased", location=location, error=error)
-    return Cleared(failed=len(claim.tombstones))

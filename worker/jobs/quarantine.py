@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 from model.counts import Counts
 from model.db.clock import now_ms
 from model.db.connection import short_transaction
+from model.db.queue_start import QueueStart
 from model.gc.quarantine import (
     QuarantineClaim,
     Quarantined,
     claim_digest,
     claim_quarantined,
     keep_quarantined,
-    look_at_quarantine,
     postpone_quarantined,
     release_quarantined,
     settle_quarantined,
 )
+from model.gc.quarantine_looks import look_at_quarantine
 from model.gc.storage_identity import others_write
 from worker import logs
 from worker.jobs.context import JobContext
@@ -56,12 +57,16 @@ def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
     was put back is purged by a later step.  Concurrent calls claim different objects.  Idempotent.
     """
     total = Cleared()
-    for location in look_at_quarantine(limit=10 * BATCH):
-        if location not in context.stores or verify_location(context.stores, location):
+    moment, starts = now_ms(), {name: context.starts[f"quarantine {name}"] for name in context.stores}
+    begun = {name: start.begin() for name, start in starts.items()}
+    found = look_at_quarantine(begun, now_ms=moment, limit=10 * BATCH)
+    for location in starts.keys() - {*found}:
+        starts[location].reach((moment, 0))
+    for location in found:
+        if verify_location(context.stores, location):
             continue
         while True:
-            with short_transaction():
-                claim = claim_quarantined(location, limit=BATCH, lease_ms=LEASE_MS)
+            claim = _claim(location, starts[location])
             if claim.rows:
                 total += _tend(context, location, claim)
             if not claim.more or not claim.rows:
@@ -69,6 +74,14 @@ def tend_quarantine(context: JobContext, budget: Budget) -> Cleared:
             if not budget:
                 return total + Cleared(has_more=True)
     return total
+
+
+def _claim(location: str, start: QueueStart) -> QuarantineClaim:
+    with short_transaction():
+        claim = claim_quarantined(location, limit=BATCH, lease_ms=LEASE_MS, start=start.go_on())
+    if claim.first is not None:
+        start.reach(claim.first)
+    return claim
 
 
 def put_back_now(context: JobContext, digest: str, location: str) -> None:

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from model.counts import Counts
+from model.db.queue_start import QueueStart
 from model.gc.security_reports import (
     claim_report_debts,
     record_report_error,
@@ -47,23 +48,26 @@ def deliver_reports(context: JobContext, *, budget_s: float) -> DeletedReports:
         return DeletedReports()
     budget = Budget(budget_s)
     total = DeletedReports()
+    start = context.starts["reports"]
+    start.begin()
     with closing(Scanner(settings.clair_url, settings.clair_psk)) as scanner:
         while True:
             if find_stop(context):
                 return replace(total, has_more=False)
-            batch = _deliver_batch(scanner)
+            batch = _deliver_batch(scanner, start)
             total += batch
             if not batch.has_more or not budget:
                 return total
 
 
-def _deliver_batch(scanner: Scanner) -> DeletedReports:
+def _deliver_batch(scanner: Scanner, start: QueueStart) -> DeletedReports:
     """Request one deletion after the other, with no transaction open.
 
     A report that the scanner refuses does not stop the others.  After two failures in a row the scanner
     counts as unavailable.
     """
-    debts = claim_report_debts(limit=BATCH)
+    debts = claim_report_debts(limit=BATCH, start=start.go_on())
+    start.reach(min((debt.key for debt in debts), default=None))
     owed = [debt for debt in debts if debt.owed]
     dropped = [debt.id for debt in debts if not debt.owed]
     paid: list[int] = []

@@ -9,6 +9,7 @@ from model.events.deliveries import (
     Delivery,
     claim_deliveries,
     fail_delivery,
+    find_webhooks,
     release_deliveries,
     settle_delivery,
 )
@@ -44,9 +45,11 @@ def deliver_webhooks(context: JobContext, *, budget_s: float) -> SentDeliveries:
     if not context.settings.webhook_key:
         return SentDeliveries()
     budget = Budget(budget_s)
+    for name in find_webhooks():
+        context.starts[f"webhook {name}"].begin()
     sent = failed = 0
     while True:
-        claimed = claim_deliveries(limit=BATCH, lease_ms=LEASE_MS)
+        claimed = _claim(context)
         down: set[str] = set()
         unsent: list[Delivery] = []
         for delivery in claimed:
@@ -61,6 +64,16 @@ def deliver_webhooks(context: JobContext, *, budget_s: float) -> SentDeliveries:
         release_deliveries([each for each in unsent if each.webhook not in down], after_ms=0)
         if not claimed or not budget:
             return SentDeliveries(sent, failed, has_more=bool(claimed))
+
+
+def _claim(context: JobContext) -> list[Delivery]:
+    starts = {name: context.starts[f"webhook {name}"] for name in find_webhooks()}
+    claimed = claim_deliveries(
+        {name: start.go_on() for name, start in starts.items()}, limit=BATCH, lease_ms=LEASE_MS
+    )
+    for name, start in starts.items():
+        start.reach(min((each.key for each in claimed if each.webhook == name), default=None))
+    return claimed
 
 
 def _deliver(context: JobContext, delivery: Delivery) -> bool:

@@ -18,7 +18,7 @@ from worker.events.webhook import NotDelivered, find_address, is_public, send
 
 
 def delivery(url: str) -> Delivery:
-    return Delivery(1, "ops", url, "e1", "registry.tag.deleted", "s", "{}", 0, 1, 5000)
+    return Delivery(1, "ops", url, "e1", "registry.tag.deleted", "s", "{}", 0, 1, 5000, 0)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from model import registry
 from model.db.connection import transaction
+from model.db.queue_start import FRONT
 from model.events import record as events
 from model.events.deliveries import claim_deliveries, prune_dead, retry_dead
 from model.events.webhooks import add_webhook, list_webhooks, remove_webhook
@@ -180,7 +181,7 @@ def test_a_claim_of_a_dead_worker_is_sent_again_and_a_late_settlement_takes_noth
 ) -> None:
     world.tag("v1")
     registry.delete_tag("acme/app", "v1")
-    assert len(claim_deliveries(limit=10, lease_ms=3_600_000)) == 1
+    assert len(claim_deliveries({"ops": FRONT}, limit=10, lease_ms=3_600_000)) == 1
     assert deliver() == SentDeliveries()
     make_due(world)
     assert deliver() == SentDeliveries(sent=1) and len(hook.received) == 1
