@@ -16,17 +16,11 @@ CREATE INDEX dredge_delivery_due ON dredge_delivery (webhook, due_ms, id) WHERE 
 CREATE INDEX dredge_quarantine_location_look ON dredge_quarantine (location, look_ms, id);
 DROP INDEX dredge_quarantine_look;
 
-DROP INDEX dredge_due_attempted;
-CREATE INDEX dredge_due_attempted ON dredge_due (next_try_ms, repository_id) WHERE attempts > 0;
-
 CREATE INDEX dredge_poison_due ON dredge_poison (stage, due_ms);
 """
 
 DOWN = """
 DROP INDEX dredge_poison_due;
-
-DROP INDEX dredge_due_attempted;
-CREATE INDEX dredge_due_attempted ON dredge_due (next_try_ms) WHERE attempts > 0;
 
 CREATE INDEX dredge_quarantine_look ON dredge_quarantine (look_ms, id);
 DROP INDEX dredge_quarantine_location_look;

@@ -1,0 +1,160 @@
+"""Beside a transaction that is open for hours a claim costs what it claims, not what was claimed before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from model.db.queue_start import FRONT, LONGEST_S, QueueStart, QueueStarts
+from model.events import outbox
+from tests.support.entries import counting, old_snapshot
+from tests.support.memory_store import MemoryStore
+from tests.support.pipeline import LOCATION, make_context
+from tests.support.world import World
+from tests.worker.events.receiving import SETTINGS
+from worker.broker.background_threads import BackgroundThreads
+from worker.events import relay
+from worker.jobs import erase, quarantine, reports, webhooks
+from worker.jobs.context import JobContext
+from worker.quay.clair import Scanner
+from worker.settings import Settings
+
+ROWS, LIMIT = 2_000, 100
+
+
+class Begun(QueueStart):
+    """A start whose next turn from the front is not due while the test runs."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        super().__init__(lambda: self.now_s)
+        self.begin()
+        self.now_s = LONGEST_S
+        self.reach(FRONT)
+
+
+class AllBegun(QueueStarts):
+    def __missing__(self, name: str) -> QueueStart:
+        return self.setdefault(name, Begun())
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def context(world: World, store: MemoryStore) -> Iterator[JobContext]:
+    settings = Settings(
+        quarantine_s=0, erase_batch=LIMIT, clair_url="http://clair", broker_url="redis://127.0.0.1:1/0"
+    )
+    made = make_context({LOCATION: store}, settings=settings)
+    vars(made)["starts"] = AllBegun()
+    with old_snapshot(world.url):
+        yield made
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, counts: list[int]) -> None:
+    monkeypatch.setattr(module, name, counting(getattr(module, name), counts))
+
+
+def assert_flat(counts: list[int], *, rows: int, limit: int) -> None:
+    """Each claim reads a few index entries for each of its rows, and those of the claim before."""
+    assert len(counts) >= rows // limit and max(counts) <= 8 * limit, counts
+
+
+def test_the_eraser(
+    world: World, store: MemoryStore, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.objects |= {f"{n}": b"x" for n in range(1, ROWS + 1)} | {"bystander": b"x"}
+    world.execute(
+        "INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)"
+        " SELECT n, %s, 1, 1, 1 FROM generate_series(1, %s) n",
+        (LOCATION, ROWS),
+    )
+    counts: list[int] = []
+    watch(monkeypatch, erase, "claim_tombstones", counts)
+    assert erase.erase(context, budget_s=600).objects == ROWS
+    assert [*store.objects] == ["bystander"] and not world.value("SELECT count(*) FROM dredge_tombstone")
+    assert_flat(counts, rows=ROWS, limit=LIMIT)
+
+
+def test_the_trash(
+    world: World, store: MemoryStore, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.trash |= {f"t{n}": b"x" for n in range(1, ROWS + 1)}
+    store.objects["bystander"] = b"x"
+    world.execute(
+        "INSERT INTO dredge_quarantine (id, path, location, trash, size, set_aside_ms, look_ms, purge_ms)"
+        " SELECT n, n, %s, 't' || n, 1, 1, 1, 1 FROM generate_series(1, %s) n",
+        (LOCATION, ROWS),
+    )
+    counts: list[int] = []
+    monkeypatch.setattr(quarantine, "BATCH", LIMIT)
+    watch(monkeypatch, quarantine, "claim_quarantined", counts)
+    assert erase.erase(context, budget_s=600).objects == ROWS
+    assert not store.trash and store.objects and not world.value("SELECT count(*) FROM dredge_quarantine")
+    assert_flat(counts, rows=ROWS, limit=LIMIT)
+
+
+def test_the_deliveries_of_each_webhook(
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        world.execute("INSERT INTO dredge_webhook VALUES (%s, 'https://example.com', '*', 1)", (name,))
+    world.execute(
+        "INSERT INTO dredge_delivery (webhook, event_id, type, subject, data, created_ms, due_ms)"
+        " SELECT CASE WHEN n %% 2 = 0 THEN 'one' ELSE 'two' END, n, 't', 's', '{}', 1, 1"
+        " FROM generate_series(1, %s) n",
+        (ROWS // 2,),
+    )
+    counts: list[int] = []
+    monkeypatch.setattr(webhooks, "send", lambda delivery, **options: None)
+    watch(monkeypatch, webhooks, "claim_deliveries", counts)
+    keyed = replace(context, settings=replace(SETTINGS))
+    vars(keyed)["starts"] = context.starts
+    assert webhooks.deliver_webhooks(keyed, budget_s=600).sent == ROWS // 2
+    assert not world.value("SELECT count(*) FROM dredge_delivery")
+    assert_flat(counts, rows=ROWS // 2, limit=2 * webhooks.BATCH)
+
+
+def test_the_security_reports(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.execute(
+        "INSERT INTO dredge_report_debt (digest, created_ms, due_ms)"
+        " SELECT 'sha256:' || n, 1, 1 FROM generate_series(1, %s) n",
+        (ROWS // 2,),
+    )
+    counts: list[int] = []
+    monkeypatch.setattr(Scanner, "delete_report", lambda scanner, digest: None)
+    watch(monkeypatch, reports, "claim_report_debts", counts)
+    assert reports.deliver_reports(context, budget_s=600).deleted == ROWS // 2
+    assert_flat(counts, rows=ROWS // 2, limit=reports.BATCH)
+
+
+class Sink:
+    """An exchange that takes everything."""
+
+    def publish(self, events: Any, removals: Any) -> int:
+        return len([*events])
+
+
+def test_the_relay(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.execute(
+        "INSERT INTO dredge_event (event_id, type, subject, data, created_ms)"
+        " SELECT n, 'registry.tag.deleted', 's', '{}', 1 FROM generate_series(1, %s) n",
+        (ROWS,),
+    )
+    counts: list[int] = []
+    monkeypatch.setattr(relay, "BATCH_ROWS", LIMIT)
+    for name in ("find_last", "find_unpublished"):
+        watch(monkeypatch, outbox, name, counts)
+    threads = BackgroundThreads(context)
+    monkeypatch.setattr(threads, "_publisher", Sink())
+    monkeypatch.setattr(threads, "_unpublished", Begun())
+    assert threads._publish() == ROWS
+    assert not outbox.count_unpublished()
+    assert_flat(counts, rows=2 * ROWS, limit=LIMIT)
