@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from model.gc import quota
 from model.gc.collect import collect_batch
 from model.manifest.links import add_to_quota
 from model.policy import DEFAULT
@@ -27,3 +28,25 @@ def test_a_row_whose_backfill_is_not_complete_is_left_alone(world: World, uncoun
     assert sizes(world) == [5 if table == uncounted else 100 for table in TABLES]
     add_to_quota(world.repository_id, [int(world.blob(30))])
     assert sizes(world) == [5 if table == uncounted else 130 for table in TABLES]
+
+
+@pytest.mark.parametrize("small", [0, 1000], ids=["large namespace", "small namespace"])
+@pytest.mark.parametrize("others", [0, 3, 12])
+@pytest.mark.parametrize("ours", [0, 1])
+def test_a_namespace_pays_for_a_blob_until_its_last_repository_drops_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, small: int, others: int, ours: int
+) -> None:
+    monkeypatch.setattr(quota, "SMALL_NAMESPACE", small)
+    layer, beside = world.blob(7), world.blob(100)
+    for _ in range(others):
+        stranger = world.repository(namespace=world.namespace())
+        world.tag("kept", manifest=world.manifest(blobs=[layer], repository=stranger), repository=stranger)
+    for _ in range(ours):
+        sibling = world.repository()
+        world.tag("kept", manifest=world.manifest(blobs=[layer], repository=sibling), repository=sibling)
+    world.tag("kept", manifest=world.manifest(blobs=[beside]))
+    world.tag("old", manifest=world.manifest(blobs=[layer]), ended_ms=1)
+    world.quota()
+    assert sizes(world) == [107, 107]
+    collect_batch(world.repository_id, policy=DEFAULT, limit=10)
+    assert sizes(world) == [100, 107 if ours else 100]
