@@ -79,7 +79,7 @@ def run_plan(url: str) -> Planned:
         base_mb = peak_rss_mb()
         retention = _policy()
         with counted() as count:
-            sums = sum_up([plan_retention(id, policy=DEFAULT, retention=retention) for id in _ids()])
+            sums = sum_up(list(plan_retention(_ids(), policy=DEFAULT, retention=retention)))
         growth_mb = peak_rss_mb() - base_mb
         return Planned(count.seconds, count.cpu_s, sums.tags, sums.manifests, growth_mb)
 

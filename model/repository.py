@@ -9,7 +9,7 @@ from typing import Any
 
 from model.db.connection import IntArray, execute, fetch, fetch_one
 from model.db.introspection import has_table
-from model.db.prepared import run_one
+from model.db.prepared import run, run_one
 from model.db.tables import RepositoryState
 from model.errors import NameTaken, NoSuchRepository
 
@@ -45,6 +45,11 @@ class Repository:
     enabled: bool
 
     @property
+    def is_marked(self) -> bool:
+        """Return whether it is marked for deletion."""
+        return self.state == _MARKED
+
+    @property
     def path(self) -> str:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
@@ -69,7 +74,7 @@ def by_name(namespace: str, name: str, *, kind: str | None = None) -> Repository
 
 def by_ids(repository_ids: Iterable[int]) -> dict[int, Repository]:
     """Return the repositories of those ids in any state, in one statement."""
-    rows = fetch(f"{_SELECT} WHERE r.id = ANY(%s)", (IntArray(repository_ids),))
+    rows = run(f"{_SELECT} WHERE r.id = ANY(%(ids)s)", {"ids": IntArray(repository_ids)})
     return {row.id: Repository(**row._asdict()) for row in rows}
 
 

@@ -6,9 +6,9 @@ count statements there, and tests stop between any two of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import peewee
 import psycopg2
@@ -26,6 +26,9 @@ from model.errors import (
     StatementTimeout,
     Verdict,
 )
+
+Params: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
+MakeRow: TypeAlias = Callable[[tuple[Any, ...]], Any]
 
 db = peewee.DatabaseProxy()
 
@@ -182,37 +185,33 @@ def in_transaction() -> bool:
     return bool(db.in_transaction())
 
 
-def fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Any]:
-    """Run one statement.  Returns all rows, as named tuples with the statement's column names."""
+def fetch(sql: str, params: Params = None, *, make: MakeRow | None = None) -> list[Any]:
+    """Run one statement.  Returns `make` of each row's tuple; without it, named tuples of its columns."""
     if db.in_transaction():  # the transaction holds the connection
-        return _fetch(sql, params)
+        return _fetch(sql, params, make)
     with connection():
-        return _fetch(sql, params)
+        return _fetch(sql, params, make)
 
 
-def _fetch(sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> list[Any]:
+def _fetch(sql: str, params: Params, make: MakeRow | None) -> list[Any]:
     cursor = db.execute_sql(sql, params)
     if cursor.description is None:
         return []
-    row = _row_type(tuple([column[0] for column in cursor.description]))
-    return list(map(row._make, cursor.fetchall()))
+    if make is None:
+        make = _row_type(tuple([column[0] for column in cursor.description]))._make
+    return list(map(make, cursor.fetchall()))
 
 
-def fetch_one(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
+def fetch_one(sql: str, params: Params = None) -> Any:
     """Run one statement.  Returns its first row, or None."""
     found = fetch(sql, params)
     return found[0] if found else None
 
 
-def execute(sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> int:
+def execute(sql: str, params: Params = None) -> int:
     """Run one statement.  Returns the number of rows that it changed."""
     with connection():
         return int(db.execute_sql(sql, params).rowcount)
-
-
-def ids(query: Iterable[Any]) -> list[int]:
-    """Return the first column of a peewee query, as a list."""
-    return [row[0] for row in query.tuples()]  # type: ignore[attr-defined]
 
 
 class IntArray:

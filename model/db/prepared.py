@@ -14,7 +14,7 @@ from typing import Any
 
 from model.db import connection as database
 from model.db import permission
-from model.db.connection import BigIntArray, IntArray, connection, db, fetch
+from model.db.connection import BigIntArray, IntArray, MakeRow, connection, db, fetch
 from model.db.text_array import TextArray
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
@@ -30,7 +30,7 @@ _TYPES: dict[type, str] = {
 }
 
 
-def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
+def run(sql: str, params: Mapping[str, Any], *, make: MakeRow | None = None) -> list[Any]:
     """Run a statement with `%(name)s` parameters.  Returns all rows, as `fetch` does.
 
     Parameters are booleans, integers, texts, lists of texts or id arrays, and never None.  The first call
@@ -38,15 +38,15 @@ def run(sql: str, params: Mapping[str, Any]) -> list[Any]:
     there the statement is not prepared.
     """
     if not database.may_prepare():
-        return fetch(sql, params)
+        return fetch(sql, params, make=make)
     if db.in_transaction():  # the transaction holds the connection
-        return _run(sql, params)
+        return _run(sql, params, make)
     # Held from PREPARE to EXECUTE, so that a connection that has ended is replaced before PREPARE.
     with connection():
-        return _run(sql, params)
+        return _run(sql, params, make)
 
 
-def _run(sql: str, params: Mapping[str, Any]) -> list[Any]:
+def _run(sql: str, params: Mapping[str, Any], make: MakeRow | None) -> list[Any]:
     types = tuple([(name, _TYPES.get(type(value)) or _type_of(value)) for name, value in params.items()])
     name, prepare, execute = _texts(sql, types)
     known = _prepared.setdefault(db.connection(), set())
@@ -55,7 +55,7 @@ def _run(sql: str, params: Mapping[str, Any]) -> list[Any]:
         with database.translated():
             db.execute_sql(prepare)
         known.add(name)
-    return fetch(execute, params)
+    return fetch(execute, params, make=make)
 
 
 def _type_of(value: object) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.controls.gate import find_holds
 from model.db.clock import now_ms
 from model.db.connection import IntArray, fetch_one
+from model.errors import NoSuchRepository
 from model.in_use import require_fresh
 from model.policy import Policy
-from model.registry.arguments import find_repository
+from model.registry.arguments import checked_id
 from model.registry.ending import end_tags
 from model.registry.operation import Operation, in_repository
-from model.repository import Repository
+from model.repository import Repository, by_ids
 from model.retention.audit import AuditedOperation
-from model.retention.facts import read_facts
-from model.retention.policies import RetentionPolicy, RuleSet, needs_shield, read_rules
-from model.retention.rule import RuleVerdict, TagFacts, judge
+from model.retention.facts import Needs, read_facts
+from model.retention.policies import RetentionPolicy, RuleSet, needs_shield, read_all_rules, read_rules
+from model.retention.rule import Rule, RuleVerdict, TagFacts, judge
 from model.tag.rows import ALIVE, tags
 
 _STILL_THERE = f"SELECT count(*) AS n FROM tag t WHERE t.id = ANY(%(ids)s) AND {ALIVE}"
@@ -27,7 +29,8 @@ _STILL_THERE = f"SELECT count(*) AS n FROM tag t WHERE t.id = ANY(%(ids)s) AND {
 class Judged:
     """The verdict of the rules on a repository at one time.
 
-    `chosen` are the facts of the tags to end; `looked` is how many tags were read.
+    `chosen` are the facts of the tags to end; `looked` is how many tags were read.  `soon` are the tags, and
+    the rules, that end by the time of the warnings, if all of `chosen` have ended.
     """
 
     repository: Repository
@@ -36,6 +39,7 @@ class Judged:
     chosen: tuple[TagFacts, ...]
     now_ms: int
     looked: int = 0
+    soon: tuple[tuple[TagFacts, Rule], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,49 @@ class EndedBatch:
     stale: bool = False
 
 
-def judge_repository(
-    repository_id: int, *, policy: Policy, retention: RetentionPolicy, ahead_ms: int = 0
-) -> Judged:
-    """Return what the rules would end now, or `ahead_ms` from now; only reads.
+def judge_repository(repository_id: int, *, policy: Policy, retention: RetentionPolicy) -> Judged:
+    """Return what the rules would end now, and what they would end soon; only reads.
 
     Memory grows with the repository's alive tags.  Raises `NoSuchRepository`.
     """
-    where = find_repository(repository_id)
+    wanted = checked_id(repository_id, "repository")
+    for judged in judge_repositories([wanted], policy=policy, retention=retention):
+        return judged
+    raise NoSuchRepository(repository=wanted)
+
+
+def judge_repositories(
+    repository_ids: Sequence[int], *, policy: Policy, retention: RetentionPolicy
+) -> list[Judged]:
+    """Do the same for several repositories, in their order, with few statements for all of them.
+
+    Leaves out repositories that do not exist any more.  Memory grows with the alive tags of all of them.
+    """
+    found = by_ids(repository_ids)
+    wheres = [found[id] for id in repository_ids if id in found and not found[id].is_marked]
     moment = now_ms()
-    rules = read_rules(where, retention)
-    if not rules.all:
-        return Judged(where, rules, RuleVerdict(), (), moment)
-    found = read_facts(where.id, rules.all, rules.patterns, now_ms=moment, protects=policy.immutable_tags)
-    verdict = judge(found, in_turn=rules.in_turn, together=rules.together, now_ms=moment + ahead_ms)
-    chosen = tuple(tag for tag in found if tag.id in verdict.ended)
-    return Judged(where, rules, verdict, chosen, moment, len(found))
+    rules = read_all_rules(wheres, retention)
+    alike: defaultdict[Needs, list[int]] = defaultdict(list)
+    for where in wheres:
+        if rules[where.id].all:
+            alike[rules[where.id].needs].append(where.id)
+    facts: defaultdict[int, list[TagFacts]] = defaultdict(list)
+    for needs, ids in alike.items():
+        for tag in read_facts(ids, needs, now_ms=moment, protects=policy.immutable_tags):
+            facts[tag.repository_id].append(tag)
+    return [_judge(where, rules[where.id], facts[where.id], moment, retention.warn_ms) for where in wheres]
+
+
+def _judge(where: Repository, rules: RuleSet, tags: list[TagFacts], now_ms: int, warn_ms: int) -> Judged:
+    verdict = judge(tags, in_turn=rules.in_turn, together=rules.together, now_ms=now_ms)
+    ended = verdict.ended
+    chosen = tuple([tag for tag in tags if tag.id in ended])
+    soon: tuple[tuple[TagFacts, Rule], ...] = ()
+    if warn_ms:
+        left = [tag for tag in tags if tag.id not in ended]
+        later = judge(left, in_turn=rules.in_turn, together=rules.together, now_ms=now_ms + warn_ms).ended
+        soon = tuple((tag, later[tag.id]) for tag in left if tag.id in later)
+    return Judged(where, rules, verdict, chosen, now_ms, len(tags), soon)
 
 
 def end_chosen(
@@ -107,9 +138,8 @@ def _spared_live(judged: Judged, moment_ms: int) -> bool:
 def _unchanged(judged: Judged, chosen: Sequence[TagFacts], operation: Operation) -> list[int]:
     known = {tag.id: tag for tag in chosen}
     found = read_facts(
-        judged.repository.id,
-        judged.rules.all,
-        judged.rules.patterns,
+        [judged.repository.id],
+        judged.rules.needs,
         now_ms=operation.now_ms,
         protects=operation.policy.immutable_tags,
         ids=list(known),

@@ -60,7 +60,7 @@ def _of_rules(
     skipped = [f"a policy is skipped: {problem}" for problem in rules.problems]
     if not rules.all:
         return [*skipped, "no retention rule holds for its repository"]
-    facts = read_facts(where.id, rules.all, rules.patterns, now_ms=now_ms, protects=policy.immutable_tags)
+    facts = read_facts([where.id], rules.needs, now_ms=now_ms, protects=policy.immutable_tags)
     mine = next((each for each in facts if each.id == tag.id), None)
     if mine is None:
         return [*skipped, "no retention rule looks at hidden tags and signatures"]

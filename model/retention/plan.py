@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import NamedTuple
 
 from model.db.connection import IntArray
-from model.db.prepared import run, run_one
+from model.db.prepared import run
 from model.gc.manifests.judge import judge_running, suppose_manifest_uses
 from model.gc.tags import CLOSURE
 from model.policy import Policy
 from model.retention.along import Along
-from model.retention.apply import Judged, judge_repository
+from model.retention.apply import Judged, judge_repositories
+from model.retention.freed import Freed, read_freed
+from model.retention.group import group_repositories
 from model.retention.policies import RetentionPolicy
 from model.retention.rule import TagFacts
 
@@ -19,24 +24,8 @@ _AFFECTED = f"""
 WITH RECURSIVE seeds (id) AS (
     SELECT unnest(%(seeds)s)
 ), {CLOSURE}
-SELECT c.id FROM closure c JOIN manifest m ON m.id = c.id AND m.repository_id = %(repository_id)s
-"""
-
-# Most blobs are left at the first reference of a living manifest, and nothing else is read of them.  The dead
-# manifests are hashed once.
-_FREED = """
-WITH lost AS MATERIALIZED (
-    SELECT DISTINCT b.blob_id AS id FROM manifestblob b WHERE b.manifest_id = ANY(%(dead)s)
-), unreferred AS MATERIALIZED (
-    SELECT l.id FROM lost l
-    WHERE NOT EXISTS (SELECT FROM manifestblob r
-                      WHERE r.blob_id = l.id
-                        AND (r.manifest_id IN (SELECT unnest(%(dead)s))) IS NOT TRUE OFFSET 0)
-)
-SELECT count(*) AS blobs, coalesce(sum(b.image_size), 0)::bigint AS bytes
-FROM unreferred u JOIN imagestorage b ON b.id = u.id
-WHERE NOT EXISTS (SELECT FROM uploadedblob u WHERE u.blob_id = b.id OFFSET 0)
-  AND EXISTS (SELECT FROM imagestorageplacement p WHERE p.storage_id = b.id OFFSET 0)
+SELECT m.id, m.repository_id FROM closure c
+JOIN manifest m ON m.id = c.id AND m.repository_id = ANY(%(repositories)s)
 """
 
 
@@ -54,11 +43,15 @@ class RulePlan:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """What all rules would end in one repository; `problems` are policies that would be skipped."""
+    """What all rules would end in one repository; `problems` are policies that would be skipped.
+
+    `freed` is what this repository alone would free.
+    """
 
     repository: str
     by_rule: tuple[RulePlan, ...]
     manifest_ids: tuple[int, ...]
+    freed: Freed
     problems: tuple[str, ...]
 
     @property
@@ -67,46 +60,86 @@ class RetentionPlan:
         return sum(len(each.tags) for each in self.by_rule)
 
 
-def plan_retention(repository_id: int, *, policy: Policy, retention: RetentionPolicy) -> RetentionPlan:
-    """Return what the rules would end now, with the judgement of the real run; only reads.
+class _Outcome(NamedTuple):
+    """What a collection would delete from one repository after some of its tags have ended."""
+
+    manifest_ids: tuple[int, ...] = ()
+    freed: Freed = Freed()
+
+
+def plan_retention(
+    repository_ids: Sequence[int], *, policy: Policy, retention: RetentionPolicy
+) -> Iterator[RetentionPlan]:
+    """Yield for each repository what the rules would end now, with the judgement of the real run; only reads.
 
     The manifests and blobs are those that nothing else uses; a collection deletes them after the recovery
-    window of the tags.  Memory grows with the repository's alive tags.
+    window of the tags.  Leaves out repositories that do not exist any more.  Memory grows with the alive tags
+    of a group of small repositories, or of the largest one.
     """
-    judged = judge_repository(repository_id, policy=policy, retention=retention)
-    by_rule: dict[str, list[TagFacts]] = {}
+    silent = replace(retention, warn_ms=0)
+    for group in group_repositories(repository_ids):
+        found = judge_repositories(group, policy=policy, retention=silent)
+        yield from _Group(found, policy).plans() if found else ()
+
+
+class _Group:
+    """Some judged repositories, whose outcomes are read together."""
+
+    def __init__(self, found: Sequence[Judged], policy: Policy) -> None:
+        self._found, self._policy, self._now_ms = found, policy, found[0].now_ms
+        self._ids = IntArray(judged.repository.id for judged in found)
+        self._along = Along(self._ids, policy=policy, now_ms=self._now_ms)
+
+    def plans(self) -> Iterator[RetentionPlan]:
+        """Yield the plan of each repository.
+
+        The first rules of all repositories are read together, then the second ones, and so on.
+        """
+        by_rule = {judged.repository.id: _by_rule(judged) for judged in self._found}
+        whole = self._outcomes([judged.chosen for judged in self._found])
+        alone = {id: list(rules.values()) for id, rules in by_rule.items() if len(rules) > 1}
+        turns = [self._outcomes(turn) for turn in zip_longest(*alone.values(), fillvalue=())]
+        for judged in self._found:
+            id = judged.repository.id
+            outcomes = turns if id in alone else [whole]
+            rules = [
+                _rule_plan(judged, rule, tags, outcome.get(id, _Outcome()))
+                for (rule, tags), outcome in zip(by_rule[id].items(), outcomes, strict=False)
+            ]
+            manifests, freed = whole.get(id, _Outcome())
+            problems = judged.rules.problems
+            yield RetentionPlan(judged.repository.path, tuple(rules), manifests, freed, problems)
+
+    def _outcomes(self, parts: Iterable[Sequence[TagFacts]]) -> dict[int, _Outcome]:
+        """Return what would be gone from each repository without these tags, each part of another one."""
+        tags = [tag for part in parts for tag in part]
+        if not tags:
+            return {}
+        dead = self._find_dead(tags)
+        freed = read_freed(dead)
+        manifests: defaultdict[int, list[int]] = defaultdict(list)
+        for id in sorted(dead):
+            manifests[dead[id]].append(id)
+        return {id: _Outcome(tuple(ids), freed.get(id, Freed())) for id, ids in manifests.items()}
+
+    def _find_dead(self, tags: Sequence[TagFacts]) -> dict[int, int]:
+        """Return the manifests that nothing uses without these tags, and their repositories."""
+        ended, manifests = self._along.find(tags)
+        cascade = self._policy.referrers == "cascade"
+        params = {"seeds": IntArray(manifests), "repositories": self._ids, "cascade": cascade}
+        affected = {row.id: row.repository_id for row in run(_AFFECTED, params)}
+        uses = suppose_manifest_uses(list(affected), without=ended, policy=self._policy, now_ms=self._now_ms)
+        return {id: affected[id] for id in judge_running(uses, now_ms=self._now_ms)[1]}
+
+
+def _by_rule(judged: Judged) -> dict[str, list[TagFacts]]:
+    found: dict[str, list[TagFacts]] = {}
     for tag in judged.chosen:
-        by_rule.setdefault(judged.verdict.ended[tag.id].name, []).append(tag)
-    if not by_rule:
-        return RetentionPlan(judged.repository.path, (), (), judged.rules.problems)
-    along = Along(judged.repository.id, policy=policy, now_ms=judged.now_ms)
-    plans = []
-    for rule, chosen in by_rule.items():
-        dead = _dead(judged, chosen, along, policy)
-        blobs, bytes = freed(dead)
-        tags = tuple(sorted(tag.name for tag in chosen))
-        plans.append(RulePlan(judged.repository.path, rule, tags, dead, blobs, bytes))
-    whole = plans[0].manifest_ids if len(plans) == 1 else _dead(judged, judged.chosen, along, policy)
-    return RetentionPlan(judged.repository.path, tuple(plans), whole, judged.rules.problems)
+        found.setdefault(judged.verdict.ended[tag.id].name, []).append(tag)
+    return found
 
 
-def freed(dead: Iterable[int]) -> tuple[int, int]:
-    """Return how many blobs, and of how many bytes, only these manifests refer to; only reads."""
-    ids = IntArray(dead)
-    if not ids:
-        return 0, 0
-    row = run_one(_FREED, {"dead": ids})
-    return row.blobs, row.bytes
-
-
-def _dead(judged: Judged, tags: Sequence[TagFacts], along: Along, policy: Policy) -> tuple[int, ...]:
-    """Return the manifests that nothing uses after these tags, and those that end with them, are gone."""
-    ended, manifests = along.find(tags)
-    params = {
-        "seeds": IntArray(manifests),
-        "repository_id": judged.repository.id,
-        "cascade": policy.referrers == "cascade",
-    }
-    affected = [row.id for row in run(_AFFECTED, params)]
-    uses = suppose_manifest_uses(affected, without=ended, policy=policy, now_ms=judged.now_ms)
-    return tuple(sorted(judge_running(uses, now_ms=judged.now_ms)[1]))
+def _rule_plan(judged: Judged, rule: str, tags: Sequence[TagFacts], outcome: _Outcome) -> RulePlan:
+    names = tuple(sorted([tag.name for tag in tags]))
+    manifests, freed = outcome
+    return RulePlan(judged.repository.path, rule, names, manifests, freed.blobs, freed.bytes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from model.retention.version import parse_version
@@ -15,9 +16,11 @@ class TagFacts(NamedTuple):
     """The facts about a tag that rules use; `pulled_ms` is None if no pull was counted.
 
     `patterns` has the numbers of the regular expressions that match the name (the database matches them).
+    `labels` and `patterns` are None if no rule asks for them.
     """
 
     id: int
+    repository_id: int
     name: str
     manifest_id: int
     digest: str
@@ -27,8 +30,8 @@ class TagFacts(NamedTuple):
     immutable: bool
     in_use: bool
     pulled_ms: int | None
-    labels: frozenset[tuple[str, str]]
-    patterns: frozenset[int]
+    labels: frozenset[tuple[str, str]] | None
+    patterns: frozenset[int] | None
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,29 @@ class Rule:
         """Return whether `namespace/repository` is one of its repositories."""
         return any(fnmatchcase(path, pattern) for pattern in self.repositories)
 
-    def selects(self, tag: TagFacts, *, now_ms: int) -> bool:
-        """Return whether its conditions on a single tag hold."""
-        if tag.hidden is not self.untagged or (tag.hidden and tag.end_ms is None):
-            return False
-        return (
-            (self.glob is None or fnmatchcase(tag.name, self.glob))
-            and (self.regex is None or re.fullmatch(self.regex, tag.name) is not None)
-            and (self.pattern is None or (self.pattern in tag.patterns) is self.pattern_matches)
-            and _older(tag.start_ms, self.older_than_ms, now_ms)
-            and _older(max(tag.start_ms, tag.pulled_ms or 0), self.not_pulled_for_ms, now_ms)
-            and (self.label is None or _labelled(tag, *self.label))
-            and (self.newest_version is None or parse_version(tag.name) is not None)
-        )
+    def select(self, tags: Iterable[TagFacts], *, now_ms: int) -> list[TagFacts]:
+        """Return the tags on which its conditions on a single tag hold, in their order."""
+        if self.untagged:
+            found = [tag for tag in tags if tag.hidden and tag.end_ms is not None]
+        else:
+            found = [tag for tag in tags if not tag.hidden]
+        if self.glob is not None:
+            matches = _glob_matcher(self.glob)
+            found = [tag for tag in found if matches(tag.name)]
+        if self.regex is not None:
+            matches = re.compile(self.regex).fullmatch
+            found = [tag for tag in found if matches(tag.name)]
+        if self.pattern is not None:
+            found = [tag for tag in found if (self.pattern in (tag.patterns or ())) is self.pattern_matches]
+        if (age_ms := self.older_than_ms) is not None:
+            found = [tag for tag in found if now_ms - tag.start_ms > age_ms]
+        if (age_ms := self.not_pulled_for_ms) is not None:
+            found = [tag for tag in found if now_ms - max(tag.start_ms, tag.pulled_ms or 0) > age_ms]
+        if self.label is not None:
+            found = [tag for tag in found if _labelled(tag, *self.label)]
+        if self.newest_version is not None:
+            found = [tag for tag in found if parse_version(tag.name) is not None]
+        return found
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,7 @@ def judge(
 
 def chosen_by(rule: Rule, tags: Iterable[TagFacts], now_ms: int) -> tuple[list[TagFacts], list[TagFacts]]:
     """Return the tags that the rule acts on, and the N newest of its selection."""
-    selected = [tag for tag in tags if rule.selects(tag, now_ms=now_ms)]
+    selected = rule.select(tags, now_ms=now_ms)
     newest = _newest(selected, rule)
     if not narrows(rule) or rule.action == "keep":
         return selected, newest
@@ -160,9 +173,11 @@ def _may_end(tag: TagFacts) -> bool:
     return not tag.immutable and not tag.in_use
 
 
-def _older(since_ms: int, age_ms: int | None, now_ms: int) -> bool:
-    return age_ms is None or now_ms - since_ms > age_ms
+@lru_cache(maxsize=1024)
+def _glob_matcher(pattern: str) -> Callable[[str], object]:
+    """Return a function that tells whether a name matches the pattern, as `fnmatchcase` does."""
+    return re.compile(translate(pattern)).match
 
 
 def _labelled(tag: TagFacts, key: str, value: str | None) -> bool:
-    return any(key == found and value in (None, held) for found, held in tag.labels)
+    return any(key == found and value in (None, held) for found, held in tag.labels or ())

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from model.db.connection import BigIntArray, IntArray, execute, fetch, transaction
 from model.events import record as events
-from model.retention.apply import Judged
+from model.repository import Repository
+from model.retention.rule import Rule, TagFacts
 from model.tag.cosign import PATTERN
 
 EXPIRY = "expiry"
@@ -40,28 +41,28 @@ class ExpiryWarning(NamedTuple):
     rule: str
 
 
-def announce(judged: Judged, *, within_ms: int) -> int:
+def announce(
+    where: Repository, by_rules: Sequence[tuple[TagFacts, Rule]], *, now_ms: int, within_ms: int
+) -> int:
     """Record `registry.tag.expiring` for each tag that ends within `within_ms`.  Returns how many are new.
 
-    `judged` is what the rules would end at the end of that time.  A tag is announced once for each expiry of
-    its own, and once for all rules.  Idempotent.
+    `by_rules` are the tags that rules would end in that time.  A tag is announced once for each expiry of its
+    own, and once for all rules.  Idempotent.
     """
-    until_ms = judged.now_ms + within_ms
-    params = {"repository_id": judged.repository.id, "now_ms": judged.now_ms, "until_ms": until_ms}
+    until_ms = now_ms + within_ms
+    params = {"repository_id": where.id, "now_ms": now_ms, "until_ms": until_ms}
     rows = fetch(_EXPIRING, {**params, "cosign": PATTERN})
     found = [ExpiryWarning._make((*row, EXPIRY)) for row in rows]
     found += [
-        ExpiryWarning(tag.id, 0, tag.name, tag.digest, judged.verdict.ended[tag.id].name)
-        for tag in judged.chosen
-        if not tag.hidden
+        ExpiryWarning(tag.id, 0, tag.name, tag.digest, rule.name) for tag, rule in by_rules if not tag.hidden
     ]
     if not found:
         return 0
     with transaction():
         new = _remember(found)
-        new_events = [_event(judged, warning, until_ms) for warning in found if warning[:2] in new]
+        new_events = [_event(where, warning, until_ms) for warning in found if warning[:2] in new]
         if new_events:
-            events.record_all(new_events, now_ms=judged.now_ms)
+            events.record_all(new_events, now_ms=now_ms)
     return len(new_events)
 
 
@@ -78,8 +79,7 @@ def _remember(found: Sequence[ExpiryWarning]) -> set[tuple[int, int]]:
     return {(row.tag_id, row.end_ms) for row in fetch(_ANNOUNCE, params)}
 
 
-def _event(judged: Judged, warning: ExpiryWarning, until_ms: int) -> events.NewEvent:
-    where = judged.repository
+def _event(where: Repository, warning: ExpiryWarning, until_ms: int) -> events.NewEvent:
     data = {
         "namespace": where.namespace,
         "repository": where.name,

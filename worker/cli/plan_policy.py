@@ -27,8 +27,8 @@ def show(settings: Settings, file: str, repositories: list[Repository], form: st
     ids = [where.id for where in repositories] or list(_all())
     plans: list[RetentionPlan] = []
     with output.progress("planning", len(ids)) as advance:
-        for repository_id in ids:
-            plans.append(plan_retention(repository_id, policy=settings.policy, retention=retention))
+        for plan in plan_retention(ids, policy=settings.policy, retention=retention):
+            plans.append(plan)
             advance(1)
     sums = sum_up(plans)
     plans = [plan for plan in plans if plan.by_rule or plan.problems]

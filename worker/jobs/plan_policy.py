@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.retention.plan import RetentionPlan, freed
+from model.retention.freed import read_freed_together
+from model.retention.plan import RetentionPlan
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Sums:
 
 def sum_up(plans: Sequence[RetentionPlan]) -> Sums:
     """Return the sums of the plans."""
-    blobs, bytes = freed(id for plan in plans for id in plan.manifest_ids)
+    together = read_freed_together(
+        (id for plan in plans for id in plan.manifest_ids), (id for plan in plans for id in plan.freed.shared)
+    )
     return Sums(
         repositories=sum(bool(plan.by_rule) for plan in plans),
         tags=sum(plan.tags for plan in plans),
         manifests=sum(len(plan.manifest_ids) for plan in plans),
-        blobs=blobs,
-        bytes=bytes,
+        blobs=sum(plan.freed.blobs for plan in plans) + together.blobs,
+        bytes=sum(plan.freed.bytes for plan in plans) + together.bytes,
     )

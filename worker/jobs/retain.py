@@ -17,6 +17,7 @@ from model.retention.apply import Judged, end_chosen, judge_repository
 from model.retention.file import BadPolicyFile, parse_policy_file
 from model.retention.find import find_retention_due, record_visit
 from model.retention.policies import RetentionPolicy
+from model.retention.rule import Rule, TagFacts
 from model.retention.stored import has_rules
 from model.retention.warn import announce
 from worker import logs
@@ -97,7 +98,7 @@ def retain_repository(
         judged = judge_repository(repository_id, policy=context.policy, retention=wanted)
         try:
             ended, has_more = _end(context, judged, wanted, Budget(budget_s))
-            warned = 0 if has_more else _warn(repository_id, context.policy, wanted)
+            warned = 0 if has_more else _warn(judged, ended, context.policy, wanted)
         except RegistryError as error:
             if not error.retryable:
                 _record(judged, str(error))
@@ -130,11 +131,16 @@ def _end(context: JobContext, judged: Judged, retention: RetentionPolicy, budget
     return ended, False
 
 
-def _warn(repository_id: int, policy: Policy, retention: RetentionPolicy) -> int:
+def _warn(judged: Judged, ended: int, policy: Policy, retention: RetentionPolicy) -> int:
+    """Announce the tags that will end.  Reads them again only if some that were chosen have not ended."""
     if not retention.warn_ms:
         return 0
-    ahead = judge_repository(repository_id, policy=policy, retention=retention, ahead_ms=retention.warn_ms)
-    return announce(ahead, within_ms=retention.warn_ms)
+    ending: list[tuple[TagFacts, Rule]] = []
+    if ended < len(judged.chosen):
+        judged = judge_repository(judged.repository.id, policy=policy, retention=retention)
+        ending = [(tag, judged.verdict.ended[tag.id]) for tag in judged.chosen]
+    # The time of now: at that of the judgement the tags that have ended would still live.
+    return announce(judged.repository, [*ending, *judged.soon], now_ms=now_ms(), within_ms=retention.warn_ms)
 
 
 def _record(judged: Judged, problems: str) -> None:

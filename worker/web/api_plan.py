@@ -60,7 +60,7 @@ def plan(context: Context, caller: Reader, wanted: PolicyToPlan) -> PolicyPlan:
     settings = replace(context.settings, retention_file="")
     retention = replace(retention_policy(settings), rules=rules)
     ids = _chosen(wanted)
-    plans = [plan_retention(id, policy=context.policy, retention=retention) for id in ids]
+    plans = list(plan_retention(ids, policy=context.policy, retention=retention))
     return PolicyPlan(
         by_rule=[
             PlannedRule(

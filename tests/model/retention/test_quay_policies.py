@@ -40,8 +40,9 @@ def test_a_policy_ends_what_quay_ends(world: World, case: str, level: str) -> No
 
 def test_an_age_ends_a_tag_after_it_and_not_at_it(world: World) -> None:
     rule = Rule("edge", "expire", older_than_ms=1000)
-    assert not rule.selects(tag(1, start_ms=5000), now_ms=6000)
-    assert rule.selects(tag(1, start_ms=5000), now_ms=6001)
+    old = tag(1, start_ms=5000)
+    assert rule.select([old], now_ms=6000) == []
+    assert rule.select([old], now_ms=6001) == [old]
 
 
 def test_hidden_and_immutable_tags_and_signatures_are_not_ended(world: World) -> None:

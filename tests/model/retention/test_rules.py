@@ -18,6 +18,7 @@ NOW = 10_000_000
 
 def tag(id: int, name: str = "", *, start_ms: int = 0, **more: Any) -> TagFacts:
     facts: dict[str, Any] = {
+        "repository_id": 1,
         "name": name or f"t{id}",
         "manifest_id": id,
         "digest": f"sha256:{id:064x}",
@@ -147,7 +148,7 @@ def expected(tags: list[TagFacts], written: list[Rule], now_ms: int) -> set[int]
                 and (rule.glob != "pr-?" or len(each.name) == 4)),
                 rule.older_than_ms is None or each.start_ms + rule.older_than_ms < now_ms,
                 rule.not_pulled_for_ms is None or last + rule.not_pulled_for_ms < now_ms,
-                rule.label is None or rule.label in each.labels,
+                rule.label is None or rule.label in (each.labels or ()),
             ]  # fmt: skip
             if all(meets):
                 group.append(each)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from model.controls.holds import set_hold
 from model.db.clock import now_ms
 from model.db.connection import fetch_one
 from model.db.prepared import run
@@ -153,8 +154,8 @@ def test_what_the_turns_on_a_giant_repository_read_is_in_proportion_to_the_tags_
     monkeypatch.setattr(retain, "BATCH", 2)
     read = []
 
-    def counted(text: str, params: Any) -> Any:
-        rows = run(text, params)
+    def counted(text: str, params: Any, **more: Any) -> Any:
+        rows = run(text, params, **more)
         read.append(len(rows))
         return rows
 
@@ -227,6 +228,44 @@ def test_what_will_end_is_announced_once(world: World, tmp_path: Path, rules: Pa
     assert retain_repository(box, world.repository_id, budget_s=60).warned == 0
     world.execute("UPDATE tag SET lifetime_end_ms = lifetime_end_ms - 1000 WHERE name = 'expires'")
     assert retain_repository(box, world.repository_id, budget_s=60).warned == 1
+
+
+def test_for_the_end_and_for_the_warning_the_tags_are_read_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules:\n- {name: old, action: expire, older_than: 10d}\n")
+    for name, days in (("ends", 11), ("soon", 8), ("stays", 1)):
+        aged(world, name, days)
+    read = []
+
+    def counted(text: str, params: Any, **more: Any) -> Any:
+        rows = run(text, params, **more)
+        read.append(sorted(row.name for row in rows))
+        return rows
+
+    monkeypatch.setattr(facts, "run", counted)
+    box = context(tmp_path, retention_file=str(path), expiry_warning_days=3)
+    turn = retain_repository(box, world.repository_id, budget_s=60)
+    assert (turn.ended, turn.warned, alive(world)) == (1, 1, {"soon", "stays"})
+    # The second reading is that of the batch that ends.
+    assert read == [["ends", "soon", "stays"], ["ends"]]
+    assert world.rows("SELECT subject FROM dredge_event WHERE type = 'registry.tag.expiring'") == [
+        ("acme/app:soon",)
+    ]
+
+
+def test_under_a_hold_what_would_end_now_is_announced_too(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules:\n- {name: old, action: expire, older_than: 10d}\n")
+    for name, days in (("ends", 11), ("soon", 8), ("stays", 1)):
+        aged(world, name, days)
+    set_hold(namespace_id=0, repository_id=0, reason="audit", author="ann", until_ms=None)
+    box = context(tmp_path, retention_file=str(path), expiry_warning_days=3)
+    turn = retain_repository(box, world.repository_id, budget_s=60)
+    assert (turn.ended, turn.warned, alive(world)) == (0, 2, {"ends", "soon", "stays"})
+    told = world.rows("SELECT subject FROM dredge_event WHERE type = 'registry.tag.expiring' ORDER BY 1")
+    assert told == [("acme/app:ends",), ("acme/app:soon",)]
 
 
 # --------------------------------------------------------------------------- sources
