@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.db.connection import connection
-from model.gc.due.waiting import find_waiting, mark_queued
+from model.gc.due.waiting import find_first, find_waiting, mark_queued
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 
@@ -21,7 +21,12 @@ def enqueue_due(context: JobContext) -> int:
     with connection():
         if find_stop(context):
             return 0
-        due = find_waiting(limit=LIMIT, share=context.settings.namespace_share)
+        start = context.starts["waiting"]
+        first = find_first(start.begin())
+        start.reach(first.key)
+        if not first.found:
+            return 0
+        due = find_waiting(limit=LIMIT, share=context.settings.namespace_share, start=first.key)
         if not due:
             return 0
         sent = context.queue.collect(due)

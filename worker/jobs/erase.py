@@ -131,7 +131,8 @@ def _erase_batch(context: JobContext, place: Place, start: QueueStart, limit: in
         # locks its tombstone before it commits its row: either this statement sees the row, or the push
         # sees the fence.
         doomed, outcome = _drop_referred(claim.tombstones)
-        settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
+        if outcome.dropped:
+            settle_tombstones(claim.token, [t.id for t in outcome.dropped if not t.set_aside])
     start.reach(claim.first)
     if not claim.tombstones:
         return Cleared()

@@ -70,14 +70,15 @@ def review(context: JobContext, *, budget_s: float) -> Retired:
 def _batches(context: JobContext, budget: Budget) -> Iterator[Reviewed]:
     for due in find_due(STAGE, limit=RETRIES):
         yield _alone(context, ReviewClaim(blob_id=int(due.key), more=True))
-    last_id = 0
+    start = context.starts["review"]
+    start.begin()
     for size in context.deleting(context.review_size, budget):
-        claim = claim_candidates(policy=context.policy, limit=size, after_id=last_id)
+        after_id, _ = start.go_on()
+        claim = claim_candidates(policy=context.policy, limit=size, after_id=max(0, after_id))
+        start.reach(None if claim is None or claim.divided else (claim.upto_id, 0))
         if claim is None:
             yield Reviewed()
             return
-        if not claim.divided:
-            last_id = claim.upto_id
         yield _alone(context, claim) if claim.blob_id else _together(context, claim, size)
 
 

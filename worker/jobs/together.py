@@ -34,9 +34,15 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
     its repository.
     """
     budget = Budget(budget_s)
+    start = context.starts["collect"]
+    turn = claim_with_others(
+        repository_id, others=context.settings.batch_repositories - 1, start=start.begin()
+    )
+    if turn.reached is not None:
+        start.reach(turn.reached)
     outcomes = [
         outcome
-        for claimed in claim_with_others(repository_id, others=context.settings.batch_repositories - 1)
+        for claimed in (turn.first, turn.others)
         for outcome in collect_together(context, claimed, budget_s=budget.left_s)
     ]
     outcomes.sort(key=lambda outcome: outcome.repository_id != repository_id)

@@ -33,7 +33,7 @@ last_error = CASE WHEN d.attempts > 0 THEN coalesce(d.last_error, '{NO_END}') EL
 # A repository is new if it came due so recently.
 NEW_MS = 60_000
 # What a claim returns of the row `d` for the order of the turn.
-CLAIMED = f"namespace_id, due_ms > {NOW_MS_SQL} - {NEW_MS} AS is_new"
+CLAIMED = f"namespace_id, due_ms > {NOW_MS_SQL} - {NEW_MS} AS is_new, {NOW_MS_SQL} AS now_ms"
 
 _CLAIM = f"""
 INSERT INTO dredge_due AS d (repository_id, namespace_id, due_ms, attempts, next_try_ms)

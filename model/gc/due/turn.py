@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import transaction
 from model.db.prepared import run
+from model.db.queue_start import FRONT, Key
 from model.gc.due.attempt import ATTEMPTED, CLAIMED, NEW_MS, claim_rows
 
 # Of other namespaces: at most so many new ones, and so many with a message; one of each namespace.
@@ -56,15 +57,17 @@ WITH RECURSIVE turns (namespace_id, own_id, n) AS (
     WHERE t.namespace_id <> t.own_id
     LIMIT (SELECT %(limit)s - count(*) FROM new_ones)
 ), unqueued AS MATERIALIZED (
-    SELECT w.repository_id FROM dredge_due w
+    SELECT w.repository_id, w.next_try_ms FROM dredge_due w
     WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NULL
+      AND (w.next_try_ms, w.repository_id) >= (%(from_ms)s, %(from_id)s)
       AND w.repository_id <> ALL(ARRAY(SELECT repository_id FROM new_ones))
     ORDER BY w.next_try_ms, w.repository_id
     LIMIT (SELECT %(limit)s - (SELECT count(*) FROM new_ones) - (SELECT count(*) FROM foreign_ones))
     FOR UPDATE SKIP LOCKED
 ), queued AS MATERIALIZED (
-    SELECT w.repository_id FROM dredge_due w
+    SELECT w.repository_id, w.next_try_ms FROM dredge_due w
     WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NOT NULL
+      AND (w.next_try_ms, w.repository_id) >= (%(from_ms)s, %(from_id)s)
     ORDER BY w.next_try_ms, w.repository_id
     LIMIT (SELECT %(limit)s - (SELECT count(*) FROM new_ones) - (SELECT count(*) FROM foreign_ones)
                   - (SELECT count(*) FROM unqueued))
@@ -74,7 +77,9 @@ UPDATE dredge_due d SET {ATTEMPTED}, leader_id = %(leader)s
 WHERE d.repository_id = ANY(ARRAY(
     SELECT repository_id FROM new_ones UNION SELECT repository_id FROM foreign_ones
     UNION SELECT repository_id FROM unqueued UNION SELECT repository_id FROM queued))
-RETURNING repository_id, {CLAIMED}
+RETURNING repository_id, {CLAIMED}, coalesce(
+    (SELECT w.next_try_ms FROM unqueued w WHERE w.repository_id = d.repository_id),
+    (SELECT w.next_try_ms FROM queued w WHERE w.repository_id = d.repository_id)) AS was_due_ms
 """
 
 # The attempts of the others stay counted, so that each of them is collected alone.
@@ -86,18 +91,23 @@ RETURNING 1 AS done
 
 
 class Turn(NamedTuple):
-    """The repositories that one task has claimed; those in `first` are collected before the others."""
+    """The repositories that one task has claimed; those in `first` are collected before the others.
+
+    `reached` is the first one that was due and not locked, or the time of the claim; None if none was sought.
+    """
 
     first: list[int]
     others: list[int]
+    reached: Key | None = None
 
 
-def claim_with_others(repository_id: int, *, others: int) -> Turn:
+def claim_with_others(repository_id: int, *, others: int, start: Key = FRONT) -> Turn:
     """`claim` one repository, and at most `others` more that are due and have no attempt.
 
     Some are of other namespaces, which have come due last or wait in the queue; then those that have no
-    message come first.  If the last attempt at the repository did not end, it is claimed alone.  The
-    repositories that were claimed with it then are due at once, each alone.
+    message come first.  Both are sought from `start` on (`model.db.queue_start`).  If the last attempt at the
+    repository did not end, it is claimed alone.  The repositories that were claimed with it then are due at
+    once, each alone.
     """
     with transaction():
         claimed = claim_rows([repository_id])
@@ -106,12 +116,15 @@ def claim_with_others(repository_id: int, *, others: int) -> Turn:
         if claimed[0].attempts > 1:
             run(_PART, {"leader": repository_id})
             return Turn([], [repository_id])
-        if others:
-            claimed += run(_CLAIM_OTHERS, {"limit": others, "leader": repository_id})
-        return _in_order(claimed)
+        if not others:
+            return _in_order(claimed, None)
+        bounds = {"from_ms": start[0], "from_id": start[1]}
+        found = run(_CLAIM_OTHERS, {"limit": others, "leader": repository_id, **bounds})
+        keys = [(row.was_due_ms, row.repository_id) for row in found if row.was_due_ms is not None]
+        return _in_order(claimed + found, min(keys, default=max(start, (claimed[0].now_ms, 0))))
 
 
-def _in_order(claimed: list[Any]) -> Turn:
+def _in_order(claimed: list[Any], reached: Key | None) -> Turn:
     """Put first what is new, where most of the turn is of one other namespace.
 
     It is collected in a small transaction of its own, so that it does not wait for the large one.
@@ -123,4 +136,4 @@ def _in_order(claimed: list[Any]) -> Turn:
         if 2 * count > len(claimed) and row.namespace_id != busiest and row.is_new
     }
     ids = [row.repository_id for row in claimed]
-    return Turn([id for id in ids if id in first], [id for id in ids if id not in first])
+    return Turn([id for id in ids if id in first], [id for id in ids if id not in first], reached)

@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
+from model.db import queue_start
+from model.db.clock import now_ms
 from model.db.queue_start import FRONT, LONGEST_S, QueueStart, QueueStarts
 from model.events import outbox
+from model.gc.due import waiting
+from model.gc.due.attempt import claim, settle
 from tests.support.entries import counting, old_snapshot
 from tests.support.memory_store import MemoryStore
-from tests.support.pipeline import LOCATION, make_context
+from tests.support.pipeline import LOCATION, Recorded, make_context
 from tests.support.world import World
 from tests.worker.events.receiving import SETTINGS
 from worker.broker.background_threads import BackgroundThreads
 from worker.events import relay
-from worker.jobs import erase, quarantine, reports, webhooks
+from worker.jobs import due, erase, quarantine, reports, review, together, webhooks
 from worker.jobs.context import JobContext
+from worker.jobs.together import CollectOutcome
 from worker.quay.clair import Scanner
 from worker.settings import Settings
 
@@ -48,7 +53,10 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def context(world: World, store: MemoryStore) -> Iterator[JobContext]:
+def context(world: World, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobContext]:
+    """A turn begins exactly where the last one was, as if each took ten seconds."""
+    monkeypatch.setattr(queue_start, "BACK_S", 0.0)
+    monkeypatch.setattr(queue_start, "STEP_S", 0.0)
     settings = Settings(
         quarantine_s=0, erase_batch=LIMIT, clair_url="http://clair", broker_url="redis://127.0.0.1:1/0"
     )
@@ -157,4 +165,79 @@ def test_the_relay(world: World, context: JobContext, monkeypatch: pytest.Monkey
     monkeypatch.setattr(threads, "_unpublished", Begun())
     assert threads._publish() == ROWS
     assert not outbox.count_unpublished()
+    assert_flat(counts, rows=2 * ROWS, limit=LIMIT)
+
+
+def test_the_review(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = world.blob()
+    world.execute(
+        "INSERT INTO dredge_blob_candidate (blob_id, created_ms) SELECT 1000000 + n, 1"
+        " FROM generate_series(1, %s) n",
+        (ROWS,),
+    )
+    counts: list[int] = []
+    watch(monkeypatch, review, "claim_candidates", counts)
+    small = replace(context, settings=replace(context.settings, review_batch=LIMIT))
+    vars(small)["starts"] = context.starts
+    for _ in range(3):
+        review.review(small, budget_s=600)
+    assert not world.value("SELECT count(*) FROM dredge_blob_candidate")
+    assert world.rows("SELECT id FROM imagestorage") == [(int(blob),)]
+    assert_flat(counts, rows=ROWS, limit=LIMIT)
+
+
+def due_repositories(world: World) -> list[int]:
+    world.execute(
+        "WITH made AS (INSERT INTO repository"
+        " (namespace_user_id, name, visibility_id, badge_token, kind_id, state)"
+        " SELECT namespace_user_id, name || n, visibility_id, n, kind_id, state"
+        " FROM repository CROSS JOIN generate_series(1, %s) n WHERE id = %s RETURNING id, namespace_user_id)"
+        " INSERT INTO dredge_due (repository_id, namespace_id, due_ms, next_try_ms)"
+        " SELECT id, namespace_user_id, 1, 1 FROM made",
+        (ROWS, world.repository_id),
+    )
+    return [id for (id,) in world.rows("SELECT repository_id FROM dredge_due ORDER BY 1")]
+
+
+def test_a_collector_that_takes_others_along(
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repositories = due_repositories(world)
+    others = context.settings.batch_repositories
+    counts: list[int] = []
+
+    def collected(context: JobContext, claimed: list[int], *, budget_s: float) -> list[CollectOutcome]:
+        settle(claimed, now_ms=now_ms())
+        return [CollectOutcome(repository) for repository in claimed]
+
+    monkeypatch.setattr(together, "collect_together", collected)
+    watch(monkeypatch, together, "claim_with_others", counts)
+    done: set[int] = set()
+    for repository in repositories:
+        if repository not in done:
+            outcomes = together.collect_with_others(context, repository, budget_s=600)
+            done |= {outcome.repository_id for outcome in outcomes}
+    assert done == {*repositories}
+    assert_flat(counts, rows=ROWS, limit=others)
+
+
+def test_the_timer_of_due_repositories(
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repositories = due_repositories(world)
+    counts: list[int] = []
+    monkeypatch.setattr(waiting, "LOOK", LIMIT)
+    monkeypatch.setattr(due, "LIMIT", LIMIT)
+    watch(monkeypatch, due, "find_first", counts)
+    watch(monkeypatch, waiting, "_find_unqueued", counts)
+    settings = replace(context.settings, namespace_share=LIMIT)
+    timed = replace(context, settings=settings)
+    vars(timed)["starts"] = context.starts
+    queue = context.queue
+    assert isinstance(queue, Recorded)
+    while due.enqueue_due(timed):
+        sent = queue.repositories[-LIMIT:]
+        claim(sent)
+        settle(sent, now_ms=now_ms())
+    assert sorted(queue.repositories) == repositories
     assert_flat(counts, rows=2 * ROWS, limit=LIMIT)
