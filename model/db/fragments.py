@@ -1,4 +1,4 @@
-"""SQL that several modules share: times, and how repositories refer to blobs, and rows to objects."""
+"""SQL that several modules share: times, expired pushes, how repositories refer to blobs, rows to objects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ UNTIL = "to_timestamp(%(until)s / 1000.0) AT TIME ZONE 'utc'"
 
 # When row `d` of `deletedrepository` or `deletednamespace` was marked, in milliseconds.
 MARKED_MS = "(extract(epoch FROM d.marked) * 1000)::bigint"
+
+
+def is_expired_marker(row: str) -> str:
+    """Return SQL: the push that row `row` of `uploadedblob` belongs to no longer holds its blob."""
+    return f"{row}.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'"
+
+
+def is_abandoned_upload(row: str) -> str:
+    """Return SQL: row `row` of `blobupload` is an unfinished upload that is too old to be resumed."""
+    return f"{row}.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'"
+
 
 # Blob `b` is referred to by a manifest of the repository, or by a push into it that still runs.
 REFERRED = f"""(EXISTS (SELECT FROM manifestblob m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.db.fragments import PLACED
+from model.db.fragments import PLACED, is_abandoned_upload, is_expired_marker
 from model.fsck.check import Check
 from model.storage_paths import MALFORMED_SQL
 
@@ -58,9 +58,9 @@ CHECKS = (
         "pending",
         "a push's hold on a blob has expired",
         "The next collection of its repository takes it.",
-        """
+        f"""
         SELECT 'repository ' || u.repository_id || ' blob ' || u.blob_id FROM uploadedblob u
-            WHERE u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+            WHERE {is_expired_marker("u")}
         """,
     ),
     Check(
@@ -68,9 +68,9 @@ CHECKS = (
         "pending",
         "an unfinished upload past its time",
         "The next collection of its repository takes it.",
-        """
+        f"""
         SELECT 'repository ' || u.repository_id || ' upload ' || u.uuid FROM blobupload u
-            WHERE u.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+            WHERE {is_abandoned_upload("u")}
         """,
     ),
     Check(

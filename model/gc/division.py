@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from model.db.backoff import backoff_ms
 from model.db.connection import fetch_one
 from model.db.queue_start import Key
-from model.gc.poison import DIVIDE_BY, NO_END
+from model.gc.failing import NO_END
+from model.gc.poison import DIVIDE_BY
 
 FIRST_RETRY_MS = 5_000
 LAST_RETRY_MS = 6 * 3_600_000

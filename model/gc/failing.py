@@ -9,6 +9,8 @@ from model.events import record as events
 # Five failures take about 15 minutes: an outage that ends before that has no event.
 TOLD_AFTER = 5
 
+NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
+
 # What was deleted has another name in its own row until it is purged.
 _NAMES = {
     "repository": """

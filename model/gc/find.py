@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.db.connection import fetch
+from model.db.fragments import is_abandoned_upload, is_expired_marker
 from model.db.tables import RepositoryState
 from model.policy import Policy
 
@@ -53,12 +54,12 @@ _OTHERS = f"""
 SELECT w.repository_id AS id, r.namespace_user_id AS namespace_id, min(w.due_ms) AS due_ms FROM (
     (SELECT w.repository_id, (extract(epoch FROM w.expires_at) * 1000)::bigint AS due_ms
      FROM uploadedblob w {_COLLECTABLE}
-     AND w.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+     AND {is_expired_marker("w")}
      ORDER BY w.expires_at LIMIT %(limit)s)
     UNION ALL
     (SELECT w.repository_id, (extract(epoch FROM w.created) * 1000)::bigint + %(upload_ttl_ms)s
      FROM blobupload w {_COLLECTABLE}
-     AND w.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+     AND {is_abandoned_upload("w")}
      ORDER BY w.created LIMIT %(limit)s)
     UNION ALL
     (SELECT w.repository_id, greatest(w.created_ms, w.due_ms)

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute, fetch, fetch_one, transaction
-from model.gc.failing import tell_failing
+from model.gc.failing import NO_END, tell_failing
 from model.policy import HOUR_MS
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * HOUR_MS
 # A batch that fails is divided by eight, repeatedly: five divisions isolate one item of 5,000.
 DIVIDE_BY = 8
-NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
 
 _BACKOFF_MS = backoff_ms("p.tries", FIRST_RETRY_MS, LAST_RETRY_MS)
 

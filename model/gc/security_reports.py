@@ -9,7 +9,7 @@ from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import BigIntArray, execute, fetch
 from model.db.queue_start import FRONT, Key
-from model.gc.poison import NO_END
+from model.gc.failing import NO_END
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * 3_600_000

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.db.connection import IntArray
+from model.db.fragments import is_abandoned_upload, is_expired_marker
 from model.db.prepared import run_one
 from model.gc.repository_lock import Scope
 from model.policy import Policy
@@ -16,7 +17,7 @@ WITH expired AS MATERIALIZED (
     SELECT u.* FROM unnest(%(repositories)s) AS s (id) CROSS JOIN LATERAL (
         SELECT u.id, u.repository_id, u.blob_id FROM uploadedblob u
         WHERE u.repository_id = s.id
-          AND u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+          AND {is_expired_marker("u")}
         ORDER BY u.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) u
     LIMIT %(limit)s
 ), gone AS (
@@ -29,7 +30,7 @@ WITH expired AS MATERIALIZED (
     SELECT b.* FROM unnest(%(repositories)s) AS s (id) CROSS JOIN LATERAL (
         SELECT b.id, b.uuid, b.location_id, b.byte_count, b.chunk_count, b.storage_metadata
         FROM blobupload b WHERE b.repository_id = s.id
-          AND b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC'
+          AND {is_abandoned_upload("b")}
         ORDER BY b.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) b
     LIMIT %(limit)s
 ), abandoned AS (

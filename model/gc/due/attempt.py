@@ -15,13 +15,12 @@ from model.db.connection import IntArray, execute, transaction
 from model.db.prepared import run
 from model.db.tables import RepositoryState
 from model.gc.due.note import NEVER_MS
-from model.gc.failing import tell_failing_row
+from model.gc.failing import NO_END, tell_failing_row
 from model.policy import HOUR_MS
 
 _MARKED = int(RepositoryState.MARKED_FOR_DELETION)
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 24 * HOUR_MS
-NO_END = "The last attempt did not end: its process was killed, or ran out of memory or of time"
 
 _BACKOFF_MS = backoff_ms("d.attempts", FIRST_RETRY_MS, LAST_RETRY_MS)
 # What an attempt changes in the row `d`.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from model.db.clock import now_ms
 from model.db.connection import IntArray, fetch, fetch_one
-from model.db.fragments import PLACED
+from model.db.fragments import PLACED, is_abandoned_upload, is_expired_marker
 from model.gc.manifests.judge import foresee_manifest_uses, judge_running
 from model.gc.repository_lock import Scope, read_repository
 from model.gc.tags import CLOSURE, UNRECOVERABLE, unrecoverable_params
@@ -33,8 +33,7 @@ WITH dead AS MATERIALIZED (
     SELECT unnest(%(dead)s) AS id
 ), expired AS MATERIALIZED (
     SELECT u.id, u.blob_id FROM uploadedblob u
-    WHERE u.repository_id = ANY(%(repositories)s)
-      AND u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC'
+    WHERE u.repository_id = ANY(%(repositories)s) AND {is_expired_marker("u")}
 ), lost AS MATERIALIZED (
     SELECT b.blob_id AS id FROM manifestblob b JOIN dead d ON d.id = b.manifest_id
     UNION SELECT blob_id FROM expired
@@ -48,12 +47,11 @@ WHERE NOT EXISTS (SELECT FROM manifestblob r WHERE r.blob_id = b.id
                   AND NOT EXISTS (SELECT FROM expired e WHERE e.id = u.id))
 """
 
-
-_UPLOADS = """
+_UPLOADS = f"""
 SELECT (SELECT count(*) FROM uploadedblob u WHERE u.repository_id = %(repository_id)s
-        AND u.expires_at <= to_timestamp(%(now_ms)s / 1000.0) AT TIME ZONE 'UTC')
+        AND {is_expired_marker("u")})
      + (SELECT count(*) FROM blobupload b WHERE b.repository_id = %(repository_id)s
-        AND b.created <= to_timestamp((%(now_ms)s - %(upload_ttl_ms)s) / 1000.0) AT TIME ZONE 'UTC') AS n
+        AND {is_abandoned_upload("b")}) AS n
 """
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.db.clock import now_ms
 from model.db.connection import fetch, fetch_one
-from model.gc.due.attempt import NO_END
+from model.gc.failing import NO_END
 
 _WAITING = """
 SELECT (SELECT count(*) FROM dredge_due WHERE attempts > 0) AS attempted_repositories,

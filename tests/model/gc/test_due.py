@@ -10,10 +10,11 @@ from model import registry
 from model.db.clock import now_ms
 from model.db.connection import transaction
 from model.gc.collect import collect_batch
-from model.gc.due.attempt import NO_END, claim, is_settled, record_failure, release
+from model.gc.due.attempt import claim, is_settled, record_failure, release
 from model.gc.due.note import NEVER_MS, forget_collected, forget_gone, note_due
 from model.gc.due.turn import claim_with_others
 from model.gc.due.waiting import UNQUEUED, find_waiting, mark_queued
+from model.gc.failing import NO_END
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
 from tests.support.world import World

@@ -11,8 +11,8 @@ import pytest
 from model import registry
 from model.events.outbox import OutboxRow
 from model.gc import poison
-from model.gc.due.attempt import NO_END, claim, record_failure
-from model.gc.failing import TOLD_AFTER
+from model.gc.due.attempt import claim, record_failure
+from model.gc.failing import NO_END, TOLD_AFTER
 from model.purge import state
 from tests.support.world import World
 from tests.worker.events.test_message import SCHEMAS

@@ -19,7 +19,8 @@ from model.db.connection import connection, transaction
 from model.errors import DatabaseUnavailable, RegistryError
 from model.events import outbox
 from model.events import record as events
-from model.gc.poison import NO_END, count_batch_failures, list_poison, retry
+from model.gc.failing import NO_END
+from model.gc.poison import count_batch_failures, list_poison, retry
 from tests.support.world import World
 from worker.broker.connection import BrokerUnavailable
 from worker.events import relay as relay_module

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from model.db.clock import now_ms
+from model.gc.failing import NO_END
 from model.gc.inspect.troubles import read_troubles
-from model.gc.poison import NO_END, retry
+from model.gc.poison import retry
 from tests.support.eraser import EraserFixture
 from tests.support.pipeline import LOCATION, make_context
 from worker.jobs.erase import erase

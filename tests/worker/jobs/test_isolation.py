@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from model.db.connection import connection
 from model.errors import DatabaseUnavailable
-from model.gc.poison import NO_END, attempt, list_poison, retry
+from model.gc.failing import NO_END
+from model.gc.poison import attempt, list_poison, retry
 from tests.support.pipeline import make_context
 from tests.support.world import World
 from worker.cli import dredge

@@ -12,8 +12,9 @@ import pytest
 
 from model.db import connection as database
 from model.db.clock import now_ms
+from model.gc.failing import NO_END
 from model.gc.inspect.troubles import read_troubles
-from model.gc.poison import NO_END, list_poison, retry
+from model.gc.poison import list_poison, retry
 from model.gc.storage_identity import find_suspended
 from model.storage_paths import object_path, trash_path
 from tests.support.eraser import EraserFixture

@@ -15,7 +15,8 @@ from model.db.connection import execute, transaction
 from model.db.prepared import run_one
 from model.errors import DatabaseUnavailable
 from model.gc import review as model_review
-from model.gc.poison import NO_END, list_poison, retry
+from model.gc.failing import NO_END
+from model.gc.poison import list_poison, retry
 from model.gc.review_claim import claim_candidates
 from model.policy import DEFAULT
 from tests.support.pipeline import make_context
