@@ -91,16 +91,16 @@ def parse_policy_file(text: str) -> tuple[Rule, ...]:
     """Read the rules of a file.  Raises `BadPolicyFile` with all mistakes."""
     document = _compose(text)
     problems: list[str] = []
-    rules = []
+    rules: dict[str, Rule] = {}
     for node in _rule_nodes(document, problems):
         rule = _rule(node, problems)
-        if rule is not None:
-            rules.append(rule)
-    names = [rule.name for rule in rules]
-    problems += [f"two rules are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+        if rule is not None and rule.name in rules:
+            problems.append(f"line {_line(node)}: two rules are called {rule.name!r}")
+        elif rule is not None:
+            rules[rule.name] = rule
     if problems:
         raise BadPolicyFile(problems)
-    return tuple(rules)
+    return tuple(rules.values())
 
 
 def split_policy_file(text: str) -> dict[str, str]:
@@ -128,21 +128,38 @@ def _compose(text: str) -> Any:
 
 
 def _rule_nodes(document: Any, problems: list[str]) -> list[Any]:
-    if isinstance(document, yaml.MappingNode):
-        pairs = {key.value: value for key, value in document.value}
-        found = pairs.get("rules")
-        if set(pairs) == {"rules"} and isinstance(found, yaml.SequenceNode):
-            return list(found.value)
-    problems.append("line 1: the file must have one key, rules, with a list of rules")
-    return []
+    """Return the nodes of all rules, also beside keys that are wrong."""
+    nodes: list[Any] = []
+    pairs = document.value if isinstance(document, yaml.MappingNode) else []
+    for key, value in pairs:
+        if _key(key) != "rules":
+            problems.append(f"line {_line(key)}: {_key(key)} is not a key of the file: rules")
+        elif not isinstance(value, yaml.SequenceNode):
+            problems.append(f"line {_line(key)}: rules must be a list of rules")
+        else:
+            nodes += value.value
+    found = [_key(key) for key, _ in pairs].count("rules")
+    if found != 1:
+        problems.append("line 1: the file must have one key, rules, with a list of rules")
+    return nodes
+
+
+def _line(node: Any) -> int:
+    """Return the line on which a node begins; 1 for an empty document."""
+    return node.start_mark.line + 1 if node else 1
+
+
+def _key(node: Any) -> str:
+    """Return a key of a mapping; a list or a mapping is no key here."""
+    return node.value if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
 
 
 def _rule(node: Any, problems: list[str]) -> Rule | None:
+    line = _line(node)
     if not isinstance(node, yaml.MappingNode):
-        problems.append(f"line {node.start_mark.line + 1 if node else 1}: a rule must have keys and values")
+        problems.append(f"line {line}: a rule must have keys and values")
         return None
-    line = node.start_mark.line + 1
-    pairs = {key.value: value for key, value in node.value}
+    pairs = {_key(key): value for key, value in node.value}
     name = pairs["name"].value if isinstance(pairs.get("name"), yaml.ScalarNode) else "without a name"
     before = len(problems)
     values = _values(node, f"rule {name!r}", problems)
@@ -159,17 +176,17 @@ def _values(node: Any, rule: str, problems: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     loader = yaml.SafeLoader("")
     for key, value in node.value:
-        line = key.start_mark.line + 1
-        field, read = KEYS.get(key.value, ("", _text))
+        line, word = _line(key), _key(key)
+        field, read = KEYS.get(word, ("", _text))
         if not field:
-            problems.append(f"line {line}: {rule}: {key.value} is not a key of a rule: {', '.join(KEYS)}")
+            problems.append(f"line {line}: {rule}: {word} is not a key of a rule: {', '.join(KEYS)}")
         elif field in values:
-            problems.append(f"line {line}: {rule}: {key.value} is given twice")
+            problems.append(f"line {line}: {rule}: {word} is given twice")
         else:
             try:
                 values[field] = read(loader.construct_object(value, deep=True))
             except ValueError as error:
-                problems.append(f"line {line}: {rule}: {key.value} {error}")
+                problems.append(f"line {line}: {rule}: {word} {error}")
                 values[field] = None
     return values
 

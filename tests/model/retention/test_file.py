@@ -55,7 +55,12 @@ def test_a_rule_covers_its_repositories_only() -> None:
     ("text", "problem"),
     [
         ("", "line 1: the file must have one key, rules"),
-        ("rules: 5", "line 1: the file must have one key, rules"),
+        ("rules: 5", "line 1: rules must be a list of rules"),
+        ("[]", "line 1: the file must have one key, rules"),
+        ("rules: []\nrules: []", "line 1: the file must have one key, rules"),
+        ("rules: []\nodd: 1", "line 2: odd is not a key of the file"),
+        ("rules: []\n? [a]\n: 1", "line 2: a list or a mapping is not a key of the file"),
+        ("rules:\n- ? [a]\n  : 1", "line 2: rule 'without a name': a list or a mapping is not a key"),
         ("rules: [", "line 1"),
         ("rules:\n- 5", "line 2: a rule must have keys"),
         ("rules:\n- name: a\n  tags: x", "line 2: rule 'a' has no action"),
@@ -73,7 +78,7 @@ def test_a_rule_covers_its_repositories_only() -> None:
         ("rules:\n- name: a\n  action: keep\n  tags: x\n  tags_regex: y", "give tags or tags_regex"),
         ("rules:\n- name: a\n  action: expire", "would end every tag"),
         ("rules:\n- name: a\n  action: expire\n  untagged: true\n  older_than: 5m", "at least 1h"),
-        ("rules:\n- {name: a, action: keep}\n- {name: a, action: keep}", "two rules are called 'a'"),
+        ("rules:\n- {name: a, action: keep}\n- {name: a, action: keep}", "line 3: two rules are called 'a'"),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_rule(text: str, problem: str) -> None:
@@ -86,3 +91,8 @@ def test_all_mistakes_are_named_at_once() -> None:
     with pytest.raises(BadPolicyFile) as refused:
         parse_policy_file("rules:\n- {name: a, action: x, newest: 0}\n- {name: b, action: keep, odd: 1}\n")
     assert len(refused.value.problems) == 3
+    with pytest.raises(BadPolicyFile) as refused:
+        parse_policy_file("version: 2\nrules:\n- {name: a, action: x}\n- 5\nodd: 1\n")
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+        "line 1", "line 5", "line 3", "line 4"
+    ]  # fmt: skip
