@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import peewee
 
 from model import namespace as namespaces
@@ -52,6 +54,7 @@ def delete_repository(ref: RepositoryRef, *, policy: Policy = DEFAULT) -> Delete
 def restore_repository(path: str, *, name: str | None = None) -> DeletedRepository:
     """Undo the latest deletion of `namespace/name`; `name` gives it another name in its namespace.
 
+    Returns it with the name that it has now.
     Its tags, manifests and permissions are as they were.  Records `registry.repository.restored`.
     Raises `NotRestorable` if its purge has begun or nothing was deleted under that name, and `NameTaken`.
     """
@@ -69,7 +72,7 @@ def restore_repository(path: str, *, name: str | None = None) -> DeletedReposito
                 raise NotRestorable("Its namespace is deleted: restore that first", repository=path)
             deletion.unmark_repository(deleted, name=wanted)
             _record(events.REPOSITORY_RESTORED, deleted.namespace, wanted, deleted.id, now_ms)
-            return deleted
+            return replace(deleted, name=wanted)
     except peewee.IntegrityError as error:
         raise NameTaken(
             f"A repository {parsed.namespace}/{wanted} exists now: restore it under another name"
@@ -103,6 +106,7 @@ def delete_namespace(name: str, *, policy: Policy = DEFAULT) -> DeletedNamespace
 def restore_namespace(name: str, *, new_name: str | None = None) -> DeletedNamespace:
     """Undo the latest deletion of a namespace; `new_name` gives it another name.
 
+    Returns it with the name that it has now.
     Records `registry.namespace.restored`.  Raises `NotRestorable` if its purge has begun or no namespace of
     that name was deleted, and `NameTaken`.
     """
@@ -119,7 +123,7 @@ def restore_namespace(name: str, *, new_name: str | None = None) -> DeletedNames
             deletion.unmark_namespace(found[0], name=wanted)
             about = {"namespace": wanted, "namespace_id": found[0].id}
             events.record(events.NAMESPACE_RESTORED, subject=wanted, data=about, now_ms=now_ms)
-            return found[0]
+            return replace(found[0], name=wanted)
     except peewee.IntegrityError as error:
         raise NameTaken(f"A namespace {wanted} exists now: restore it under another name") from error
 

@@ -50,7 +50,7 @@ def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
     settings = output.settings()
     with output.connected(settings):
         restored = jobs.restore_namespace(wiring.in_process(settings), namespace, new_name=new_name)
-    text = f"restored {new_name or namespace}; what Quay removed at the deletion did not come back"
+    text = f"restored {restored.name}; what Quay removed at the deletion did not come back"
     deletions.say(as_json, asdict(restored), text)
 
 

@@ -50,11 +50,12 @@ def restore(repository: str, name: str | None, as_json: bool) -> None:
     cannot be restored.
     """
     settings = output.settings()
-    parsed = parse_repository(repository)
     with output.connected(settings):
-        restored = jobs.restore_repository(wiring.in_process(settings), str(parsed), name=name)
-        path = f"{parsed.namespace}/{name or parsed.name}"
-    deletions.say(as_json, asdict(restored), f"restored {path}; {LOST_WITH_REPOSITORY} did not come back")
+        path = str(parse_repository(repository))
+        restored = jobs.restore_repository(wiring.in_process(settings), path, name=name)
+    deletions.say(
+        as_json, asdict(restored), f"restored {restored.path}; {LOST_WITH_REPOSITORY} did not come back"
+    )
 
 
 @command.command(name="list", short_help="List deleted repositories, latest first.")

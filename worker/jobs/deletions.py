@@ -19,7 +19,7 @@ def delete_repository(context: JobContext, path: str) -> DeletedRepository:
 def restore_repository(context: JobContext, path: str, *, name: str | None = None) -> DeletedRepository:
     """Undo the latest deletion of a repository; `name` gives it another name in its namespace."""
     restored = registry.restore_repository(path, name=name)
-    _forget_repository(context, f"{restored.namespace}/{name or restored.name}", restored.id)
+    _forget_repository(context, restored.path, restored.id)
     return restored
 
 
@@ -33,7 +33,7 @@ def delete_namespace(context: JobContext, name: str) -> DeletedNamespace:
 def restore_namespace(context: JobContext, name: str, *, new_name: str | None = None) -> DeletedNamespace:
     """Undo the latest deletion of a namespace; `new_name` gives it another name."""
     restored = registry.restore_namespace(name, new_name=new_name)
-    context.cache.invalidate(*invalidation.after_namespace_change(new_name or name))
+    context.cache.invalidate(*invalidation.after_namespace_change(restored.name))
     return restored
 
 

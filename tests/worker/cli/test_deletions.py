@@ -19,6 +19,12 @@ def test_a_repository_is_deleted_listed_and_restored(world: World, dredge: Dredg
     assert "acme/app" in dredge("repository", "list", "acme", "--deleted").out
     restored = dredge("repository", "restore", "acme/app")
     assert restored.code == 0 and "stars" in restored.out
+    dredge("repository", "delete", "acme/app", "--yes")
+    renamed = dredge("repository", "restore", "acme/app", "--as", "saved", "--json")
+    assert renamed.lines[0]["name"] == "saved"
+    dredge("repository", "delete", "acme/saved", "--yes")
+    renamed = dredge("repository", "restore", "acme/saved", "--as", "app")
+    assert renamed.out.startswith("restored acme/app; ")
     assert dredge("tag", "list", "acme/app", "--json").lines[0]["name"] == "bystander"
 
 
@@ -26,7 +32,8 @@ def test_a_namespace_is_deleted_listed_and_restored(world: World, dredge: Dredge
     assert dredge("namespace", "delete", "acme", "--yes").code == 0
     assert dredge("namespace", "list", "--deleted", "--json").lines[0]["name"] == "acme"
     assert "acme" in dredge("namespace", "list", "--deleted").out
-    assert dredge("namespace", "restore", "acme", "--as", "acme2").code == 0
+    restored = dredge("namespace", "restore", "acme", "--as", "acme2", "--json")
+    assert restored.code == 0 and restored.lines[0]["name"] == "acme2"
     assert dredge("tag", "list", "acme2/app", "--json").lines[0]["name"] == "bystander"
 
 
