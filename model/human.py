@@ -8,6 +8,13 @@ from datetime import UTC, datetime
 _LAST_MS = 253_402_300_799_999
 
 
+def counted(number: int, noun: str) -> str:
+    """Format an amount of things: `1 tag`, `2 tags`, `1,000 repositories`."""
+    if number != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeou" else f"{noun}s"
+    return f"{number:,} {noun}"
+
+
 def human_bytes(n: float) -> str:
     """Format 1536 as `1.5 KiB`."""
     if abs(n) < 1024:

@@ -198,5 +198,5 @@ def open_snapshot(url: str) -> Any:
 
 if __name__ == "__main__":
     found = Verifier(open_snapshot(sys.argv[1])).run()
-    sys.stdout.write("\n".join([*found.problems, f"{found.certificates} certificates\n"]))
+    sys.stdout.write("\n".join([*found.problems, f"certificates: {found.certificates}\n"]))
     sys.exit(0 if found else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.db.connection import fetch_one
+from model.human import counted
 
 # Only a member of pg_read_all_stats sees the details of other sessions and of replicas.
 _HEALTH = """
@@ -33,7 +34,7 @@ class DatabaseHealth:
         if lag_s and self.lag_ms > lag_s * 1000:
             return f"a standby is {self.lag_ms / 1000:.1f} s behind"
         if sessions and self.active_sessions > sessions:
-            return f"{self.active_sessions} sessions are active"
+            return f"{counted(self.active_sessions, 'active session')}"
         return ""
 
 

@@ -15,6 +15,7 @@ from model.db import introspection, lookup_rows
 from model.db.connection import db, execute, fetch, fetch_one, lift_statement_timeout, transaction
 from model.db.tables import OWN_TABLES, REGISTRY_TABLES
 from model.errors import SchemaMismatch
+from model.human import counted
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 HISTORY_TABLE = "dredge_migration"
@@ -134,7 +135,8 @@ def _refuse_others(existing: set[str]) -> None:
     foreign = sorted(name for name in existing if not name.startswith("dredge_"))
     if foreign:
         raise SchemaMismatch(
-            f"The database has {len(foreign)} tables of another application ({', '.join(foreign[:3])}, …):"
+            f"The database has {counted(len(foreign), 'table')} of another application"
+            f" ({', '.join(foreign[:3])}, …):"
             " use an empty one, or `dredge init --yes`"
         )
 

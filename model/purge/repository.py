@@ -12,6 +12,7 @@ from model.db.connection import execute, fetch_one
 from model.events import record as events
 from model.gc import certificate, history
 from model.gc.repository_lock import Scope
+from model.human import counted
 from model.policy import Policy
 from model.purge import quay_queue, state
 from model.purge.contents import NOTHING, Contents, purge_contents
@@ -85,7 +86,7 @@ def _refuse_running(doomed: DoomedRepository) -> None:
     running = fetch_one(_RUNNING, {"id": doomed.scope.repository_id}).running
     if running:
         raise PurgeBlocked(
-            f"{running} of its manifests are in use: stop their containers, or restore the repository",
+            f"containers run {counted(running, 'manifest')} of it: stop them, or restore the repository",
             repository=doomed.scope.full_name,
         )
 

@@ -85,3 +85,21 @@ def test_a_name_that_had_several_meanings_has_one() -> None:
 def test_no_mark_of_a_conflict_was_left_behind() -> None:
     texts = _texts() | {"CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text()}
     assert [name for name, text in texts.items() if re.search(r"^(<{7} |={7}$|>{7} )", text, re.M)] == []
+
+
+# The parts of a share, or a limit that is never one.
+SHARES = ("model/controls/judgement.py", "model/gc/orphans/share.py", "worker/cli/tag.py", "worker/local/")
+THINGS = "tags|repositories|manifests|blobs|objects|images|digests|rules|events|certificates|uploads|tables"
+THINGS += "|namespaces|sessions|deliveries|violations|checks|failures|times|hours|days|locations"
+
+
+def test_an_amount_is_written_by_the_helper_so_that_one_is_singular() -> None:
+    """`counted(n, "tag")`, or the filter of that name on pages, writes "1 tag"."""
+    amount = re.compile(rf"\{{(?![A-Z_]+\}})[^{{}}]*\}}+ ({THINGS})\b")
+    found = [
+        f"{name}: {match[0]}"
+        for name, text in _texts().items()
+        if name.startswith(("model/", "worker/")) and not name.startswith(SHARES)
+        for match in amount.finditer(text)
+    ]
+    assert found == []

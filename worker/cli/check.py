@@ -17,7 +17,7 @@ from model.errors import RegistryError
 from model.events import trigger as triggers
 from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
-from model.human import human_ms
+from model.human import counted, human_ms
 from model.periodic import list_periodic
 from model.purge.references import find_unknown_references
 from model.rights import read_granted
@@ -143,7 +143,8 @@ def _throttle(settings: Settings) -> Iterator[CheckResult]:
     if not settings.throttle_lag_s and not settings.throttle_sessions:
         return
     health = read_health()
-    what = f"a standby is {health.lag_ms / 1000:.1f} s behind, {health.active_sessions} sessions are active"
+    sessions = counted(health.active_sessions, "active session")
+    what = f"a standby is {health.lag_ms / 1000:.1f} s behind, {sessions}"
     problem = "The role cannot see standbys and sessions: GRANT pg_read_all_stats to it, or do not throttle"
     yield CheckResult("throttle", what, "" if health.sees_all else problem)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model.human import counted
 from model.in_use import StaleInUseList, require_fresh
 from model.retention.file import BadPolicyFile
 from model.retention.quay_policy import InvalidPolicy, parse_policy
@@ -30,7 +31,7 @@ def check_retention(settings: Settings) -> Iterator[CheckResult]:
         return
     if policy or stored:
         quays = "Quay's policies run" if policy.autoprune else "Quay's policies do not run"
-        own = f"{len(policy.rules):,} rules in the file, {len(stored):,} in the database"
+        own = f"{counted(len(policy.rules), 'rule')} in the file, {len(stored):,} in the database"
         yield CheckResult("retention", f"{own}; {quays}")
     try:
         require_fresh(policy.in_use_max_age_ms)

@@ -8,6 +8,7 @@ import click
 
 from model.errors import RegistryError
 from model.gc.inspect.quarantine import read_quarantine
+from model.human import counted
 from model.purge.namespace import NamespacePurge
 from worker import wiring
 from worker.cli import output, repositories, tables
@@ -67,10 +68,11 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         _say(sums, cleared, last_purge_ms)
     _report(tally, names, len(ids))
     if blocked:
-        output.fail(f"{len(blocked):,} deleted repositories or namespaces were not purged: {blocked[0]}")
+        output.fail(f"{counted(len(blocked), 'purge')} stopped: {blocked[0]}")
     if cleared.failed:
         output.fail(
-            f"{cleared.failed:,} objects could not be erased; they are tried again: see dredge status"
+            f"{counted(cleared.failed, 'object')} could not be erased and will be tried again:"
+            " see dredge status"
         )
 
 
@@ -106,13 +108,16 @@ def _emit(
 
 def _say(sums: Total, cleared: Cleared, last_purge_ms: int | None) -> None:
     click.echo(
-        f"removed: {sums.tags:,} tags and {sums.manifests:,} manifests of {sums.repositories:,} repositories,"
-        f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}), {cleared.objects:,} objects"
+        f"removed: {counted(sums.tags, 'tag')} and {counted(sums.manifests, 'manifest')}"
+        f" of {counted(sums.repositories, 'repository')},"
+        f" {counted(sums.blobs, 'blob')} ({tables.human_bytes(sums.bytes)}),"
+        f" {counted(cleared.objects, 'object')}"
     )
     if cleared.set_aside:
         click.echo(
-            f"set aside: {cleared.set_aside:,} objects ({tables.human_bytes(cleared.set_aside_bytes)})"
-            f" in the trash; all are freed after {when(last_purge_ms)}"
+            f"set aside: {counted(cleared.set_aside, 'object')}"
+            f" ({tables.human_bytes(cleared.set_aside_bytes)}) in the trash;"
+            f" all are freed after {when(last_purge_ms)}"
         )
 
 
@@ -122,11 +127,11 @@ def _report(tally: _Tally, names: dict[int, str], asked: int) -> None:
         click.echo(f"{names.get(id, f'#{id}')}: {error}", err=True)
     if tally.failures:
         output.fail(
-            f"{len(tally.failures):,} of {asked:,} repositories failed; they are tried again:"
+            f"{len(tally.failures):,} of {counted(asked, 'repository')} failed and will be tried again:"
             " see dredge status"
         )
     if tally.stops:
-        output.fail(f"{len(tally.stops):,} of {asked:,} repositories were skipped: {tally.stops[0]}")
+        output.fail(f"skipped {len(tally.stops):,} of {counted(asked, 'repository')}: {tally.stops[0]}")
 
 
 def _collect(context: JobContext, ids: list[int]) -> _Tally:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from model.human import counted
 from worker.cli import options, output, tables
 from worker.cli.times import parse_duration_ms, when
 from worker.jobs.waiting import WaitingRepository, list_waiting
@@ -31,7 +32,7 @@ def command(limit: int, within: str | None, as_json: bool) -> None:
             output.emit_json(asdict(each))
         return
     tables.table(("repository", "due since", "waiting", "next try", "why"), [_row(each) for each in found])
-    click.echo(f"{len(found)} repositories with garbage" + (" or more" if has_more else ""))
+    click.echo(f"{counted(len(found), 'repository')} with garbage" + (" or more" if has_more else ""))
 
 
 def _row(each: WaitingRepository) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from celery.exceptions import TimeoutError as NoOutcome
 from model.db.clock import now_ms
 from model.errors import RegistryError
 from model.gc.due.note import note_due
+from model.human import counted
 from model.names import parse_repository
 from worker import wiring
 from worker.app import application
@@ -111,22 +112,19 @@ def _print_all(due: int, sent: int, *, as_json: bool) -> None:
         click.echo("0 repositories enqueued: none has garbage now")
     else:
         waiting = f"; {due - sent:,} wait in the queue already" if due > sent else ""
-        click.echo(f"{_counted(sent)} enqueued{waiting}")
+        click.echo(f"{counted(sent, 'repository')} enqueued{waiting}")
 
 
 def _print_named(names: Sequence[str], outcomes: Sequence[TaskOutcome], *, as_json: bool) -> None:
     if as_json:
         output.emit_json({"repositories": len(names), "outcomes": [vars(outcome) for outcome in outcomes]})
         return
-    click.echo(f"{_counted(len(names))} enqueued")
+    click.echo(f"{counted(len(names), 'repository')} enqueued")
     for outcome in outcomes:
         if outcome.result is None:
             click.echo(f"dredge: {outcome.repository}: {outcome.error}", err=True)
             continue
-        tags, manifests = outcome.result["tags"], outcome.result["manifests"]
+        tags = counted(outcome.result["tags"], "tag")
+        manifests = counted(outcome.result["manifests"], "manifest")
         more = "; more is enqueued" if outcome.result["has_more"] else ""
-        click.echo(f"{outcome.repository}: {tags:,} tags and {manifests:,} manifests removed{more}")
-
-
-def _counted(number: int) -> str:
-    return f"{number:,} {'repository' if number == 1 else 'repositories'}"
+        click.echo(f"{outcome.repository}: {tags} and {manifests} removed{more}")

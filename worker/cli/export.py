@@ -9,6 +9,7 @@ import click
 
 from model import registry
 from model.errors import NoSuchTag
+from model.human import counted
 from model.names import parse_tag
 from worker.cli import options, output, tables
 from worker.storage.open import open_stores
@@ -47,11 +48,11 @@ def command(image: str, layout: Path, as_json: bool) -> None:
         output.emit_json({"image": image, "digest": tag.digest} | asdict(done))
         return
     click.echo(
-        f"Exported {done.manifests} manifests ({done.referrers} referrers) and {done.blobs} blobs,"
-        f" {tables.human_bytes(done.bytes)}, to {layout}."
+        f"Exported {counted(done.manifests, 'manifest')} ({counted(done.referrers, 'referrer')})"
+        f" and {counted(done.blobs, 'blob')}, {tables.human_bytes(done.bytes)}, to {layout}."
     )
     if done.missing:
         click.echo(
-            f"dredge: {done.missing} images of the index are missing in the repository",
+            f"dredge: {counted(done.missing, 'image')} of the index not in the repository",
             err=True,
         )

@@ -9,6 +9,7 @@ import click
 
 from model.db.clock import now_ms
 from model.fsck.check import Finding
+from model.human import counted
 from worker.cli import output, tables
 from worker.former_names import with_former_findings
 from worker.fsck.run import Report, check_registry
@@ -71,9 +72,10 @@ def _print(report: Report, seconds: float) -> None:
             tables.table(("check", "count", "what", "for example"), [_row(f) for f in findings], title=title)
     for finding in report.violations:
         click.echo(f"{finding.name}: {finding.advice}")
+    violations = counted(sum(f.count for f in report.violations), "violation")
     click.echo(
-        f"{len(report.findings)} checks, {report.objects:,} objects ({tables.human_bytes(report.bytes)}),"
-        f" {sum(f.count for f in report.violations):,} violations, {seconds} s"
+        f"{counted(len(report.findings), 'check')}, {counted(report.objects, 'object')}"
+        f" ({tables.human_bytes(report.bytes)}), {violations}, {seconds} s"
     )
 
 

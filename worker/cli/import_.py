@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from model.human import counted
 from model.names import RepositoryName, parse_repository
 from worker import wiring
 from worker.cli import options, output, tables
@@ -40,15 +41,15 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
         output.emit_json(asdict(done))
         return
     click.echo(
-        f"Imported {done.manifests} manifests ({done.new_manifests} new) and {done.blobs} blobs,"
-        f" {tables.human_bytes(done.bytes)}, into {done.repository}."
+        f"Imported {counted(done.manifests, 'manifest')} ({done.new_manifests} new)"
+        f" and {counted(done.blobs, 'blob')}, {tables.human_bytes(done.bytes)}, into {done.repository}."
     )
     click.echo(f"Tags: {', '.join(done.tags) or 'none'}.")
     if done.untagged:
         hours = read.push_ttl_s / 3600
         click.echo(
-            f"dredge: {done.untagged} images have no tag and will be garbage in {hours:g} h:"
-            " tag them, or import with --tag",
+            f"dredge: {counted(done.untagged, 'image')} without a tag will be garbage in {hours:g} h:"
+            " tag what you keep, or import with --tag",
             err=True,
         )
 
@@ -70,5 +71,5 @@ def _only_image(layout: Layout) -> str:
         if document.digest in layout.top and document.subject is None
     ]
     if len(images) != 1:
-        raise BadLayout(f"{layout.root} holds {len(images)} images: --tag is for a layout of one")
+        raise BadLayout(f"{layout.root} holds {counted(len(images), 'image')}: --tag is for a layout of one")
     return images[0]

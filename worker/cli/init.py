@@ -6,6 +6,7 @@ import click
 
 from model.db import schema
 from model.events import trigger as triggers
+from model.human import counted
 from worker.cli import options, output
 from worker.jobs.storage_identity import verify_location
 from worker.jobs.storage_settings import find_aliases
@@ -55,16 +56,21 @@ def command(with_triggers: bool | None, notify: bool, yes: bool, as_json: bool) 
             }
         )
         return
-    found = {"empty": "an empty database", "registry": "a registry's database"}[prepared.found]
-    click.echo(f"Found {found}.")
-    if prepared:
-        click.echo(f"Created {len(prepared.tables)} tables and {prepared.lookup_rows} lookup rows.")
-        click.echo(f"Applied {', '.join(prepared.migrations) or 'no migration'}.")
-    else:
-        click.echo("Nothing to create.")
+    _say_prepared(prepared)
     if with_triggers is not None:
         click.echo("The trigger on tags is installed." if with_triggers else "There is no trigger on tags.")
     _say_storage(problems, aliases)
+
+
+def _say_prepared(prepared: schema.Prepared) -> None:
+    found = {"empty": "an empty database", "registry": "a registry's database"}[prepared.found]
+    click.echo(f"Found {found}.")
+    if not prepared:
+        click.echo("Nothing to create.")
+        return
+    tables, rows = counted(len(prepared.tables), "table"), counted(prepared.lookup_rows, "lookup row")
+    click.echo(f"Created {tables} and {rows}.")
+    click.echo(f"Applied {', '.join(prepared.migrations) or 'no migration'}.")
 
 
 def _say_storage(problems: dict[str, str], aliases: list[tuple[str, ...]]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from model.human import counted
 from model.in_use import count_in_use, read_age_ms
 from worker.cli import options, output, tables
 from worker.jobs.in_use import load_in_use
@@ -24,7 +25,7 @@ def load(source: str | None) -> None:
     settings = replace(settings, in_use_source=source or settings.in_use_source)
     output.require(settings, "in_use_source")
     with output.connected(settings):
-        click.echo(f"{load_in_use(settings):,} digests in use")
+        click.echo(f"{counted(load_in_use(settings), 'digest')} in use")
 
 
 @command.command(short_help="Show the age and the length of the list.")
@@ -39,6 +40,6 @@ def status(as_json: bool) -> None:
         output.emit_json({"digests": digests, "age_ms": age_ms, "stale": stale})
     else:
         loaded = "never loaded" if age_ms is None else f"loaded {tables.human_ms(age_ms)} ago"
-        click.echo(f"{digests:,} digests in use, {loaded}")
+        click.echo(f"{counted(digests, 'digest')} in use, {loaded}")
     if stale:
         output.fail("the list of digests in use is stale, and no tag is ended by a rule: dredge inuse load")

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import click
 
 from model.gc.inspect.plan import Plan
+from model.human import counted
 from model.policy import Policy
 from model.purge.plan import plan_purges
 from worker.cli import output, plan_policy, repositories, tables
@@ -50,9 +51,9 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
             rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests), plan.uploads) for plan in plans]
             tables.table(("repository", "tags", "manifests", "uploads"), rows)
         click.echo(
-            f"would be removed: {sums.tags:,} tags and {sums.manifests:,} manifests of"
-            f" {sums.repositories:,} repositories,{_uploads(sums.uploads)}"
-            f" {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)})"
+            f"would be removed: {counted(sums.tags, 'tag')} and {counted(sums.manifests, 'manifest')} of"
+            f" {counted(sums.repositories, 'repository')},{_uploads(sums.uploads)}"
+            f" {counted(sums.blobs, 'blob')} ({tables.human_bytes(sums.bytes)})"
         )
 
 
@@ -73,7 +74,7 @@ def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Planned]:
 
 
 def _uploads(number: int) -> str:
-    return f" {number:,} expired or unfinished uploads," if number else ""
+    return f" {counted(number, 'expired or unfinished upload')}," if number else ""
 
 
 def _show(plan: Plan, *, as_json: bool, whole: bool) -> None:

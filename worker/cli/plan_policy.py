@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import click
 
+from model.human import counted
 from model.repository import Repository
 from model.retention.find import find_ids
 from model.retention.plan import RetentionPlan, plan_retention
@@ -70,6 +71,7 @@ def _as_table(plans: list[RetentionPlan], sums: Sums) -> None:
     rows = [(*row[:5], tables.human_bytes(row[5])) for row in _rows(plans)]
     tables.table(COLUMNS, rows)
     click.echo(
-        f"would end: {sums.tags:,} tags of {sums.repositories:,} repositories; after their recovery window"
-        f" {sums.manifests:,} manifests and {sums.blobs:,} blobs ({tables.human_bytes(sums.bytes)}) go"
+        f"would end: {counted(sums.tags, 'tag')} of {counted(sums.repositories, 'repository')};"
+        f" after their recovery window would go: {counted(sums.manifests, 'manifest')}"
+        f" and {counted(sums.blobs, 'blob')} ({tables.human_bytes(sums.bytes)})"
     )

@@ -8,6 +8,7 @@ from typing import TextIO
 import click
 import yaml
 
+from model.human import counted
 from model.retention.audit import list_ended_tags
 from model.retention.file import parse_policy_file
 from model.retention.find import list_problems
@@ -48,7 +49,7 @@ def run(repository: tuple[str, ...], file: str | None, as_json: bool) -> None:
                 facts = {"repository": where.path, "ended": ended, "warned": warned}
                 output.emit_json({**facts, "problems": turn.problems})
             else:
-                click.echo(f"{where.path}: {ended:,} tags ended, {warned:,} announced")
+                click.echo(f"{where.path}: {counted(ended, 'tag')} ended, {warned:,} announced")
 
 
 @command.command(short_help="List the tags that rules ended, latest first.")
@@ -153,4 +154,4 @@ def remove(name: tuple[str, ...]) -> None:
 def check(file: TextIO) -> None:
     """Check a file of retention rules, and print every mistake with its line and the rule's name."""
     found = parse_policy_file(file.read())
-    click.echo(f"{len(found):,} rules, no mistakes")
+    click.echo(f"{counted(len(found), 'rule')}, no mistakes")

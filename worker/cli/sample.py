@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from model.db.bulk_load import count_other_namespaces
+from model.human import counted
 from worker.cli import output, tables
 from worker.local.sample import SHAPES, Filled, Shape, fill
 from worker.local.sample.objects import ObjectWriter
@@ -77,7 +78,9 @@ def command(as_json: bool, yes: bool, preset: str, **options: Any) -> None:
     with output.connected(settings):
         others = 0 if yes else count_other_namespaces(SAMPLES)
         if others:
-            question = f"The registry has {others:,} namespaces that are no sample. Fill it nevertheless?"
+            question = (
+                f"The registry has {counted(others, 'namespace')} outside the samples. Fill it nevertheless?"
+            )
             click.confirm(question, abort=True, err=True)
     with output.connected(settings), output.progress("manifests", shape.manifests) as advance:
         filled = _fill(shape, settings, lambda made: advance(completed=made))

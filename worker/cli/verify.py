@@ -9,6 +9,7 @@ from dataclasses import asdict
 import click
 
 from model.db.connection import translated
+from model.human import counted
 from model.verify import Verifier, open_snapshot
 from worker.cli import options, output
 
@@ -34,7 +35,7 @@ def command(as_json: bool) -> None:
         if len(verdict.problems) > SHOWN:
             click.echo(f"and {len(verdict.problems) - SHOWN:,} more: dredge verify --json shows all")
         click.echo(
-            f"{verdict.certificates:,} certificates of {verdict.manifests:,} manifests and"
-            f" {verdict.blobs:,} blobs: {'all are true' if verdict else 'some are false'}"
+            f"{counted(verdict.certificates, 'certificate')} of {counted(verdict.manifests, 'manifest')} and"
+            f" {counted(verdict.blobs, 'blob')}: {'all are true' if verdict else 'some are false'}"
         )
     sys.exit(0 if verdict else 1)

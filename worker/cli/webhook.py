@@ -9,6 +9,7 @@ import click
 
 from model.events.deliveries import retry_dead
 from model.events.webhooks import add_webhook, list_webhooks, remove_webhook
+from model.human import counted
 from worker.cli import options, output, tables
 from worker.events.webhook import secret_of
 
@@ -88,4 +89,4 @@ def retry(name: str | None, as_json: bool) -> None:
     if as_json:
         output.emit_json({"deliveries": count})
     else:
-        click.echo(f"{count:,} deliveries are tried again")
+        click.echo(f"{counted(count, 'delivery')} will be tried again")

@@ -12,6 +12,7 @@ from model.db.clock import now_ms
 from model.gc.due.note import NEVER_MS
 from model.gc.find import Due, rank
 from model.gc.inspect.due import Standing, find_attempted, find_soon, read_standings
+from model.human import counted
 from model.policy import Policy
 from model.repository import Repository
 from worker.jobs.find import find_due
@@ -110,7 +111,7 @@ def explain_stops(where: Repository, policy: Policy) -> list[str]:
     if stops.everywhere:
         found.append(stops.everywhere)
     failed = [each for each in read_standings([where.id]) if each.last_error]
-    return found + [f"failed {each.attempts} times: {each.last_error}" for each in failed]
+    return found + [f"failed {counted(each.attempts, 'time')}: {each.last_error}" for each in failed]
 
 
 def _next_try_ms(standing: Standing, now_ms: int) -> int | None:
@@ -128,7 +129,7 @@ def _why(standing: Standing, due_ms: int, stops: Stops) -> str:
         return "its recovery window has not closed"
     if _next_try_ms(standing, stops.now_ms) is not None:
         if standing.last_error:
-            return f"failed {standing.attempts} times: {standing.last_error}"
+            return f"failed {counted(standing.attempts, 'time')}: {standing.last_error}"
         return "is being collected" if standing.attempts else "could not be collected and was put off"
     if stops.everywhere:
         return stops.everywhere

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from model.human import human_bytes, human_ms, when
+from model.human import counted, human_bytes, human_ms, when
 from worker.web.sessions import Session
 
 HERE = Path(__file__).parent
@@ -37,6 +37,7 @@ def _environment() -> Environment:
         "bytes": human_bytes,
         "duration": human_ms,
         "when": lambda ms: when(ms) or "",
+        "counted": counted,
         "number": lambda value: f"{value:,}",
         "until": _until,
         "digest": lambda text: f"{text[:19]}…" if len(text) > 20 else text,

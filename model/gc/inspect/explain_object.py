@@ -10,7 +10,7 @@ from model.db.connection import fetch, fetch_one
 from model.db.lookup_rows import find_used_locations
 from model.gc.inspect.explanation import Explanation
 from model.gc.orphans.objects import find_known
-from model.human import human_ms
+from model.human import counted, human_ms
 from model.storage_paths import (
     EMPTY_LAYER_PATH,
     IDENTITY_PATH,
@@ -141,4 +141,4 @@ def _in_trash(path: str) -> Explanation:
 
 
 def _tries(row: Any) -> str:
-    return f", after {row.tries} failures: {row.last_error}" if row.tries else ""
+    return f", after {counted(row.tries, 'failure')}: {row.last_error}" if row.tries else ""

@@ -6,7 +6,7 @@ from model.db.clock import now_ms
 from model.db.connection import fetch_one
 from model.gc.due.note import NEVER_MS
 from model.gc.inspect.plan import Plan, plan_repository
-from model.human import human_ms
+from model.human import counted, human_ms
 from model.policy import Policy
 from model.repository import Repository
 
@@ -29,7 +29,8 @@ def explain_garbage(where: Repository, *, policy: Policy) -> tuple[bool, list[st
 def _counted(plan: Plan) -> str:
     if not plan.tags and not plan.digests:
         return "has no tag past its recovery window, and no manifest that nothing uses"
-    return f"the next collection removes {len(plan.tags)} tags and {len(plan.digests)} manifests"
+    tags, manifests = counted(len(plan.tags), "tag"), counted(len(plan.digests), "manifest")
+    return f"the next collection removes {tags} and {manifests}"
 
 
 def _next(where: Repository, policy: Policy) -> list[str]:

@@ -79,20 +79,20 @@ def test_plan_and_collect_of_one_repository_leave_the_others(
     text = dredge("plan", "acme/app")
     assert text.out.splitlines()[:2] == ["acme/app:v1", f"acme/app@{mine.manifest.digest}"]
     assert text.out.splitlines()[2].startswith(
-        "would be removed: 1 tags and 1 manifests of 1 repositories, 1 blobs"
+        "would be removed: 1 tag and 1 manifest of 1 repository, 1 blob"
     )
     blob = world.value("SELECT blob_id FROM manifestblob WHERE manifest_id = %s", (int(mine.manifest),))
     with world.only_removes(tag=mine, manifest=mine.manifest, blob=blob):
         said = dredge("collect", "acme/app")
     assert said.code == 0
-    assert said.out == "removed: 1 tags and 1 manifests of 1 repositories, 1 blobs (100 B), 1 objects\n"
+    assert said.out == "removed: 1 tag and 1 manifest of 1 repository, 1 blob (100 B), 1 object\n"
     assert garbage.objects() == 2
 
 
 def test_plan_without_a_repository_is_a_table_for_people(dredge: Dredge, garbage: Garbage) -> None:
     garbage.image("v1", dead_for_ms=1)
     said = dredge("plan")
-    assert "acme/app" in said.out and said.out.splitlines()[-1].startswith("would be removed: 1 tags")
+    assert "acme/app" in said.out and said.out.splitlines()[-1].startswith("would be removed: 1 tag ")
 
 
 def test_a_repository_without_garbage_has_an_empty_plan(dredge: Dredge, garbage: Garbage) -> None:
@@ -132,7 +132,7 @@ def test_objects_that_cannot_be_erased_are_exit_code_one_and_tried_again(
     garbage.image("v1", dead_for_ms=1)
     said = dredge("collect", "--all", "--json", STORAGE=f"mars={tmp_path}", UPLOAD_LOCATION="mars")
     assert said.code == 1 and said.lines[0]["manifests"] == said.lines[0]["failed_objects"] == 1
-    assert json.loads(said.err.splitlines()[-1])["error"].startswith("1 objects could not be erased")
+    assert json.loads(said.err.splitlines()[-1])["error"].startswith("1 object could not be erased")
     assert world.rows("SELECT tries, last_error FROM dredge_tombstone") == [
         (1, "location local_us is not configured")
     ]

@@ -37,7 +37,7 @@ def test_due_says_of_each_repository_why_it_waits(world: World, dredge: Dredge, 
         "fresh": "the next scan enqueues it",
         "queued": "waits in the queue",
         "busy": "is being collected",
-        "failed": "failed 1 times: the odd manifest",
+        "failed": "failed 1 time: the odd manifest",
         "put-off": "could not be collected and was put off",
         "held": "acme/held is on hold: legal",
     }

@@ -145,9 +145,9 @@ def test_explain_of_a_repository_says_what_the_next_collection_does_and_why_it_w
     record_failure(world.repository_id, "the odd manifest")
     kind, kept, reasons = said_of(dredge, "acme/app")
     assert (kind, kept) == ("repository", True)
-    assert reasons[0] == "the next collection removes 1 tags and 1 manifests"
+    assert reasons[0] == "the next collection removes 1 tag and 1 manifest"
     assert reasons[1].startswith("more becomes garbage in ")
-    assert reasons[2] == "it waits because: failed 1 times: the odd manifest"
+    assert reasons[2] == "it waits because: failed 1 time: the odd manifest"
     assert dredge("repository", "delete", "acme/app", "--yes").code == 0
     kind, kept, reasons = said_of(dredge, "acme/app")
     assert not kept and reasons[0].startswith("was deleted, and can be restored for ")

@@ -28,7 +28,7 @@ def test_init_leaves_another_applications_database_alone_unless_told(empty_datab
     world.execute("CREATE TABLE invoice (id serial PRIMARY KEY)")
     refused = run("init", DATABASE_URL=empty_database)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("dredge: The database has 1 tables of another application (invoice, …)")
+    assert refused.stderr.startswith("dredge: The database has 1 table of another application (invoice, …)")
     assert len(refused.stderr.splitlines()) == 1
     assert introspection.find_tables() == {"invoice"}
     assert run("init", "--yes", DATABASE_URL=empty_database).returncode == 0
@@ -43,7 +43,7 @@ def test_a_sample_asks_before_it_fills_a_registry_that_holds_something_else(
     with world.changes() as changes:
         refused = run("sample", "--manifests", "40", answer="n\n", DATABASE_URL=world.url)
         assert refused.returncode == 1
-        assert "1 namespaces that are no sample" in refused.stderr
+        assert "1 namespace outside the samples" in refused.stderr
     assert not changes
     filled = ("sample", "--manifests", "40", "--objects", "none", "--json")
     assert dredge(*filled, "--yes").code == 0

@@ -50,7 +50,7 @@ def test_an_image_without_a_name_gets_one_or_a_warning(environment: dict[str, st
     layout = plain_layout(tmp_path / "layout", tag=None)
     warned = _run(environment, "import", layout, "new/repo")
     assert warned.exit_code == 0
-    assert "1 images have no tag" in warned.stderr
+    assert "1 image without a tag" in warned.stderr
     assert _run(environment, "import", layout, "new/repo", "--tag", "mine").exit_code == 0
     assert _run(environment, "export", "new/repo:mine", tmp_path / "out").exit_code == 0
 

@@ -134,7 +134,7 @@ def test_verify_accepts_what_collect_did_and_fails_after_a_change(
     garbage.image("v1", size=1000, dead_for_ms=3 * HOUR_MS)
     garbage.image("kept")
     dredge("collect", "--all")
-    assert "2 certificates of 1 manifests and 1 blobs: all are true" in dredge("verify").out
+    assert "2 certificates of 1 manifest and 1 blob: all are true" in dredge("verify").out
     tasks = world.rows("SELECT body::json ->> 'task' FROM dredge_certificate")
     assert tasks == [("dredge collect",)] * 2
     world.execute(

@@ -33,11 +33,11 @@ def test_a_collection_goes_on_elsewhere_and_ignores_a_hold_only_when_told(
     assert said.lines[0]["target"] == "acme" and said.lines[0]["until_ms"] > world.now_ms + 71 * HOUR_MS
     said = dredge("collect", "--all", "--json")
     assert said.code == 1 and said.lines[0]["tags"] == 1 and garbage.objects() == 2
-    assert "1 of 2 repositories were skipped: the namespace is on hold" in said.err
+    assert "skipped 1 of 2 repositories: the namespace is on hold" in said.err
     alone = dredge("collect", "acme/app")
     assert alone.code == 1 and alone.out.startswith("removed: 0 tags") and garbage.objects() == 2
     told = dredge("collect", "acme/app", "--ignore-hold")
-    assert told.code == 0 and told.out.startswith("removed: 1 tags") and garbage.objects() == 1
+    assert told.code == 0 and told.out.startswith("removed: 1 tag ") and garbage.objects() == 1
 
 
 def test_status_shows_every_hold(dredge: Dredge, garbage: Garbage) -> None:

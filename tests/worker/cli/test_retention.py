@@ -78,7 +78,7 @@ def test_a_skipped_policy_is_a_problem(world: World, dredge: Dredge, garbage: Ga
 
 
 def test_a_file_is_checked_and_a_mistake_is_one_line(dredge: Dredge, rules: str, tmp_path: Path) -> None:
-    assert dredge("retention", "check", rules).out == "1 rules, no mistakes\n"
+    assert dredge("retention", "check", rules).out == "1 rule, no mistakes\n"
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("rules:\n- {name: a, action: destroy}\n")
     for said in (dredge("retention", "check", str(wrong)), dredge("plan", "--policy", str(wrong))):
@@ -95,9 +95,9 @@ def test_the_list_of_digests_in_use_is_loaded_and_its_age_is_shown(
     source = {"IN_USE_SOURCE": str(path)}
     stale = dredge("inuse", "status", "--json", **source)
     assert stale.code == 1 and stale.lines == [{"digests": 0, "age_ms": None, "stale": True}]
-    assert dredge("inuse", "load", **source).out == "1 digests in use\n"
+    assert dredge("inuse", "load", **source).out == "1 digest in use\n"
     fresh = dredge("inuse", "status", **source)
-    assert fresh.code == 0 and "1 digests in use, loaded" in fresh.out
+    assert fresh.code == 0 and "1 digest in use, loaded" in fresh.out
     path.write_text("")
     assert dredge("inuse", "load", **source).code == 1
     assert world.value("SELECT count(*) FROM dredge_in_use") == 1
@@ -148,7 +148,7 @@ def test_check_says_that_a_stale_list_stops_retention(
     path.write_text(f"sha256:{'a' * 64}\n")
     settings = {"IN_USE_SOURCE": str(path), "RETENTION_FILE": rules}
     said = dredge("check", **settings).out
-    assert "1 rules in the file, 0 in the database; Quay's policies do not run" in said
+    assert "1 rule in the file, 0 in the database; Quay's policies do not run" in said
     assert "The list of digests in use is missing or too old" in said
     dredge("inuse", "load", **settings)
     assert "The list of digests in use" not in dredge("check", **settings).out

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from model.human import counted
 from worker.cli import tables
 from worker.cli.times import when
 
@@ -18,6 +19,20 @@ from worker.cli.tables import table
 rows = [("acme/app", 12000, "{DIGEST}", "x" * 300), ("b", 1, None, True)]
 table(("repository", "tags", "manifest", "error"), rows)
 """
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "tag", "1 tag"),
+        (0, "tag", "0 tags"),
+        (1200, "repository", "1,200 repositories"),
+        (2, "day", "2 days"),
+        (2, "expired upload", "2 expired uploads"),
+    ],
+)
+def test_an_amount_has_the_right_number(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text
 
 
 def on_a_terminal(columns: int) -> list[str]:

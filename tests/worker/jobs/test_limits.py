@@ -216,7 +216,7 @@ def test_a_database_that_fares_badly_stops_every_worker_until_it_is_well(
         (0, 0, ""),
         (10, 0, ""),
         (9, 0, "a standby is 10.0 s behind"),
-        (0, 2, "3 sessions are active"),
+        (0, 2, "3 active sessions"),
         (0, 3, ""),
     ],
 )

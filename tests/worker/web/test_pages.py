@@ -173,7 +173,7 @@ def test_a_repositorys_page_says_what_stops_its_collection(world: World, client:
     for stop in (
         "acme/app is on hold: legal hold 17",
         "the breaker of acme is open: 90 of 100 manifests become due within an hour",
-        "failed 1 times: the manifest sha256:0123 has two subjects",
+        "failed 1 time: the manifest sha256:0123 has two subjects",
     ):
         assert f"<strong>Not collected now:</strong> {stop}" in text
     assert "Not collected now" not in client.get("/look?what=globex/other").text

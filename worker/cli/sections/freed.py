@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from model.human import counted
 from worker.cli import tables
 from worker.cli.sections.section import Section, Table
 from worker.jobs.overview import Overview
@@ -20,7 +21,7 @@ def read(overview: Overview) -> Section:
                     (f.namespace, f.tags, f.manifests, f.blobs, f.objects, tables.human_bytes(f.bytes or 0))
                     for f in overview.freed
                 ],
-                title=f"Freed in the last {overview.hours} hours",
+                title=f"Freed in the last {counted(overview.hours, 'hour')}",
             ),
         ),
     )

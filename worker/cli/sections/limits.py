@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from model.human import counted
 from worker.cli import tables
 from worker.cli.sections.section import Section, Table
 from worker.cli.times import when
@@ -31,7 +32,7 @@ def read(overview: Overview) -> Section:
                 ("limit", "workers wait for"),
                 [(limit.name, tables.human_ms(limit.wait_ms)) for limit in overview.limits if limit.wait_ms],
                 note=f"A standby is at most {tables.human_ms(health.lag_ms)} behind,"
-                f" and {health.active_sessions} other sessions are active.",
+                f" and {counted(health.active_sessions, 'other session')} active.",
             ),
         ),
     )
