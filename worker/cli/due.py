@@ -17,7 +17,7 @@ from worker.jobs.waiting import WaitingRepository, list_waiting
 @click.option("--within", metavar="90m|12h|3d", help="Also list what becomes due within this time.")
 @options.json_lines
 def command(limit: int, within: str | None, as_json: bool) -> None:
-    """List repositories with garbage: since when, the next try, and why each waits.
+    """List repositories that are due: since when, the next try, and why each waits.
 
     The longest waiting comes first, alternating namespaces. Reads the whole registry and changes nothing.
     """
@@ -32,7 +32,7 @@ def command(limit: int, within: str | None, as_json: bool) -> None:
             output.emit_json(asdict(each))
         return
     tables.table(("repository", "due since", "waiting", "next try", "why"), [_row(each) for each in found])
-    click.echo(f"{counted(len(found), 'repository')} with garbage" + (" or more" if has_more else ""))
+    click.echo(f"due: {counted(len(found), 'repository')}" + (" or more" if has_more else ""))
 
 
 def _row(each: WaitingRepository) -> tuple[object, ...]:

@@ -30,6 +30,9 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
     REPOSITORY is namespace/name; without it, all repositories with garbage, and all deleted ones whose
     grace is over.  With --policy: the tags that retention rules, saved or not, would end now, and what is
     freed after the tags' recovery window has closed.
+
+    A repository may be due although nothing would be removed: a recorded candidate lives, or a failed attempt
+    is to be cleared.  The last line counts such repositories.
     """
     settings = output.settings()
     if as_csv and file is None:
@@ -40,12 +43,12 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
             plan_policy.show(settings, file, wanted, "csv" if as_csv else "json" if as_json else "table")
         return
     with output.connected(settings):
-        plans, sums = _plan(settings.policy, repository)
+        plans, sums, idle = _plan(settings.policy, repository)
     plans = [plan for plan in plans if not plan.is_empty]
     for plan in plans:
         _show(plan, as_json=as_json, whole=repository is not None)
     if as_json:
-        output.emit_json(asdict(sums))
+        output.emit_json(asdict(sums) | {"due_without_garbage": idle})
     else:
         if repository is None:
             rows = [(plan.scope.full_name, len(plan.tags), len(plan.digests), plan.uploads) for plan in plans]
@@ -55,10 +58,12 @@ def command(repository: str | None, file: str | None, as_csv: bool, as_json: boo
             f" {counted(sums.repositories, 'repository')},{_uploads(sums.uploads)}"
             f" {counted(sums.blobs, 'blob')} ({tables.human_bytes(sums.bytes)})"
         )
+        if idle:
+            click.echo(f"due without garbage: {counted(idle, 'repository')}")
 
 
-def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Planned]:
-    """Return the plans of one repository, or of all with garbage, and their total."""
+def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Planned, int]:
+    """Return the plans of one repository, or of all that are due, their total, and how many are due idly."""
     named = repositories.find([repository] if repository else [])
     ids = [found.id for found in named] or all_due(policy)
     plans = []
@@ -70,7 +75,8 @@ def _plan(policy: Policy, repository: str | None) -> tuple[list[Plan], Planned]:
     sums = total([*plans, *purges])
     # A purge removes the repository itself, so an empty one counts as well.
     empty = sum(plan.is_empty for plan in purges)
-    return [*plans, *purges], replace(sums, repositories=sums.repositories + empty)
+    idle = sum(plan.is_empty for plan in plans) if repository is None else 0
+    return [*plans, *purges], replace(sums, repositories=sums.repositories + empty), idle
 
 
 def _uploads(number: int) -> str:

@@ -11,6 +11,7 @@ from model.policy import HOUR_MS
 from tests.support.world import World
 from tests.worker.cli.conftest import Dredge, Garbage
 
+REST = {"uploads": 0, "due_without_garbage": 0}
 TOTAL = {"repositories", "tags", "manifests", "blobs", "bytes"}
 
 
@@ -29,7 +30,7 @@ def test_scan_lists_who_has_garbage_longest_waiting_first(
         line["due_ms"] for line in dredge("due", "--json").lines
     ]
     assert [line["waiting_ms"] // HOUR_MS for line in said.lines] == [5, 1]
-    assert text.code == 0 and "2 repositories with garbage\n" in text.out and "5h 0m" in text.out
+    assert text.code == 0 and "due: 2 repositories\n" in text.out and "5h 0m" in text.out
 
 
 def test_scan_lists_no_more_than_asked_for(world: World, dredge: Dredge, garbage: Garbage) -> None:
@@ -37,12 +38,12 @@ def test_scan_lists_no_more_than_asked_for(world: World, dredge: Dredge, garbage
         garbage.image(f"t{n}", repository=world.repository(f"repo-{n}"), dead_for_ms=HOUR_MS * (9 - n))
     said = dredge("scan", "--limit", "2", "--json")
     assert [line["repository"] for line in said.lines] == ["acme/repo-0", "acme/repo-1"]
-    assert "2 repositories with garbage or more" in dredge("scan", "--limit", "2").out
+    assert "due: 2 repositories or more" in dredge("scan", "--limit", "2").out
 
 
 def test_scan_of_a_clean_registry_says_so(dredge: Dredge, garbage: Garbage) -> None:
     assert dredge("scan", "--json").out == "" and garbage.objects() == 1
-    assert "0 repositories with garbage" in dredge("scan").out
+    assert "due: 0 repositories" in dredge("scan").out
 
 
 def test_plan_says_what_collect_then_does(world: World, dredge: Dredge, garbage: Garbage) -> None:
@@ -53,16 +54,16 @@ def test_plan_says_what_collect_then_does(world: World, dredge: Dredge, garbage:
         planned = dredge("plan", "--json")
     assert not changes and planned.code == 0
     *each, total = planned.lines
-    assert total == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 3, "bytes": 1031, "uploads": 0}
+    assert total == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 3, "bytes": 1031} | REST
     named = {line["repository"]: (line["tags"], line["manifests"]) for line in each}
     assert named["acme/app"][0] == ["acme/app:v1", "acme/app:v2"]
     assert named["acme/other"] == (["acme/other:v1"], [f"acme/other@{dead[2].manifest.digest}"])
     blobs = world.rows("SELECT id FROM imagestorage WHERE image_size IN (1000, 24, 7)")
     with world.only_removes(tag=dead, manifest=[tag.manifest for tag in dead], blob=[id for (id,) in blobs]):
         collected = dredge("collect", "--all", "--json")
-    assert collected.code == 0 and set(total) == TOTAL | {"uploads"}
+    assert collected.code == 0 and set(total) == TOTAL | set(REST)
     (said,) = collected.lines
-    assert {key: said[key] for key in TOTAL} | {"uploads": 0} == total and said["objects"] == 3
+    assert {key: said[key] for key in TOTAL} | REST == total and said["objects"] == 3
     assert garbage.objects() == 1
     assert dredge("plan", "--json").lines == [dict.fromkeys(total, 0)]
     nothing = dict.fromkeys(("objects", "set_aside", "set_aside_bytes", "failed_objects", *TOTAL), 0)
@@ -95,11 +96,29 @@ def test_plan_without_a_repository_is_a_table_for_people(dredge: Dredge, garbage
     assert "acme/app" in said.out and said.out.splitlines()[-1].startswith("would be removed: 1 tag ")
 
 
+def test_a_repository_that_is_due_for_a_candidate_that_lives_is_counted_apart(
+    world: World, dredge: Dredge, garbage: Garbage
+) -> None:
+    """So `dredge due` has as many repositories as both lines of the plan."""
+    garbage.image("v1", dead_for_ms=1)
+    living = world.tag("latest", repository=world.repository("other"))
+    world.execute(
+        "INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms) VALUES (%s, %s, 1)",
+        (int(living.repository), int(living.manifest)),
+    )
+    assert "due: 2 repositories\n" in dredge("due").out
+    first, second = dredge("plan").out.splitlines()[-2:]
+    assert first.startswith("would be removed: 1 tag and 1 manifest of 1 repository,")
+    assert second == "due without garbage: 1 repository"
+    assert dredge("plan", "--json").lines[-1]["due_without_garbage"] == 1
+    assert dredge("collect", "--all").code == 0
+    assert "due: 0 repositories" in dredge("due").out and "due without" not in dredge("plan").out
+    assert world.value("SELECT count(*) FROM manifest WHERE id = %s", (int(living.manifest),)) == 1
+
+
 def test_a_repository_without_garbage_has_an_empty_plan(dredge: Dredge, garbage: Garbage) -> None:
     said = dredge("plan", "acme/app", "--json")
-    assert said.lines == [
-        {"repositories": 0, "tags": 0, "manifests": 0, "blobs": 0, "bytes": 0, "uploads": 0}
-    ]
+    assert said.lines == [{"repositories": 0, "tags": 0, "manifests": 0, "blobs": 0, "bytes": 0} | REST]
     assert said.code == 0 and garbage.objects() == 1
 
 

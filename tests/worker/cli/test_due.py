@@ -43,7 +43,7 @@ def test_due_says_of_each_repository_why_it_waits(world: World, dredge: Dredge, 
     }
     assert lines["acme/failed"]["next_try_ms"] > world.now_ms and lines["acme/fresh"]["next_try_ms"] is None
     assert all(line["waiting_ms"] // HOUR_MS in (0, 1) for line in lines.values())
-    assert "6 repositories with garbage\n" in text and "acme/held is on hold: legal" in text
+    assert "due: 6 repositories\n" in text and "acme/held is on hold: legal" in text
 
 
 def test_due_tells_of_an_open_breaker_and_of_a_namespace_with_its_share(
