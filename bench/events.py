@@ -29,7 +29,8 @@ from worker.local.sample import Shape
 
 NAME = "events"
 ROWS = 20_000
-DELETIONS = 300
+# None of them is collected, and at most 200 messages of due repositories wait at once.
+DELETIONS = 150
 PER_TRANSACTION = 20
 SCAN_S = 2.0
 PATIENCE_S = 30
