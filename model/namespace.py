@@ -33,6 +33,17 @@ def get(name: str) -> Namespace | None:
     return _namespace(fetch_one(f"{_SELECT} WHERE u.username = %s", (name,)))
 
 
+_NAMES_LIKE = """
+SELECT username FROM "user" WHERE enabled AND NOT robot AND starts_with(username, %s)
+ORDER BY username LIMIT %s
+"""
+
+
+def names_like(prefix: str, *, limit: int) -> list[str]:
+    """Return at most `limit` namespaces whose name begins with `prefix`, by name."""
+    return [row.username for row in fetch(_NAMES_LIKE, (prefix, limit))]
+
+
 _INSERT = f"""
 INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,
     invalid_login_attempts, last_invalid_login, enabled, removed_tag_expiration_s, creation_date)

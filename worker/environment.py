@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from worker import former_names
+from worker.spelling import did_you_mean, nearest
 
 PREFIX = "DREDGE_"
 FILE = "_FILE"
@@ -89,7 +90,12 @@ def read(
                     raise ValueError(f"no such kind of cache entry; there are {', '.join(kinds)}")
                 values[name][kind] = parsers[name](raw)
             else:
-                problems.append(f"{variable}: no such setting")
+                known = [
+                    *by_variable,
+                    *(prefix + kind.upper() for prefix in per_kind.values() for kind in kinds),
+                ]
+                advice = did_you_mean(nearest(variable, known))
+                problems.append(f"{variable}: no such setting{advice}")
         except ValueError as error:
             problems.append(f"{variable}: {error}")
     return values, problems

@@ -35,9 +35,16 @@ HEAD = """\
 # Commands
 
 What each command says about itself (`make docs` writes this page). All read `DREDGE_*` variables, see
-[configuration](configuration.md). Tables go to standard output, progress and errors to standard error; with
-`--json` a command prints JSON lines. The exit code is 0 when it is done, 1 when it failed and 2 when it was
-called wrongly.
+[configuration](configuration.md). Results go to standard output, progress and errors to standard error.
+
+- On a terminal a row of a table is one line: digests are short, times lose their seconds if the row is
+  too wide, and long sentences are cut. In a pipe every cell is whole, and tabs separate cells.
+- With `--json` a command prints JSON lines. An error is one JSON object on standard error: `error`,
+  `exit_code`, for a wrong call `help`, and for wrong settings `problems`. `{"warning": …}` is a problem
+  that does not end the command. No question is asked; give `--yes`.
+- The exit code is 0 when the command is done, 1 when it failed, 2 when it was called wrongly, 128 + n
+  after signal n (130 after Ctrl-C), and 141 when the reader of its output has left. A signal is the
+  normal end of `up`, `web`, `events tail` and `status --watch`: 0.
 
 A repository is written `namespace/name`, a tag `namespace/name:tag`, a manifest `namespace/name@sha256:…`.
 """
@@ -50,10 +57,10 @@ def below(name: str) -> list[tuple[str, ...]]:
     return [(name,), *((name, deeper) for deeper in more)]
 
 
-def help_of(command: tuple[str, ...]) -> str:
-    """Return the output of `--help`."""
+def help_of(command: tuple[str, ...], *, columns: int = 88) -> str:
+    """Return the output of `--help` on a terminal of so many columns."""
     arguments = [*command, "--help"]
-    result = CliRunner().invoke(dredge, arguments, terminal_width=88, prog_name="dredge")
+    result = CliRunner().invoke(dredge, arguments, terminal_width=columns, prog_name="dredge")
     if result.exit_code:
         raise RuntimeError(f"dredge {' '.join(arguments)}: {result.output} {result.exception!r}")
     return result.output

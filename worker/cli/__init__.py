@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
+import os
 import sys
+from contextlib import suppress
 
 import click
 
 from model.errors import BadInput, RegistryError
 from model.running_task import running_task
+from worker import logs, stopping
 from worker.cli.errors import say_error
 from worker.cli.examples import with_examples
 from worker.settings import SettingsError
@@ -54,6 +58,9 @@ COMMANDS = {
 
 _STOPPED = "stopped; what was committed stays, the rest waits for the next run"
 _REFUSED = "nothing was changed: the question was not answered with yes (--yes does not ask)"
+# Exit codes after SIGINT and SIGPIPE.
+INTERRUPTED = 130
+READER_LEFT = 141
 # Packages of the extras, which a production installation may lack.
 EXTRA_OF = {"zstandard": "local", "uvicorn": "web", "fastapi": "web", "jinja2": "web"}
 
@@ -82,12 +89,25 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, args)
+            found = super().resolve_command(ctx, args)
         except click.UsageError as error:
             close = difflib.get_close_matches(args[0], COMMANDS, n=2)
             if not close:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {' or '.join(close)}?", ctx) from None
+        # The command is loaded, and will hold connections and locks.
+        stopping.raise_from_now_on()
+        return found
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(getattr(error, "exit_code", INTERRUPTED)) from None
+        except BrokenPipeError:
+            raise Interrupted(READER_LEFT) from None
+        finally:
+            stopping.end_from_now_on()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -104,35 +124,91 @@ def dredge() -> None:
     """
 
 
+class Interrupted(Exception):
+    """A signal, or the end of the reader of the output, ended the command.
+
+    It is no `KeyboardInterrupt` and no `OSError`, because click would end the command in its own way.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__()
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process.
 
-    The exit code is 2 for wrong usage, 1 for a failure, and 130 after Ctrl-C.  Each writes one line to
-    standard error, or with `--json` one JSON object.
+    The exit code is 2 for wrong usage, 1 for a failure, and 128 + n after signal n: 130 after Ctrl-C.  Each
+    writes one line to standard error, or with `--json` one JSON object.  If the reader of the output leaves
+    (`dredge history | head -1`), the command ends silently with 141, as other programs do.
     """
     given = sys.argv[1:] if args is None else args
-    as_json = "--json" in given
     running_task.set(" ".join(["dredge", *given[:1]]))
-    try:
-        code = dredge.main(args=given, prog_name="dredge", standalone_mode=False)
-    except SettingsError as error:
-        for problem in error.problems:
-            say_error(f"configuration: {problem}", as_json=as_json)
-        code = 2
-    except BadInput as error:
-        say_error(str(error), as_json=as_json)
-        code = 2
-    except RegistryError as error:
-        say_error(str(error), as_json=as_json)
-        code = 1
-    except click.ClickException as error:
-        if as_json:
-            say_error(error.format_message(), as_json=True)
-        else:
-            error.show()
-        code = error.exit_code
-    except click.Abort as error:
-        interrupted = isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
-        say_error(_STOPPED if interrupted else _REFUSED, as_json=as_json)
-        code = 130 if interrupted else 1
+    code: object = READER_LEFT
+    # An error may have no reader either.
+    with suppress(BrokenPipeError):
+        try:
+            code = _run(given, as_json=stopping.asks_for_json(given))
+        finally:
+            sys.stdout.flush()
+    if code == READER_LEFT:
+        # Nothing is left to be flushed when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(given: list[str], *, as_json: bool) -> object:
+    """Run a command.  Returns its exit code, or None."""
+    try:
+        return dredge.main(args=given, prog_name="dredge", standalone_mode=False)
+    except Interrupted as error:
+        if error.exit_code != READER_LEFT:
+            _say_stopped(error.exit_code, as_json=as_json)
+        return error.exit_code
+    except (SettingsError, RegistryError) as error:
+        return _say_ours(error, as_json=as_json)
+    except click.ClickException as error:
+        return _say_usage(error, as_json=as_json)
+    except click.Abort:
+        say_error(_REFUSED, as_json=as_json)
+        return 1
+    except Exception as error:
+        # No error ends in a traceback.
+        logging.getLogger("dredge").debug("command.failed", exc_info=True)
+        known = isinstance(error, OSError)
+        unknown = f"unexpected {type(error).__name__}: {error}: DREDGE_LOG_LEVEL=debug shows where; report it"
+        say_error(str(error) if known else unknown, as_json=as_json)
+        return 1
+
+
+def _say_stopped(code: int, *, as_json: bool) -> None:
+    if sys.stderr.isatty():
+        # The terminal shows ^C on the current line.
+        click.echo(err=True)
+    say_error(_STOPPED, as_json=as_json, code=code)
+
+
+def _say_ours(error: SettingsError | RegistryError, *, as_json: bool) -> int:
+    """Print an error of Dredge.  Returns the exit code."""
+    if isinstance(error, RegistryError):
+        code = 2 if isinstance(error, BadInput) else 1
+        say_error(str(error), as_json=as_json, code=code)
+        return code
+    if as_json:
+        text = f"configuration: {'; '.join(error.problems)}"
+        say_error(text, as_json=True, code=2, problems=list(map(logs.masked, error.problems)))
+    else:
+        for problem in error.problems:
+            say_error(f"configuration: {problem}", as_json=False)
+    return 2
+
+
+def _say_usage(error: click.ClickException, *, as_json: bool) -> int:
+    """Print an error in the call, with the help page to read.  Returns the exit code."""
+    context = getattr(error, "ctx", None)
+    if as_json:
+        help_page = {"help": f"{context.command_path} --help"} if context else {}
+        say_error(error.format_message(), as_json=True, code=error.exit_code, **help_page)
+    else:
+        error.show()
+    return error.exit_code

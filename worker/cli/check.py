@@ -21,7 +21,7 @@ from model.human import counted, human_ms
 from model.periodic import list_periodic
 from model.purge.references import find_unknown_references
 from model.rights import read_granted
-from worker.cli import output
+from worker.cli import output, tables
 from worker.cli.check_retention import check_retention
 from worker.cli.check_servers import check_broker, check_cache, check_quay
 from worker.cli.finding import CheckResult, unset
@@ -56,7 +56,7 @@ def _show(finding: CheckResult, as_json: bool) -> None:
     else:
         mark = "PROBLEM" if finding.problem else "ok"
         text = " ".join((finding.problem or finding.what).split())
-        click.echo(f"{mark:8} {finding.part:9} {masked(text)}")
+        tables.sentence((mark, finding.part), masked(text))
 
 
 def _guarded(part: Callable[[Settings], Iterator[CheckResult]], settings: Settings) -> Iterator[CheckResult]:

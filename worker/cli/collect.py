@@ -12,6 +12,7 @@ from model.human import counted
 from model.purge.namespace import NamespacePurge
 from worker import wiring
 from worker.cli import output, repositories, tables
+from worker.cli.errors import say_problem
 from worker.cli.times import when
 from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
@@ -66,7 +67,8 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
         _emit(sums, cleared, last_purge_ms, tally, names, blocked)
     else:
         _say(sums, cleared, last_purge_ms)
-    _report(tally, names, len(ids))
+        _say_failures(tally, names)
+    _report(tally, len(ids))
     if blocked:
         output.fail(f"{counted(len(blocked), 'purge')} stopped: {blocked[0]}")
     if cleared.failed:
@@ -121,10 +123,13 @@ def _say(sums: Total, cleared: Cleared, last_purge_ms: int | None) -> None:
         )
 
 
-def _report(tally: _Tally, names: dict[int, str], asked: int) -> None:
-    """Print each failed repository with its error.  Exits with 1 if one failed or was skipped."""
+def _say_failures(tally: _Tally, names: dict[int, str]) -> None:
     for id, error in tally.failures:
-        click.echo(f"{names.get(id, f'#{id}')}: {error}", err=True)
+        say_problem(f"{names.get(id, f'#{id}')}: {error}", as_json=False)
+
+
+def _report(tally: _Tally, asked: int) -> None:
+    """End the command with exit code 1 if a repository failed or was skipped."""
     if tally.failures:
         output.fail(
             f"{len(tally.failures):,} of {counted(asked, 'repository')} failed and will be tried again:"

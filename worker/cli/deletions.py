@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
 from model.registry import DeletedNamespace, DeletedRepository
-from worker.cli import output, tables
+from worker.cli import tables
 from worker.cli.times import when
 from worker.settings import Settings
-
-
-def say(as_json: bool, facts: dict[str, Any], text: str) -> None:
-    """Print the facts as one JSON object, or the text."""
-    if as_json:
-        output.emit_json(facts)
-    else:
-        click.echo(text)
 
 
 def restorable_for(settings: Settings) -> str:

@@ -19,7 +19,7 @@ from model.db.clock import now_ms
 from model.gc.inspect.status import Totals, read_freed, read_totals
 from worker import wiring
 from worker.cli import output, tables
-from worker.cli.embedded import command_environment, create_tables, stoppable
+from worker.cli.embedded import command_environment, create_tables
 from worker.cli.up import PROCFILE
 from worker.fsck.run import Report
 from worker.local.demo.processes import Processes
@@ -60,7 +60,6 @@ def command(manifests: int, seed: int, kill: bool, as_line: bool) -> None:
     """
     started = time.monotonic()
     with (
-        stoppable(),
         tempfile.TemporaryDirectory(prefix="dredge-demo-") as name,
         _servers(Path(name)) as environment,
     ):

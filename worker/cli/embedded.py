@@ -33,7 +33,7 @@ def command(initialise: bool, directory: Path | None, command_line: tuple[str, .
     The command reads their URLs from DREDGE_DATABASE_URL, DREDGE_BROKER_URL, DREDGE_CACHE_URL and
     DREDGE_STORAGE.  The servers stop when the command ends; the exit code is the command's.
     """
-    with stoppable(), EmbeddedServers(directory, durable=directory is not None) as servers:
+    with EmbeddedServers(directory, durable=directory is not None) as servers:
         if initialise:
             create_tables(servers.database_url)
         code = run(command_line, servers.environment())
@@ -95,17 +95,3 @@ def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn a SIGTERM while no child runs into an exception, so that the servers stop."""
-
-    def leave(number: int, frame: Any) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

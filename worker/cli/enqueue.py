@@ -20,6 +20,7 @@ from worker.app import application
 from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
 from worker.cli import options, output
 from worker.cli import repositories as named
+from worker.cli.errors import say_problem
 from worker.client import Client
 from worker.jobs.plan import all_due
 from worker.settings import Settings
@@ -122,7 +123,7 @@ def _print_named(names: Sequence[str], outcomes: Sequence[TaskOutcome], *, as_js
     click.echo(f"{counted(len(names), 'repository')} enqueued")
     for outcome in outcomes:
         if outcome.result is None:
-            click.echo(f"dredge: {outcome.repository}: {outcome.error}", err=True)
+            say_problem(f"{outcome.repository}: {outcome.error}", as_json=False)
             continue
         tags = counted(outcome.result["tags"], "tag")
         manifests = counted(outcome.result["manifests"], "manifest")

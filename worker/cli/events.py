@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from kombu import Consumer, Queue
 
 from worker.broker.connection import OUTAGE
 from worker.cli import output
+from worker.cli.errors import say_problem
 from worker.events.exchange import EXCHANGE, connection
 from worker.events.message import CloudEvent
 from worker.settings import Settings
@@ -46,32 +48,38 @@ def tail(as_json: bool, pattern: str, limit: int | None) -> None:
     # No exception, because it would interrupt the connection in the middle of an answer.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    for n, event in enumerate(listen(settings, pattern, stop), 1):
+    for n, event in enumerate(listen(settings, pattern, stop, as_json=as_json), 1):
         output.emit_json(event) if as_json else click.echo(line(event))
         if n == limit:
             stop.set()
 
 
 def line(event: CloudEvent) -> str:
-    """Return one event as a line: its time, type, subject, and data."""
+    """Return one event as a line: its time, type, subject, and data; in a pipe, tabs separate them."""
     when = (
         datetime.fromisoformat(event["time"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
     )
     named = {"namespace", "repository", "repository_id", "tag", "subject"}
-    facts = [f"{name}={_short(value)}" for name, value in event["data"].items() if name not in named]
-    return "  ".join([when, f"{event['type']:32}", str(event["subject"]), " ".join(facts)]).rstrip()
+    facts = [f"{name}={value}" for name, value in event["data"].items() if name not in named]
+    cells = [when, event["type"], str(event["subject"]), " ".join(facts)]
+    if sys.stdout.isatty():
+        return output.short(f"{cells[0]}  {cells[1]:32}  {cells[2]}  {cells[3]}".rstrip())
+    return "\t".join(cells)
 
 
-def listen(settings: Settings, pattern: str, stop: threading.Event) -> Iterator[CloudEvent]:
+def listen(
+    settings: Settings, pattern: str, stop: threading.Event, *, as_json: bool = False
+) -> Iterator[CloudEvent]:
     """Yield every matching event, from a queue of this process; waits while the broker is unavailable."""
     name = f"dredge.tail.{uuid.uuid4().hex[:12]}"
     queue = Queue(name, EXCHANGE, routing_key=pattern, durable=False, expires=EXPIRES_S)
-    click.echo("dredge: listening; Ctrl-C ends", err=True)
+    if not as_json:
+        click.echo("dredge: listening; Ctrl-C ends", err=True)
     while not stop.is_set():
         try:
             yield from _received(settings, queue, stop)
         except OUTAGE as error:
-            click.echo(f"dredge: the broker did not answer, trying again: {error}", err=True)
+            say_problem(f"the broker did not answer, trying again: {error}", as_json=as_json)
             stop.wait(RETRY_S)
 
 
@@ -94,8 +102,3 @@ def _received(settings: Settings, queue: Queue, stop: threading.Event) -> Iterat
                     yield event
             waiting.clear()
         consumer.queues[0].delete()
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text[:19] + "…" if text.startswith(("sha256:", "sha512:")) else text

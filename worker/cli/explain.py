@@ -7,12 +7,12 @@ from dataclasses import asdict
 import click
 
 from model.gc.inspect.explanation import Explanation
-from worker.cli import options, output
+from worker.cli import options, output, repositories
 from worker.jobs.explain import explain_any
 
 
 @click.command(name="explain")
-@click.argument("what", metavar="REPO[:TAG|@DIGEST]|DIGEST|PATH")
+@click.argument("what", metavar="REPO[:TAG|@DIGEST]|DIGEST|PATH", type=repositories.REPOSITORY)
 @options.json_lines
 def command(what: str, as_json: bool) -> None:
     """Explain why something still exists, or when it will be removed.
@@ -27,11 +27,11 @@ def command(what: str, as_json: bool) -> None:
         if as_json:
             output.emit_json(_as_json(explained))
             continue
-        click.echo(
+        output.line(
             f"{explained.kind} {explained.subject} {'is kept' if explained.kept else 'will be removed'}:"
         )
         for reason in explained.reasons:
-            click.echo(f"  {reason}")
+            output.line(f"  {reason}")
 
 
 def _as_json(explained: Explanation) -> dict[str, object]:

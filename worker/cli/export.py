@@ -11,13 +11,14 @@ from model import registry
 from model.errors import NoSuchTag
 from model.human import counted
 from model.names import parse_tag
-from worker.cli import options, output, tables
+from worker.cli import options, output, repositories, tables
+from worker.cli.errors import say_problem
 from worker.storage.open import open_stores
 from worker.transfer.layout_export import export_layout
 
 
 @click.command("export")
-@click.argument("image", metavar="REPO:TAG")
+@click.argument("image", metavar="REPO:TAG", type=repositories.REPOSITORY)
 @click.argument("layout", type=click.Path(path_type=Path))
 @options.json_object
 def command(image: str, layout: Path, as_json: bool) -> None:
@@ -46,13 +47,10 @@ def command(image: str, layout: Path, as_json: bool) -> None:
             )
     if as_json:
         output.emit_json({"image": image, "digest": tag.digest} | asdict(done))
-        return
-    click.echo(
-        f"Exported {counted(done.manifests, 'manifest')} ({counted(done.referrers, 'referrer')})"
-        f" and {counted(done.blobs, 'blob')}, {tables.human_bytes(done.bytes)}, to {layout}."
-    )
-    if done.missing:
+    else:
         click.echo(
-            f"dredge: {counted(done.missing, 'image')} of the index not in the repository",
-            err=True,
+            f"Exported {counted(done.manifests, 'manifest')} ({counted(done.referrers, 'referrer')})"
+            f" and {counted(done.blobs, 'blob')}, {tables.human_bytes(done.bytes)}, to {layout}."
         )
+    if done.missing:
+        say_problem(f"{counted(done.missing, 'image')} of the index not in the repository", as_json=as_json)

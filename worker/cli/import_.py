@@ -10,7 +10,8 @@ import click
 from model.human import counted
 from model.names import RepositoryName, parse_repository
 from worker import wiring
-from worker.cli import options, output, tables
+from worker.cli import options, output, repositories, tables
+from worker.cli.errors import say_problem
 from worker.settings import Settings
 from worker.transfer.layout import BadLayout, Layout, read_layout
 from worker.transfer.layout_import import Imported, checked_tag, import_layout, stale_after_import
@@ -18,7 +19,7 @@ from worker.transfer.layout_import import Imported, checked_tag, import_layout, 
 
 @click.command("import")
 @click.argument("layout", type=click.Path(path_type=Path))
-@click.argument("repository", metavar="REPO")
+@click.argument("repository", metavar="REPO", type=repositories.REPOSITORY)
 @click.option("--tag", help="Tag the layout's only image with this name, whatever the layout calls it.")
 @click.option("--sparse", is_flag=True, help="Accept indexes some of whose images were left out.")
 @options.json_object
@@ -39,19 +40,23 @@ def command(layout: Path, repository: str, tag: str | None, sparse: bool, as_jso
         done = _push(read, verified, name, tags)
     if as_json:
         output.emit_json(asdict(done))
-        return
+    else:
+        _say(done)
+    if done.untagged:
+        hours = read.push_ttl_s / 3600
+        say_problem(
+            f"{counted(done.untagged, 'image')} without a tag will be garbage in {hours:g} h:"
+            " tag what you keep, or import with --tag",
+            as_json=as_json,
+        )
+
+
+def _say(done: Imported) -> None:
     click.echo(
         f"Imported {counted(done.manifests, 'manifest')} ({done.new_manifests} new)"
         f" and {counted(done.blobs, 'blob')}, {tables.human_bytes(done.bytes)}, into {done.repository}."
     )
     click.echo(f"Tags: {', '.join(done.tags) or 'none'}.")
-    if done.untagged:
-        hours = read.push_ttl_s / 3600
-        click.echo(
-            f"dredge: {counted(done.untagged, 'image')} without a tag will be garbage in {hours:g} h:"
-            " tag what you keep, or import with --tag",
-            err=True,
-        )
 
 
 def _push(read: Settings, layout: Layout, name: RepositoryName, tags: dict[str, str] | None) -> Imported:

@@ -19,13 +19,15 @@ def command() -> None:
 
 @command.command(short_help="Load the list now.")
 @click.option("--source", help="A path, a URL or kubernetes; by default DREDGE_IN_USE_SOURCE.")
-def load(source: str | None) -> None:
+@options.json_object
+def load(source: str | None, as_json: bool) -> None:
     """Load the list of digests in use now; if the source fails, the previous list stays."""
     settings = output.settings()
     settings = replace(settings, in_use_source=source or settings.in_use_source)
     output.require(settings, "in_use_source")
     with output.connected(settings):
-        click.echo(f"{counted(load_in_use(settings), 'digest')} in use")
+        digests = load_in_use(settings)
+    output.say(as_json, {"digests": digests}, f"{counted(digests, 'digest')} in use")
 
 
 @command.command(short_help="Show the age and the length of the list.")

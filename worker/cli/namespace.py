@@ -32,9 +32,9 @@ def delete(namespace: str, yes: bool, as_json: bool) -> None:
     with output.connected(settings):
         if not yes:
             question = f"{name} {deletions.restorable_for(settings)}. Delete it and all its repositories?"
-            click.confirm(question, abort=True, err=True)
+            output.confirm(question, as_json=as_json)
         deleted = jobs.delete_namespace(wiring.in_process(settings), name)
-    deletions.say(as_json, asdict(deleted), f"deleted {name}; to undo it: dredge namespace restore {name}")
+    output.say(as_json, asdict(deleted), f"deleted {name}; to undo it: dredge namespace restore {name}")
 
 
 @command.command(short_help="Undo a deletion.")
@@ -51,7 +51,7 @@ def restore(namespace: str, new_name: str | None, as_json: bool) -> None:
     with output.connected(settings):
         restored = jobs.restore_namespace(wiring.in_process(settings), namespace, new_name=new_name)
     text = f"restored {restored.name}; what Quay removed at the deletion did not come back"
-    deletions.say(as_json, asdict(restored), text)
+    output.say(as_json, asdict(restored), text)
 
 
 @command.command(name="list", short_help="List deleted namespaces, latest first.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -22,10 +23,13 @@ from rich.progress import (
 )
 
 from model.db import connection as database
+from model.errors import NoSuchNamespace, NoSuchRepository, NoSuchTag
 from worker import logs
 from worker.cli.errors import say_error
+from worker.jobs.similar import with_suggestion
 from worker.settings import Settings
 
+_DIGEST = re.compile(r"\b(sha\d{3}:[0-9a-f]{12})[0-9a-f]{52,}")
 _HOW = "set it ({example})"
 _EMBEDDED = ", or run the command on servers of its own: dredge embedded -- dredge …"
 _SERVERS = ("database_url", "broker_url", "storage")
@@ -41,6 +45,31 @@ _EXAMPLES = {
 def emit_json(obj: Any) -> None:
     """Print one JSON value on one line of standard output."""
     click.echo(json.dumps(obj, default=str, ensure_ascii=False))
+
+
+def short(text: str) -> str:
+    """Shorten the digests of a text, as a terminal shows them."""
+    return _DIGEST.sub(r"\1…", text)
+
+
+def line(text: str) -> None:
+    """Print a line on standard output, with short digests on a terminal."""
+    click.echo(short(text) if sys.stdout.isatty() else text)
+
+
+def say(as_json: bool, facts: Mapping[str, object], text: str) -> None:
+    """Print the facts as one JSON object, or the text as a line."""
+    if as_json:
+        emit_json(facts)
+    else:
+        line(text)
+
+
+def confirm(question: str, *, as_json: bool) -> None:
+    """Ask on standard error; with `--json`, fail instead.  Raises `click.Abort` if the answer is not yes."""
+    if as_json:
+        fail(f"nothing was changed: with --json no question is asked, give --yes ({question})")
+    click.confirm(question, abort=True, err=True)
 
 
 def console(stream: Any = None) -> Console:
@@ -89,12 +118,18 @@ def require(read: Settings, *names: str) -> None:
 
 @contextmanager
 def connected(read: Settings) -> Iterator[None]:
-    """Configure the database and hold a connection for the block; ends the command if there is no URL."""
+    """Configure the database and hold a connection for the block; ends the command if there is no URL.
+
+    An error about a name that does not exist gets the names that were probably meant.
+    """
     require(read, "database_url")
     database.configure(read.database_url, application_name="dredge-cli", pooled=not read.prepared_statements)
     try:
         with database.connection():
-            yield
+            try:
+                yield
+            except (NoSuchNamespace, NoSuchRepository, NoSuchTag) as error:
+                raise with_suggestion(error) from None
     finally:
         database.db.close_all()
 

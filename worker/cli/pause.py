@@ -9,13 +9,13 @@ import click
 
 from model.controls.holds import set_hold
 from model.db.clock import now_ms
-from worker.cli import options, output
+from worker.cli import options, output, repositories
 from worker.cli.times import parse_until_ms, when
 from worker.jobs.targets import find_target
 
 
 @click.command(name="pause")
-@click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False)
+@click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False, type=repositories.REPOSITORY)
 @click.option("--reason", required=True, help="Reason, shown with the hold.")
 @click.option("--until", metavar="TIME", help="When the hold ends: 12h, 3d, or an ISO 8601 time.")
 @options.json_object

@@ -91,4 +91,4 @@ def _show(plan: Plan, *, as_json: bool, whole: bool) -> None:
         output.emit_json({"repository": name, "tags": tags, "manifests": manifests, "uploads": plan.uploads})
     elif whole:
         for line in (*tags, *manifests):
-            click.echo(line)
+            output.line(line)

@@ -14,6 +14,7 @@ from model.repository import Repository
 from model.retention.find import find_ids
 from model.retention.plan import RetentionPlan, plan_retention
 from worker.cli import output, tables
+from worker.cli.errors import say_problem
 from worker.jobs.plan_policy import Sums, sum_up
 from worker.jobs.retain import retention_policy
 from worker.settings import Settings
@@ -36,7 +37,7 @@ def show(settings: Settings, file: str, repositories: list[Repository], form: st
     {"json": _as_json, "csv": _as_csv, "table": _as_table}[form](plans, sums)
     for plan in plans:
         for problem in plan.problems:
-            click.echo(f"dredge: {plan.repository}: skipped: {problem}", err=True)
+            say_problem(f"{plan.repository}: skipped: {problem}", as_json=form == "json")
 
 
 def _all() -> Iterator[int]:

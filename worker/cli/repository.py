@@ -30,13 +30,12 @@ def delete(repository: str, yes: bool, as_json: bool) -> None:
     with output.connected(settings):
         registry.get_repository(path)
         if not yes:
-            click.confirm(
-                f"{path} {deletions.restorable_for(settings)}, but for {LOST_WITH_REPOSITORY}. Delete it?",
-                abort=True,
-                err=True,
+            question = (
+                f"{path} {deletions.restorable_for(settings)}, but for {LOST_WITH_REPOSITORY}. Delete it?"
             )
+            output.confirm(question, as_json=as_json)
         deleted = jobs.delete_repository(wiring.in_process(settings), path)
-    deletions.say(as_json, asdict(deleted), f"deleted {path}; to undo it: dredge repository restore {path}")
+    output.say(as_json, asdict(deleted), f"deleted {path}; to undo it: dredge repository restore {path}")
 
 
 @command.command(short_help="Undo a deletion.")
@@ -53,7 +52,7 @@ def restore(repository: str, name: str | None, as_json: bool) -> None:
     with output.connected(settings):
         path = str(parse_repository(repository))
         restored = jobs.restore_repository(wiring.in_process(settings), path, name=name)
-    deletions.say(
+    output.say(
         as_json, asdict(restored), f"restored {restored.path}; {LOST_WITH_REPOSITORY} did not come back"
     )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from model.controls.holds import lift_hold, list_holds
-from worker.cli import options, output
+from worker.cli import options, output, repositories
 from worker.jobs.targets import find_target
 
 
 @click.command(name="resume")
-@click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False)
+@click.argument("target", metavar="[NAMESPACE[/REPO]]", required=False, type=repositories.REPOSITORY)
 @options.json_object
 def command(target: str | None, as_json: bool) -> None:
     """Lift a hold: collections go on with the next scan.

@@ -18,6 +18,7 @@ from worker.cli import options, output, repositories, tables
 from worker.cli.pause import author
 from worker.cli.times import when
 from worker.jobs.retain import retain_repository, retention_policy
+from worker.spelling import did_you_mean, nearest
 
 TURN_S = 5.0
 
@@ -103,7 +104,7 @@ def _in_a_line(rule: str) -> str:
 
 
 @command.command(short_help="Rules in the database.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.json_lines
 def rules(as_json: bool) -> None:
     """List the rules in the database, by name; exit 1 if one is not valid.
 
@@ -126,7 +127,8 @@ def rules(as_json: bool) -> None:
 
 @command.command(name="set", short_help="Write rules to the database.")
 @click.argument("file", type=click.File(encoding="utf-8"))
-def set_(file: TextIO) -> None:
+@options.json_object
+def set_(file: TextIO, as_json: bool) -> None:
     """Write the rules of a file (- for standard input) to the database, for all workers.
 
     A rule of the same name is replaced, others stay.  If one has a mistake, nothing is written.  See first
@@ -134,24 +136,28 @@ def set_(file: TextIO) -> None:
     """
     with output.connected(output.settings()):
         names = store_rules(file.read(), author=author())
-    click.echo(f"set: {', '.join(names) or 'nothing'}")
+    output.say(as_json, {"rules": names}, f"set: {', '.join(names) or 'nothing'}")
 
 
 @command.command(short_help="Remove rules from the database.")
 @click.argument("name", nargs=-1, required=True)
-def remove(name: tuple[str, ...]) -> None:
+@options.json_object
+def remove(name: tuple[str, ...], as_json: bool) -> None:
     """Remove rules from the database by their names; the tags that they ended stay ended."""
     with output.connected(output.settings()):
         known = {each.name for each in list_rules()}
         if unknown := [each for each in name if each not in known]:
-            output.fail(f"no stored rule is called {', '.join(unknown)}: see dredge retention rules")
+            advice = did_you_mean(nearest(unknown[0], known), otherwise=": see dredge retention rules")
+            output.fail(f"no stored rule is called {', '.join(unknown)}{advice}")
         remove_rules(list(name))
-    click.echo(f"removed: {', '.join(name)}")
+    output.say(as_json, {"rules": name}, f"removed: {', '.join(name)}")
 
 
 @command.command(short_help="Check a file of rules.")
 @click.argument("file", type=click.File(encoding="utf-8"))
-def check(file: TextIO) -> None:
+@options.json_object
+def check(file: TextIO, as_json: bool) -> None:
     """Check a file of retention rules, and print every mistake with its line and the rule's name."""
     found = parse_policy_file(file.read())
-    click.echo(f"{counted(len(found), 'rule')}, no mistakes")
+    names = [each.name for each in found]
+    output.say(as_json, {"rules": names}, f"{counted(len(found), 'rule')}, no mistakes")

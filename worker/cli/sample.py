@@ -81,7 +81,7 @@ def command(as_json: bool, yes: bool, preset: str, **options: Any) -> None:
             question = (
                 f"The registry has {counted(others, 'namespace')} outside the samples. Fill it nevertheless?"
             )
-            click.confirm(question, abort=True, err=True)
+            output.confirm(question, as_json=as_json)
     with output.connected(settings), output.progress("manifests", shape.manifests) as advance:
         filled = _fill(shape, settings, lambda made: advance(completed=made))
     result = dataclasses.asdict(filled) | {"seconds": round(time.monotonic() - started, 3)}

@@ -47,7 +47,7 @@ def command(as_json: bool, hours: int, watch_s: int | None) -> None:
         with output.connected(settings):
             _show(_read(settings, hours), as_json)
         return
-    # Ctrl-C is the normal end of a watch, not a failure.
+    # A signal is the normal end of a watch, not a failure.
     with suppress(KeyboardInterrupt):
         _watch(settings, hours, as_json, watch_s)
 

@@ -11,9 +11,11 @@ from model.errors import BadInput
 from model.gc.orphans.share import accept_unknown
 from worker import wiring
 from worker.cli import output, tables
+from worker.cli.errors import say_problem
 from worker.former_names import SWEPT, with_former_names
 from worker.jobs.sweep import sweep
 from worker.jobs.sweep_result import Swept
+from worker.spelling import did_you_mean, nearest
 
 PASS_S = 10.0**9
 
@@ -44,7 +46,8 @@ def command(dry_run: bool, accepted: tuple[str, ...], as_json: bool) -> None:
     with output.connected(settings), output.progress("sweeping"):
         for location in accepted:
             if not accept_unknown(location):
-                raise BadInput("No sweep has found unknown objects at this location", location=location)
+                advice = did_you_mean(nearest(location, set(settings.storage) - {location}))
+                raise BadInput(f"No sweep has found unknown objects at the location {location}{advice}")
         found = sweep(wiring.in_process(settings), budget_s=PASS_S, dry_run=dry_run)
     if as_json:
         for swept in found:
@@ -59,6 +62,6 @@ def _print(found: tuple[Swept, ...], dry_run: bool) -> None:
     tables.table(columns, [(s.kind, s.looked, s.suspects, s.confirmed, s.put_back) for s in found])
     for swept in found:
         if swept.error:
-            click.echo(f"dredge: {swept.kind}: {swept.error}", err=True)
+            say_problem(f"{swept.kind}: {swept.error}", as_json=False)
     if dry_run:
         click.echo("Nothing was changed.")

@@ -9,11 +9,11 @@ import click
 
 from model import registry
 from model.db.clock import now_ms
-from model.errors import NoSuchTag, NotRestorable
+from model.errors import NoSuchTag, NotRestorable, RegistryError
 from model.names import parse_manifest, parse_repository, parse_tag
 from model.policy import Policy
 from model.registry import Lifetime, Position, Tag
-from worker.cli import options, output, tables
+from worker.cli import options, output, repositories, tables
 from worker.cli.times import parse_duration_ms, parse_moment_ms, when
 
 _PAGE = 1000
@@ -28,7 +28,7 @@ def command() -> None:
 
 
 @command.command(name="list", short_help="List the alive tags of a repository.")
-@click.argument("repository")
+@click.argument("repository", type=repositories.REPOSITORY)
 @_limit
 @options.json_lines
 def list_(repository: str, limit: int, as_json: bool) -> None:
@@ -56,7 +56,7 @@ def _active(repository_id: int, limit: int) -> Iterator[Tag]:
 
 
 @command.command(short_help="List the manifests of tags, now and before.")
-@click.argument("target", metavar="REPO[:TAG]")
+@click.argument("target", metavar="REPO[:TAG]", type=repositories.REPOSITORY)
 @_limit
 @options.json_lines
 def history(target: str, limit: int, as_json: bool) -> None:
@@ -64,6 +64,8 @@ def history(target: str, limit: int, as_json: bool) -> None:
     repository, name = _repository_or_tag(target)
     with output.connected(output.settings()):
         lines = list(_history(registry.get_repository(repository).id, name, limit))
+        if name is not None and not lines:
+            raise NoSuchTag(repository=repository, tag=name)
     if as_json:
         for line in lines:
             output.emit_json(
@@ -93,7 +95,9 @@ def _history_row(line: Lifetime) -> tuple[object, ...]:
 
 
 @command.command(short_help="Delete tags, or every tag of a manifest.")
-@click.argument("targets", metavar="REPO:TAG|REPO@DIGEST…", nargs=-1, required=True)
+@click.argument(
+    "targets", metavar="REPO:TAG|REPO@DIGEST…", nargs=-1, required=True, type=repositories.REPOSITORY
+)
 @click.option("--permanently", is_flag=True, help="Make restoring impossible; free the space at once.")
 @click.option("--yes", is_flag=True, help="With --permanently: do not ask, however many tags go.")
 @click.option(
@@ -109,15 +113,23 @@ def delete(targets: Sequence[str], permanently: bool, yes: bool, children: bool,
     With --permanently nothing can be restored.  The command asks before it deletes more than one target.
     """
     if permanently and len(targets) > 1 and not yes:
-        click.confirm(f"Delete {len(targets)} tags permanently?", abort=True, err=True)
+        output.confirm(f"Delete {len(targets)} tags permanently?", as_json=as_json)
     settings = output.settings()
     with output.connected(settings):
         for target in targets:
             ended = _delete(target, permanently, children, settings.policy)
             if not ended:
-                raise NoSuchTag(f"There is no such tag: {target}")
+                raise _missing(target)
             for tag in ended:
                 _say(as_json, tag, f"deleted {tag.name} ({tag.digest})")
+
+
+def _missing(target: str) -> RegistryError:
+    """Return the error for a tag, or a manifest with tags, that does not exist."""
+    if "@" in target:
+        return NoSuchTag(f"No tag points at {target}")
+    name = parse_tag(target)
+    return NoSuchTag(repository=str(name.repository), tag=name.tag)
 
 
 def _delete(target: str, permanently: bool, children: bool, policy: Policy) -> tuple[Tag, ...]:
@@ -140,7 +152,7 @@ def _delete(target: str, permanently: bool, children: bool, policy: Policy) -> t
 
 
 @command.command(short_help="Point a tag at an earlier manifest.")
-@click.argument("target", metavar="REPO:TAG")
+@click.argument("target", metavar="REPO:TAG", type=repositories.REPOSITORY)
 @click.argument("digest", required=False)
 @options.json_object
 def restore(target: str, digest: str | None, as_json: bool) -> None:
@@ -157,6 +169,8 @@ def restore(target: str, digest: str | None, as_json: bool) -> None:
 
 def _last_restorable(repository: str, name: str) -> str:
     lines = registry.list_tag_history(repository, name=name, limit=_PAGE).lifetimes
+    if not lines:
+        raise NoSuchTag(repository=repository, tag=name)
     dead = [line.tag for line in lines if line.restorable]
     if not dead:
         raise NotRestorable(f"Nothing of {repository}:{name} can be restored: see dredge tag history")
@@ -164,7 +178,7 @@ def _last_restorable(repository: str, name: str) -> str:
 
 
 @command.command(short_help="Set when a tag ends.")
-@click.argument("target", metavar="REPO:TAG")
+@click.argument("target", metavar="REPO:TAG", type=repositories.REPOSITORY)
 @click.option("--in", "after", metavar="DURATION", help="End after this time from now: 90m, 12h, 3d, 2w.")
 @click.option("--at", "at", metavar="TIME", help="End at this time, ISO 8601; UTC unless it has a zone.")
 @click.option("--never", is_flag=True, help="Remove the expiry.")
@@ -182,8 +196,8 @@ def expire(target: str, after: str | None, at: str | None, never: bool, as_json:
         tag = registry.change_tag_expiration(
             str(name.repository), name.tag, expires_ms, policy=settings.policy
         )
-    if tag is None:
-        raise NoSuchTag(f"There is no such tag: {target}")
+        if tag is None:
+            raise _missing(target)
     _say(as_json, tag, f"{target} expires {when(tag.end_ms) or 'never'}")
 
 
@@ -195,7 +209,4 @@ def _repository_or_tag(target: str) -> tuple[str, str | None]:
 
 
 def _say(as_json: bool, tag: Tag, line: str) -> None:
-    if as_json:
-        output.emit_json(asdict(tag))
-    else:
-        click.echo(line)
+    output.say(as_json, asdict(tag), line)

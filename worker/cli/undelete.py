@@ -39,7 +39,7 @@ def command(digest: str, repository: str | None, as_json: bool) -> None:
         if as_json:
             output.emit_json(asdict(each))
         elif each.is_back:
-            click.echo(f"{each.digest} is back at {each.location}.")
+            output.line(f"{each.digest} is back at {each.location}.")
     if left := [each for each in found if not each.is_back]:
         output.fail(_left(left[0]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -56,7 +57,7 @@ def token(name: str, scopes: tuple[Scope, ...], as_json: bool) -> None:
     if as_json:
         output.emit_json({"token": secret, "line": str(made)})
     else:
-        click.echo(f"token, shown once:  {secret}\nline for DREDGE_WEB_TOKENS:  {made}")
+        click.echo(f"token, shown once: {secret}\nline for DREDGE_WEB_TOKENS: {made}")
 
 
 def serve(settings: Settings) -> None:
@@ -72,7 +73,9 @@ def serve(settings: Settings) -> None:
         settings.database_url, application_name="dredge web", pooled=not settings.prepared_statements
     )
     config = uvicorn.Config(application(settings), log_config=None, access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    # uvicorn stops at a signal, and raises it again.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,13 +7,20 @@ from urllib.parse import urlsplit
 
 import click
 
+from model.errors import RegistryError
 from model.events.deliveries import retry_dead
 from model.events.webhooks import add_webhook, list_webhooks, remove_webhook
 from model.human import counted
 from worker.cli import options, output, tables
+from worker.cli.errors import say_problem
 from worker.events.webhook import secret_of
+from worker.spelling import did_you_mean, nearest
 
-_NO_NETWORKS = "dredge: plain HTTP goes only to addresses in DREDGE_WEBHOOK_NETWORKS, which is not set here"
+_NO_NETWORKS = "plain HTTP goes only to addresses in DREDGE_WEBHOOK_NETWORKS, which is not set here"
+
+
+class NoSuchWebhook(RegistryError):
+    """There is no such webhook."""
 
 
 @click.group(name="webhook")
@@ -48,7 +55,7 @@ def add(name: str, url: str, types: tuple[str, ...], as_json: bool) -> None:
     else:
         click.echo(f"{name} gets {', '.join(wanted)}\nsecret: {secret}")
     if urlsplit(url).scheme == "http" and not settings.webhook_networks:
-        click.echo(_NO_NETWORKS, err=True)
+        say_problem(_NO_NETWORKS, as_json=as_json)
 
 
 @command.command(name="list", short_help="List webhooks and their waiting deliveries.")
@@ -72,11 +79,20 @@ def remove(name: str, as_json: bool) -> None:
     """Remove the webhook NAME, and its waiting deliveries."""
     with output.connected(output.settings()):
         if not remove_webhook(name):
-            output.fail(f"there is no webhook {name}; see dredge webhook list")
+            raise _missing(name)
     if as_json:
         output.emit_json({"name": name})
     else:
         click.echo(f"removed {name}")
+
+
+def _names() -> list[str]:
+    return [each.name for each in list_webhooks()]
+
+
+def _missing(name: str) -> NoSuchWebhook:
+    advice = did_you_mean(nearest(name, _names()), otherwise=": see dredge webhook list")
+    return NoSuchWebhook(f"There is no webhook {name}{advice}")
 
 
 @command.command(short_help="Retry deliveries that were given up.")
@@ -85,6 +101,8 @@ def remove(name: str, as_json: bool) -> None:
 def retry(name: str | None, as_json: bool) -> None:
     """Retry the deliveries that were given up, of all webhooks or of NAME."""
     with output.connected(output.settings()):
+        if name is not None and name not in _names():
+            raise _missing(name)
         count = retry_dead(name)
     if as_json:
         output.emit_json({"deliveries": count})

@@ -17,6 +17,7 @@ from model.repository import Repository
 from model.retention.explain import explain_tag
 from model.storage_paths import IDENTITY_PATH, TRASH_FOLDER, is_ours
 from worker.jobs.retain import retention_policy
+from worker.jobs.similar import no_such_tag
 from worker.jobs.targets import find_named
 from worker.jobs.waiting import Stops, explain_waiting
 from worker.settings import Settings
@@ -30,7 +31,7 @@ def explain_any(text: str, settings: Settings) -> list[Explanation]:
     """Explain `namespace/name`, with `:tag` or `@digest`, a bare digest, or an object's path.  Only reads.
 
     Several manifests may have one digest; then there is one explanation for each.  Raises `BadInput`,
-    `NothingFound` or `NoSuchRepository`.
+    `NothingFound`, `NoSuchRepository` or `NoSuchTag`.
     """
     if _is_object(text):
         return [explain_object(text)]
@@ -44,8 +45,10 @@ def explain_any(text: str, settings: Settings) -> list[Explanation]:
     else:
         found = [_repository(text, settings)]
     explained = [each for each in found if each is not None]
+    if not explained and "/" in text and "@" not in text:
+        raise no_such_tag(parse_tag(text))
     if not explained:
-        raise NothingFound(f"no row has the {_kind(text)} {text.rpartition('@')[2]}")
+        raise NothingFound(f"no row has the digest {text.rpartition('@')[2]}")
     return explained
 
 
@@ -63,10 +66,6 @@ def _digest(text: str) -> str:
     except BadInput:
         forms = "namespace/name, namespace/name:tag, namespace/name@sha256:…, sha256:… or an object's path"
         raise BadInput(f"{text!r} cannot be explained: write {forms}") from None
-
-
-def _kind(text: str) -> str:
-    return "digest" if "@" in text or "/" not in text else "name"
 
 
 def _tag(text: str, settings: Settings) -> Explanation | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from model import namespace, repository
 from model.controls.holds import EVERY
-from model.errors import NoSuchNamespace, NoSuchRepository
-from model.names import RepositoryName, parse_namespace, parse_repository
+from model.names import parse_namespace, parse_repository
 from model.repository import Repository
-
-_NEAR = 1_000
+from worker.jobs.similar import no_such_namespace, no_such_repository
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ def find_target(text: str | None) -> Target:
         return Target(text, repository_id=find_named(text).id)
     found = namespace.get(parse_namespace(text))
     if found is None:
-        raise NoSuchNamespace(f"There is no namespace {text}: check the spelling")
+        raise no_such_namespace(text)
     return Target(text, namespace_id=found.id)
 
 
@@ -40,11 +37,5 @@ def find_named(name: str) -> Repository:
     parsed = parse_repository(name)
     found = repository.by_name(parsed.namespace, parsed.name)
     if found is None:
-        raise NoSuchRepository(f"There is no repository {parsed}: {_advice(parsed)}")
+        raise no_such_repository(parsed)
     return found
-
-
-def _advice(wanted: RepositoryName) -> str:
-    near = repository.names_like(f"{wanted.namespace}/", limit=_NEAR)
-    close = difflib.get_close_matches(str(wanted), near, n=2)
-    return f"did you mean {' or '.join(close)}?" if close else "check the spelling, or see dredge due"

@@ -118,7 +118,10 @@ def test_explain_says_how_long_a_tag_lives_and_which_rules_keep_or_end_it(
         assert "past its recovery window" in said_of(dredge, "acme/app:over")[2][1]
     assert not changes
     missing = dredge("explain", "acme/app:nothing")
-    assert missing.code == 1 and missing.err == "dredge: no row has the name acme/app:nothing\n"
+    assert (
+        missing.code == 1
+        and missing.err == "dredge: There is no tag acme/app:nothing: see dredge tag list acme/app\n"
+    )
 
 
 def test_explain_of_a_bare_digest_names_every_repository_that_has_it(world: World, dredge: Dredge) -> None:

@@ -62,7 +62,7 @@ def test_an_image_without_a_name_gets_one_or_a_warning(environment: dict[str, st
         (("import", "{tmp}/rich", "new/repo", "--tag", "x"), 1, "--tag is for a layout of one"),
         (("import", "{tmp}/plain", "new/repo", "--tag", "-x"), 2, "is not a tag"),
         (("import", "{tmp}/plain", "norepo"), 2, "namespace/name"),
-        (("export", "new/repo:nope", "{tmp}/out"), 1, "no such repository"),
+        (("export", "new/repo:nope", "{tmp}/out"), 1, "There is no repository"),
         (("export", "new/repo", "{tmp}/out"), 2, "namespace/name:tag"),
     ],
 )

@@ -114,7 +114,7 @@ def test_check_and_status_say_which_periodic_task_is_late(environment: dict[str,
         world.execute("INSERT INTO dredge_periodic_task VALUES (%s, %s, %s, %s)", row)
     late = _run(environment, "check")
     assert late.exit_code == 1 and late.stdout.count("PROBLEM") == 2, late.stdout
-    assert "PROBLEM  stages    The task find last ended 2h " in late.stdout
+    assert "PROBLEM\tstages\tThe task find last ended 2h " in late.stdout
     assert "The task prune has never ended, one is due every 1m 0s: start a beat and a worker" in late.stdout
     status = _run(environment, "status").stdout
     assert status.startswith("late task\tevery\tlast ended\twaits for\n")
@@ -124,7 +124,7 @@ def test_check_and_status_say_which_periodic_task_is_late(environment: dict[str,
     for name, interval_ms, _ in values:
         record_end(name, interval_ms)
     again = _run(environment, "check")
-    assert again.exit_code == 0 and "ok       stages    the last scan was " in again.stdout, again.stdout
+    assert again.exit_code == 0 and "ok\tstages\tthe last scan was " in again.stdout, again.stdout
     assert world.value("SELECT count(*) FROM dredge_periodic_task") == 3
     world.close()
 

@@ -87,7 +87,7 @@ def test_status_names_indexes_that_a_mass_deletion_has_left_nearly_empty(
 
 def test_check_says_whether_the_role_can_see_the_health(world: World, dredge: Dredge) -> None:
     assert "throttle" not in dredge("check").out
-    assert "ok       throttle  a standby is 0.0 s behind" in dredge("check", THROTTLE_LAG_S="10").out
+    assert "ok\tthrottle\ta standby is 0.0 s behind" in dredge("check", THROTTLE_LAG_S="10").out
     world.execute("CREATE ROLE blind")
     try:
         world.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO blind")

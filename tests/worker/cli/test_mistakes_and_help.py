@@ -31,7 +31,9 @@ def test_with_json_an_error_is_one_json_object(world: World, dredge: Dredge) -> 
             said = dredge(*arguments, "--json")
             assert said.code == code
             assert said.out == ""
-            assert set(json.loads(said.err)) == {"error"}
+            told = json.loads(said.err)
+            assert told["exit_code"] == code
+            assert set(told) - {"help"} == {"error", "exit_code"}
     assert not changes
 
 
@@ -143,7 +145,8 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [([], "dredge: stopped\n"), (["--json"], '{"error": "stopped"}\n')]
+    ("arguments", "said"),
+    [([], "dredge: stopped\n"), (["--json"], '{"error": "stopped", "exit_code": 130}\n')],
 )
 def test_ctrl_c_before_the_command_has_begun_is_one_line(arguments: list[str], said: str) -> None:
     ended = subprocess.run(

@@ -78,7 +78,7 @@ def test_the_reader_looks_and_changes_nothing(
             assert said.code == 1 and len(said.err.splitlines()) == 1, (command, said)
     assert not changes and garbage.objects() > 3 and gone
     shown = dredge("check", DATABASE_URL=url).out
-    assert "ok       rights    The role dredge_monitoring may only look" in shown
+    assert "ok\trights\tThe role dredge_monitoring may only look" in shown
 
 
 def test_the_collector_changes_what_it_should_and_leaves_the_tables_to_their_owner(
