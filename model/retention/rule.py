@@ -79,9 +79,9 @@ class Rule:
         if self.pattern is not None:
             found = [tag for tag in found if (self.pattern in (tag.patterns or ())) is self.pattern_matches]
         if (age_ms := self.older_than_ms) is not None:
-            found = [tag for tag in found if now_ms - tag.start_ms > age_ms]
+            found = [tag for tag in found if _is_older(tag.start_ms, age_ms, now_ms)]
         if (age_ms := self.not_pulled_for_ms) is not None:
-            found = [tag for tag in found if now_ms - max(tag.start_ms, tag.pulled_ms or 0) > age_ms]
+            found = [tag for tag in found if _is_older(max(tag.start_ms, tag.pulled_ms or 0), age_ms, now_ms)]
         if self.label is not None:
             found = [tag for tag in found if _labelled(tag, *self.label)]
         if self.newest_version is not None:
@@ -171,6 +171,10 @@ def narrows(rule: Rule) -> bool:
 
 def _may_end(tag: TagFacts) -> bool:
     return not tag.immutable and not tag.in_use
+
+
+def _is_older(since_ms: int, age_ms: int, now_ms: int) -> bool:
+    return now_ms - since_ms > age_ms
 
 
 @lru_cache(maxsize=1024)

@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant("an expiry has no bounds", limits, "clamp_end", lambda real: lambda start_ms, end_ms: end_ms),
     Mutant("two rows of a name may want one millisecond", lifetime, "assign_ends",
            lambda real: lambda names, wanted_ms, taken: [wanted_ms for _ in names]),
-    Mutant("retention ends a tag at its age, not after it", retention_rule, "_older",
-           lambda real: lambda since_ms, age_ms, now_ms: age_ms is None or now_ms - since_ms >= age_ms),
+    Mutant("retention ends a tag at its age, not after it", retention_rule, "_is_older",
+           lambda real: lambda since_ms, age_ms, now_ms: now_ms - since_ms >= age_ms),
     Mutant("an expired tag counts as alive", tags, "find_alive",
            lambda real: lambda where, name, *, now_ms, lock: real(where, name, now_ms=now_ms - 1, lock=lock)),
 )  # fmt: skip
