@@ -7,12 +7,13 @@ are verified unless the URL says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from redis.cluster import ClusterNode
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from model import server_url
 from model.errors import BadInput
@@ -166,8 +167,25 @@ def _cluster(url: RedisUrl, options: dict[str, Any]) -> Client:
     return redis.RedisCluster(startup_nodes=startup, **options)
 
 
+class _Sentinels(Sentinel):
+    """Sentinels whose error is short, and that of their credentials if those are refused."""
+
+    def discover_master(self, service_name: str) -> Any:
+        ask: Any = super().discover_master
+        try:
+            return ask(service_name)
+        except MasterNotFoundError:
+            for each in self.sentinels:
+                with suppress(redis.TimeoutError):
+                    each.ping()  # Raises the error of a Sentinel that cannot be asked.
+            raise MasterNotFoundError(f"No Sentinel knows a master {service_name!r}") from None
+
+
 def _sentinel(url: RedisUrl, timeout_s: float, options: dict[str, Any]) -> Client:
-    sentinels = _untyped(Sentinel)(url.nodes, sentinel_kwargs=url.sentinel_options(timeout_s))
+    asking = url.sentinel_options(timeout_s)
+    if "retry" in options:
+        asking["retry"] = options["retry"]
+    sentinels = _untyped(_Sentinels)(url.nodes, sentinel_kwargs=asking)
     client: Client = sentinels.master_for(url.service, **options)
     return client
 

@@ -125,8 +125,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    level = settings.log_level.upper()
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    root.setLevel(max(logging.WARNING, level))
     for name in ("dredge", "celery", "redbeat"):
         logging.getLogger(name).setLevel(level)
 

@@ -69,6 +69,11 @@ class ServerSettings:
         """URL of the Redis that keeps locks, marks and results."""
         return self.redis_url or self.broker_url
 
+    @property
+    def own_redis_variable(self) -> str:
+        """Name of the variable that names that Redis."""
+        return f"{PREFIX}{'REDIS' if self.redis_url else 'BROKER'}_URL"
+
     def _missing_servers(self) -> list[str]:
         if is_amqp(self.broker_url) and not self.redis_url:
             return [f"{PREFIX}REDIS_URL: not set; beside RabbitMQ a Redis keeps locks, marks and results"]

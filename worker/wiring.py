@@ -54,6 +54,7 @@ def queue(app: Celery, settings: Settings) -> CeleryQueue:
         broker.connect(settings.own_redis),
         backlog=AmqpBacklog(app) if is_amqp(settings.broker_url) else None,
         prefix=settings.key_prefix,
+        redis_variable=settings.own_redis_variable,
         # The second scan after a lost message, at the latest, enqueues the task again.
         believed_ms=int(2000 * settings.scan_interval_s),
     )

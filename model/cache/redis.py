@@ -137,7 +137,7 @@ class RedisBackend:
         """Open the breaker, unless the server answered and only refused this command."""
         if not isinstance(error, ResponseError):
             if not self._breaker.open:
-                log.warning("cache.unavailable", extra={"error": type(error).__name__})
+                log.warning("cache.unavailable", extra={"facts": {"error": type(error).__name__}})
             self._breaker.fail()
         return CacheUnavailable(asked=True)
 

@@ -91,7 +91,7 @@ def translated() -> Iterator[None]:
 
 def _ours(code: str | None, text: str) -> RegistryError | None:
     """Return the model's error for a SQLSTATE; None if the same statement would fail again."""
-    verdict = sqlstate.sort(code)
+    verdict = sqlstate.sort(code or sqlstate.of_refusal(text))
     if code in sqlstate.CONTENTION:
         return Contended()
     if code == sqlstate.CANCELED:
@@ -101,11 +101,12 @@ def _ours(code: str | None, text: str) -> RegistryError | None:
     if code in sqlstate.MISSING:
         return SchemaMismatch(f"{text}: run `dredge init`, or see `dredge check`")
     if verdict is Verdict.BROKEN:
-        return BrokenInstallation(f"The database refuses: {text}; see `dredge check`")
+        what = "see `dredge check`" if code else "correct DREDGE_DATABASE_URL"
+        return BrokenInstallation(f"The database refuses: {text}; {what}")
     if verdict is Verdict.NOT_NOW:
-        # A refusal while connecting has no SQLSTATE, and may end by itself: the server starts, or is full.
-        said = "refuses the connection" if "FATAL:" in text else "did not answer"
-        return DatabaseUnavailable(f"The database {said}: {text}")
+        if code or "FATAL:" in text:  # Such a refusal may end by itself: the server starts, or is full.
+            return DatabaseUnavailable(f"The database refuses for now: {text}")
+        return DatabaseUnavailable(f"The database did not answer: {text}; start it, or correct its URL")
     return None
 
 

@@ -50,6 +50,16 @@ _CODES = {
     "58P01": Verdict.BROKEN,  # a file of the installation is missing
     "58P02": Verdict.BROKEN,  # a file of the installation is there twice
 }
+# What PostgreSQL says when it refuses a connection for good; libpq keeps no code of such an error.  A server
+# that speaks another language (`lc_messages`) is taken for one that does not answer now.
+_REFUSALS = (
+    ("authentication failed for user", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry for", "28000"),
+    ("is not permitted to log in", "28000"),
+    ("permission denied for database", "42501"),
+    ("does not exist", "3D000"),
+)
 _BY_CLASS = {prefix: verdict for verdict, prefixes in _CLASSES.items() for prefix in prefixes}
 
 READ_ONLY = "25006"
@@ -63,6 +73,11 @@ def sort(code: str | None) -> Verdict:
     if not code:
         return Verdict.NOT_NOW
     return _CODES.get(code) or _BY_CLASS.get(code[:2], Verdict.NEVER)
+
+
+def of_refusal(text: str) -> str | None:
+    """Return the SQLSTATE of a refused connection from its message, or None if it may end by itself."""
+    return next((code for words, code in _REFUSALS if words in text), None)
 
 
 def is_listed(code: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -104,7 +105,7 @@ def test_case_59_quays_redis_forgets_between_lock_and_request(
 @in_store(SwappedStore)
 @pytest.mark.parametrize(
     ("settings", "other_identity"),
-    [(stories.AT_ONCE, None), (stories.AT_ONCE, "somebody else"), (stories.ASIDE, None)],
+    [(stories.AT_ONCE, None), (stories.AT_ONCE, str(uuid.uuid4())), (stories.ASIDE, None)],
     ids=["empty", "another", "set aside"],
 )
 def test_case_62_the_store_is_not_mounted_for_a_while(

@@ -10,13 +10,11 @@ from typing import Any
 from billiard.exceptions import WorkerLostError
 from celery import signals
 
-from model.db import schema
 from model.db.connection import connection, db
 from model.errors import RegistryError
 from model.gc.due.attempt import record_failure
-from model.rights import read_granted
 from model.running_task import running_task
-from worker import logs, metrics, tracing, wiring
+from worker import logs, metrics, requirements, tracing, wiring
 from worker.app import application
 from worker.broker import kombu_patch as reconnecting
 from worker.broker import routes
@@ -36,6 +34,7 @@ def install() -> None:
     signals.task_prerun.connect(_running)
     signals.task_failure.connect(_failed)
     signals.worker_init.connect(_starting)
+    signals.beat_init.connect(_require_broker)
     signals.worker_ready.connect(_ready)
     signals.worker_shutdown.connect(_stopped)
 
@@ -52,7 +51,7 @@ def _starting(**_: Any) -> None:
     """Prepare the main process before the pool is forked.  A port that is in use ends the worker here."""
     global _health
     settings = Settings.from_env(os.environ)
-    _require_database(settings)
+    _require(settings)
     if not settings.metrics_port:
         return
     metrics.prepare()
@@ -67,27 +66,24 @@ def _starting(**_: Any) -> None:
         raise SystemExit(2) from error
 
 
-def _require_database(settings: Settings) -> None:
-    """End the worker if tables of this version or all rights to write are missing.
-
-    Ignore a database that is unavailable now.
-    """
+def _require(settings: Settings) -> None:
+    """End the worker with one line if it could do no work: see `worker.requirements`."""
     problem = "" if settings.database_url else "DREDGE_DATABASE_URL: not set; see `dredge check`"
     if not problem:
         wiring.context(application)
-        try:
-            with connection():
-                granted, pending = read_granted(), schema.pending_migrations()
-            if pending:
-                problem = f"The database lacks {', '.join(pending)}: run `dredge init`, then `dredge check`"
-            elif not granted.collects:
-                problem = f"The role {granted.role} may only look: deploy/roles.sql grants what workers need"
-        except RegistryError as error:
-            if not error.retryable:
-                problem = str(error)
-        finally:
-            # The forked children must not share this connection.
-            db.close_all()
+        problem = requirements.find_database_problem()
+        # The forked children must not share this connection.
+        db.close_all()
+    _end(problem or requirements.find_broker_problem(settings) or requirements.find_storage_problem(settings))
+
+
+def _require_broker(**_: Any) -> None:
+    """End a beat with one line if the broker or the Redis refuses it."""
+    _end(requirements.find_broker_problem(Settings.from_env(os.environ)))
+
+
+def _end(problem: str) -> None:
+    """End the process if there is a problem.  The log is not configured yet, and Celery logs exceptions."""
     if problem:
         sys.stderr.write(f"dredge: {logs.masked(problem)}\n")
         raise SystemExit(1)

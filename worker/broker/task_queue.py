@@ -16,6 +16,7 @@ from worker import logs
 from worker.broker import routes
 from worker.broker.backlog import Backlog, RedisBacklog
 from worker.broker.connection import OUTAGE, BrokerUnavailable
+from worker.broker.refusals import explain
 
 log = logs.logger("dredge.queueing")
 
@@ -54,16 +55,19 @@ class CeleryQueue:
         prefix: str,
         believed_ms: int,
         backlog: Backlog | None = None,
+        redis_variable: str = "DREDGE_BROKER_URL",
     ) -> None:
         """Use `client` for the marks, and for the queues too unless `backlog` is of another broker.
 
-        A task that did not start within `believed_ms` is enqueued again if its message is gone.
+        A task that did not start within `believed_ms` is enqueued again if its message is gone.  Errors of
+        `client` say that `redis_variable` names its server.
         """
         self._app = app
         self._client = client
         self._prefix = prefix
         self._backlog = backlog or RedisBacklog(client, prefix)
         self._believed_ms = believed_ms
+        self._redis_variable = redis_variable
         self._claim = client.register_script(CLAIM)
         self._gathering: dict[str, float] = {}
 
@@ -133,13 +137,13 @@ class CeleryQueue:
                 [self._believed_ms, self._backlog.oldest_ms(routes.QUEUE_OF[task]), MARK_TTL_MS],
             )
         except OUTAGE as error:
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, self._redis_variable) from error
         chosen = [n - 1 for n in claimed]
         try:
             self._publish(task, [arguments[n] for n in chosen], now, countdown)
         except OUTAGE as error:
             self._unmark([names[n] for n in chosen])
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, "DREDGE_BROKER_URL") from error
         return len(chosen)
 
     def _publish(

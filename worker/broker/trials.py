@@ -11,10 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import redis
 import redis_lock
 from celery import Celery
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 
+from model import redis_url
 from model.cache.backend import CacheUnavailable
 from model.cache.connect import connector
 from model.cache.redis import RedisBackend
@@ -61,27 +63,43 @@ def _carry(link: Connection, queue: Queue) -> None:
         message.ack()
         taken.append(body)
 
-    with (
-        link.channel() as channel,
-        Consumer(channel, queues=[queue], callbacks=[take], accept=["json"]),
-    ):
-        producer = Producer(channel)
-        # The first broadcast is lost, because kombu subscribes only when it waits for one.
-        for _ in range(ATTEMPTS):
-            producer.publish(
-                COMMAND,
-                exchange=queue.exchange,
-                routing_key=queue.routing_key,
-                declare=[queue],
-                confirm_timeout=TIMEOUT_S,
-            )
-            with suppress(TimeoutError):
-                link.drain_events(timeout=1)
-            if taken:
-                break
-        else:
-            raise TimeoutError("a message that was sent did not arrive")
+    with link.channel() as channel:
+        with Consumer(channel, queues=[queue], callbacks=[take], accept=["json"]):
+            producer = Producer(channel)
+            # The first broadcast is lost, because kombu subscribes only when it waits for one.
+            for _ in range(ATTEMPTS):
+                producer.publish(
+                    COMMAND,
+                    exchange=queue.exchange,
+                    routing_key=queue.routing_key,
+                    declare=[queue],
+                    confirm_timeout=TIMEOUT_S,
+                )
+                with suppress(TimeoutError):
+                    link.drain_events(timeout=1)
+                if taken:
+                    break
+            else:
+                raise TimeoutError("a message that was sent did not arrive")
+        # Without a consumer, whose cancellation RabbitMQ would announce while the channel closes.
         queue(channel).delete()
+
+
+def sentinels_trial(url: str) -> Trial:
+    """Return a trial of the Sentinels at `url`, one of which must answer with these credentials."""
+
+    def try_sentinels(_settings: Settings) -> None:
+        found, failures = redis_url.parse(url), list[redis.RedisError]()
+        for host, port in found.nodes:
+            with redis.Redis(host=host, port=port, **found.sentinel_options(TIMEOUT_S)) as client:
+                try:
+                    client.ping()
+                except redis.RedisError as error:
+                    failures.append(error)
+        if len(failures) == len(found.nodes):
+            raise failures[0]
+
+    return try_sentinels
 
 
 def try_results(settings: Settings) -> None:

@@ -41,7 +41,8 @@ def command(as_json: bool) -> None:
 
     Every problem is listed with what to do about it; exit code 1 if there is one.
     """
-    settings = output.settings()
+    # What a library warns of is a finding already.
+    settings = output.settings(log_level="error")
     failed = False
     for part in (_database, check_broker, check_cache, check_quay, _storage):
         for finding in _guarded(part, settings):
@@ -113,9 +114,12 @@ def _locations(settings: Settings) -> Iterator[CheckResult]:
             problem = f"Blobs lie at {name}, which DREDGE_STORAGE does not name: their objects stay for ever"
             yield CheckResult("storage", name, problem)
     stores = open_stores(settings.storage, upload=settings.upload_location)
-    for name, problem in find_problems(stores).items():
+    suspended = find_problems(stores)
+    for name, problem in suspended.items():
         yield CheckResult("storage", name, f"{name} is suspended, nothing is erased there: {problem}")
-    yield from _quarantine(settings, stores)
+    # A store that refuses or does not answer cannot say how it keeps dead objects.
+    answering = {name: store for name, store in stores.items() if name not in suspended}
+    yield from _quarantine(settings, Stores(answering, stores.upload))
     for share in read_shares():
         if excess := share.find_excess(settings.sweep_share):
             yield CheckResult(

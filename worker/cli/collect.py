@@ -18,6 +18,7 @@ from worker.jobs.context import JobContext
 from worker.jobs.controls import find_stop
 from worker.jobs.erase_outcome import Cleared
 from worker.jobs.plan import Total, all_due
+from worker.jobs.storage_identity import find_waiting
 from worker.jobs.to_the_end import (
     collect_many_to_the_end,
     erase_to_the_end,
@@ -76,6 +77,8 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             f"{counted(cleared.failed, 'object')} could not be erased and will be tried again:"
             " see dredge status"
         )
+    if suspended := find_waiting():
+        output.fail(f"objects at {suspended[0].location} wait, which is suspended: {suspended[0].problem}")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from model.human import counted
 from model.names import parse_repository
 from worker import wiring
 from worker.app import application
-from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
+from worker.broker.connection import OUTAGE, connect
+from worker.broker.refusals import explain
 from worker.cli import options, output
 from worker.cli import repositories as named
 from worker.cli.errors import say_problem
@@ -75,13 +76,15 @@ def _existing(settings: Settings, names: Sequence[str]) -> list[str]:
 
 def _enqueue(settings: Settings, names: Sequence[str], wait_s: float | None) -> list[TaskOutcome]:
     with Client(settings.broker_url, redis_url=settings.own_redis, key_prefix=settings.key_prefix) as client:
+        variable = settings.own_redis_variable
         try:
             # The client subscribes to results, and Celery tries that for most of a minute.
             with connect(settings.own_redis) as redis:
                 redis.ping()
+            variable = "DREDGE_BROKER_URL"
             results = [(name, client.collect(name)) for name in names]
         except OUTAGE as error:
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, variable) from error
         return [_outcome(name, result, wait_s) for name, result in results] if wait_s else []
 
 

@@ -15,6 +15,7 @@ import click
 from kombu import Consumer, Queue
 
 from worker.broker.connection import OUTAGE
+from worker.broker.refusals import explain, find_refusal, short
 from worker.cli import output
 from worker.cli.errors import say_problem
 from worker.events.exchange import EXCHANGE, connection
@@ -70,7 +71,10 @@ def line(event: CloudEvent) -> str:
 def listen(
     settings: Settings, pattern: str, stop: threading.Event, *, as_json: bool = False
 ) -> Iterator[CloudEvent]:
-    """Yield every matching event, from a queue of this process; waits while the broker is unavailable."""
+    """Yield every matching event, from a queue of this process; waits while the broker is unavailable.
+
+    Raises `BrokerRefuses`.
+    """
     name = f"dredge.tail.{uuid.uuid4().hex[:12]}"
     queue = Queue(name, EXCHANGE, routing_key=pattern, durable=False, expires=EXPIRES_S)
     if not as_json:
@@ -79,7 +83,9 @@ def listen(
         try:
             yield from _received(settings, queue, stop)
         except OUTAGE as error:
-            say_problem(f"the broker did not answer, trying again: {error}", as_json=as_json)
+            if find_refusal(error):
+                raise explain(error, "DREDGE_BROKER_URL") from error
+            say_problem(f"the broker did not answer, trying again: {short(error)}", as_json=as_json)
             stop.wait(RETRY_S)
 
 

@@ -97,14 +97,14 @@ def progress(description: str, total: float | None = None) -> Iterator[Any]:
         yield advance
 
 
-def settings() -> Settings:
+def settings(*, log_level: str = "warning") -> Settings:
     """Read the settings from this process's environment, and configure the log.
 
-    A command logs only warnings unless the environment sets another level.
+    A command logs from `log_level` on unless the environment sets another level.
     """
     read = Settings.from_env(os.environ)
     asked = "DREDGE_LOG_LEVEL" in os.environ
-    logs.configure(read if asked else dataclasses.replace(read, log_level="warning"))
+    logs.configure(read if asked else dataclasses.replace(read, log_level=log_level))
     return read
 
 

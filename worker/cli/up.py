@@ -23,6 +23,7 @@ from model.db import schema
 from worker.cli import output
 from worker.cli.embedded import command_environment, create_tables
 from worker.local.embedded import EmbeddedServers
+from worker.requirements import find_broker_problem, find_storage_problem
 from worker.settings import Settings
 
 PROCFILE = """\
@@ -57,6 +58,7 @@ def command(directory: Path, procfile: Path | None) -> None:
     if settings.database_url:
         # With a configured database, an empty embedded store would make every blob appear missing.
         output.require(settings, "storage")
+    _require_servers(settings)
     processes = parse_procfile(_procfile_text(procfile)).processes
     servers = EmbeddedServers(
         directory,
@@ -74,6 +76,13 @@ def command(directory: Path, procfile: Path | None) -> None:
         with _written(directory / "environment", environment):
             code = _run(processes, command_environment(environment))
     sys.exit(code)
+
+
+def _require_servers(settings: Settings) -> None:
+    """End the command before it starts a server or process, if a configured server refuses them."""
+    refused = find_broker_problem(settings) if settings.broker_url else ""
+    if refused := refused or find_storage_problem(settings):
+        output.fail(refused)
 
 
 def _require_tables(settings: Settings) -> None:

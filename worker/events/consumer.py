@@ -13,7 +13,8 @@ from kombu.message import Message
 
 from model.errors import RegistryError
 from worker import logs
-from worker.broker.connection import OUTAGE, BrokerUnavailable, connect
+from worker.broker.connection import OUTAGE, connect
+from worker.broker.refusals import explain
 from worker.events.exchange import OWN_QUEUE, REMOVALS_QUEUE, connection
 from worker.events.message import CloudEvent, is_event
 
@@ -72,7 +73,7 @@ class EventConsumer:
                 while not stop.is_set():
                     self._drain(link)
         except OUTAGE as error:
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, "DREDGE_BROKER_URL") from error
         finally:
             with suppress(*OUTAGE):
                 link.release()

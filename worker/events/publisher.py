@@ -10,7 +10,8 @@ from typing import Any
 from kombu import Connection, Producer, Queue
 
 from worker.broker import routes
-from worker.broker.connection import OUTAGE, BrokerUnavailable
+from worker.broker.connection import OUTAGE
+from worker.broker.refusals import explain
 from worker.broker.urls import TIMEOUT_S, is_amqp
 from worker.events.exchange import EXCHANGE, OWN_QUEUE, REMOVALS_QUEUE, connection
 from worker.events.message import CloudEvent, routing_key
@@ -47,7 +48,7 @@ class Publisher:
                     _send(producer, burst, "", routes.REMOVALS_QUEUE)
         except OUTAGE as error:
             self.close()
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, "DREDGE_BROKER_URL") from error
         return sent
 
     def broker_was_flushed(self) -> bool:
@@ -58,7 +59,7 @@ class Publisher:
                 self._learn_bindings()
         except OUTAGE as error:
             self.close()
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, "DREDGE_BROKER_URL") from error
         return forgot
 
     def restore_bindings(self) -> None:
@@ -73,14 +74,14 @@ class Publisher:
                 Queue(queue, EXCHANGE, routing_key=key, channel=channel).queue_bind()
         except OUTAGE as error:
             self.close()
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, "DREDGE_BROKER_URL") from error
 
     def mark_epoch(self) -> None:
         """Write the trace that `broker_was_flushed` reads."""
         try:
             self._trace.leave(self._ready().connection)
         except OUTAGE as error:
-            raise BrokerUnavailable(f"The broker did not answer: {error}") from error
+            raise explain(error, "DREDGE_BROKER_URL") from error
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one and declares the queues again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 from model.db.clock import now_ms
@@ -13,15 +14,20 @@ from model.gc.storage_identity import (
     record_identity,
     suspend_location,
 )
+from model.gc.tombstones import find_tombstone_locations
 from worker import logs
 from worker.jobs.isolation import is_of_an_item
+from worker.storage.answers import NOT_A_STORE
 from worker.storage.base import Store, Stores, StoreUnavailable
 
 log = logs.logger("dredge.storage")
 
 PROBES = 20
+# What this module writes; a server that answers 200 with a text of its own to any request is not a store.
+_IDENTITY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _MISSING = "it does not show its identity: it is empty, not mounted, or another place than before"
+_STRANGE = f"its object dredge-identity was not written by Dredge: {NOT_A_STORE}"
 UNKNOWN = "no object that the rows know is there: is it empty, not mounted, or another registry's storage?"
 
 
@@ -75,9 +81,17 @@ def verify_suspended(stores: Stores) -> None:
             verify_location(stores, each.location)
 
 
+def find_waiting() -> list[RecordedStorage]:
+    """Return the suspended locations at which objects wait to be erased; only reads."""
+    places = find_tombstone_locations()
+    return [each for each in find_suspended() if each.location in places]
+
+
 def _judge(store: Store, location: str, recorded: RecordedStorage | None) -> tuple[str, str]:
     """Return (problem, identity); one of them is empty."""
     shown = store.read_identity()
+    if shown is not None and not _IDENTITY.fullmatch(shown):
+        return _STRANGE, ""
     known = recorded.identity if recorded else None
     if known:
         if shown is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from worker.storage.base import NOT_SENT, NoSuchObject, StoreUnavailable
+from worker.storage.base import NOT_SENT, NoSuchObject, StoreRefuses, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -46,10 +46,13 @@ ADVICE = {
     "400": "check the endpoint, region and credentials",
     "401": "check the credentials",
     "403": "check the credentials and the bucket's policy",
-    "404": "there is no such bucket: create it",
+    "404": "create the bucket, or correct the endpoint",
     "429": "it asks for fewer requests",
     "503": "it asks for fewer requests",
 }
+
+
+NOT_A_STORE = "is the endpoint that of an object store?"
 
 
 class TooLate(Exception):
@@ -77,6 +80,11 @@ def attempt(call: Callable[[], T], classify: Callable[[BaseException], Problem])
         return classify(error)
 
 
+def unreachable(host: str) -> str:
+    """Return a one-line message about a store that does not answer at this host, with advice."""
+    return f"the object store cannot be reached ({host}): start it, or correct its endpoint"
+
+
 def first_line(error: BaseException) -> str:
     """Return the error's kind and the start of its text."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
@@ -88,4 +96,5 @@ def raised(problem: Problem, store: str, path: str) -> StoreUnavailable | NoSuch
     """Return the exception for the caller of the store."""
     if problem.known is Known.GONE:
         return NoSuchObject(path=path)
-    return StoreUnavailable(f"{store}: {problem.message}")
+    kind = StoreRefuses if problem.known is Known.REFUSED else StoreUnavailable
+    return kind(f"{store}: {problem.message}")

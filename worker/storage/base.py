@@ -26,6 +26,10 @@ class StoreUnavailable(RegistryError):
     retryable = True
 
 
+class StoreRefuses(StoreUnavailable):
+    """The object store answered, and refuses: credentials, bucket or endpoint are wrong."""
+
+
 class NoSuchLocation(RegistryError):
     """This storage location is not configured: add it to DREDGE_STORAGE."""
 

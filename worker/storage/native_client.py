@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore
 
-from worker.storage.answers import Known, Problem, answered, attempt, first_line
+from worker.storage.answers import Known, Problem, answered, attempt, first_line, unreachable
 from worker.storage.base import StoreUnavailable
 from worker.storage_url import BucketURL, normalised_host
 
@@ -125,7 +125,7 @@ def classify(error: BaseException) -> Problem:
     if isinstance(error, StoreUnavailable):
         return Problem(Known.UNSENT, text, everywhere=True)
     if _METADATA_SERVICE.search(text):
-        return Problem(Known.UNSENT, _NO_CREDENTIALS, everywhere=True)
+        return Problem(Known.REFUSED, _NO_CREDENTIALS, everywhere=True)
     status, code = _STATUS.search(text), _CODE.search(text)
     name = code.group(1) if code else ""
     if isinstance(error, FileNotFoundError):
@@ -139,7 +139,7 @@ def classify(error: BaseException) -> Problem:
     if isinstance(error, UnauthenticatedError):
         return Problem(Known.REFUSED, answered(401, name), name, everywhere=True)
     if "kind: Connect" in text:
-        return Problem(Known.UNSENT, f"the object store cannot be reached ({_host(text)})", everywhere=True)
+        return Problem(Known.UNSENT, unreachable(_host(text)), everywhere=True)
     if "kind: Timeout" in text:
         return Problem(Known.UNCLEAR, f"the object store did not answer in time ({_host(text)})")
     return Problem(Known.UNCLEAR, first_line(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from model.storage_paths import TRASH_FOLDER
+from worker.storage.answers import NOT_A_STORE
 from worker.storage.base import Store, StoreUnavailable, Trash
 
 _CONTENT = b"dredge"
@@ -22,7 +23,7 @@ def probe(store: Store, name: str) -> None:
         for path, _ in moves:
             store.write(path, [_CONTENT])
         if b"".join(store.read(moves[0][0])) != _CONTENT:
-            raise StoreUnavailable(f"{name}: an object does not read back as written")
+            raise StoreUnavailable(f"{name}: an object does not read back as written: {NOT_A_STORE}")
         if moves[0][0] not in [found.path for found in store.list("uploads", moves[0][0][:-1])][:2]:
             raise StoreUnavailable(f"{name}: a listing does not show an object that was written")
         hidden = _set_aside(store, name, moves)

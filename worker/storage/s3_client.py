@@ -14,9 +14,19 @@ from typing import Any
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
-from worker.storage.answers import TOO_LATE, Known, Problem, TooLate, answered, first_line
+from worker.storage.answers import (
+    NOT_A_STORE,
+    TOO_LATE,
+    Known,
+    Problem,
+    TooLate,
+    answered,
+    first_line,
+    unreachable,
+)
 from worker.storage.base import clock_s
 from worker.storage.one_by_one import PARALLEL
 from worker.storage_url import BucketURL, normalised_host
@@ -158,16 +168,18 @@ def classify(error: BaseException) -> Problem:
     if isinstance(error, boto.ClientError):
         return _refusal(error)
     if isinstance(error, boto.PartialCredentialsError):
-        return Problem(Known.UNSENT, _SET_BOTH, everywhere=True)
+        return Problem(Known.REFUSED, _SET_BOTH, everywhere=True)
     if isinstance(error, boto.NoCredentialsError):
-        return Problem(Known.UNSENT, _SET_SOME, everywhere=True)
+        return Problem(Known.REFUSED, _SET_SOME, everywhere=True)
     if isinstance(error, boto.ReadTimeoutError):
         return Problem(Known.UNCLEAR, f"the object store did not answer in time ({_host(error)})")
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)):
-        return Problem(Known.UNSENT, f"the object store cannot be reached ({_host(error)})", everywhere=True)
+        return Problem(Known.UNSENT, unreachable(_host(error)), everywhere=True)
     if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         message = f"the certificate of {_host(error)} is not trusted: name its CA's file in AWS_CA_BUNDLE"
         return Problem(Known.UNSENT, message, everywhere=True)
+    if isinstance(error, (boto.ConnectionClosedError, ResponseParserError)):
+        return Problem(Known.UNCLEAR, f"{first_line(error)}: {NOT_A_STORE}")
     if isinstance(error, boto.BotoCoreError) and not _was_sent(error):
         return Problem(Known.UNSENT, first_line(error), everywhere=True)
     return Problem(Known.UNCLEAR, first_line(error))

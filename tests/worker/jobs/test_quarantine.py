@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_
     if wrong != "not there":
         root.mkdir()
     if wrong == "another":
-        eraser.store.write_identity("somebody else")
+        eraser.store.write_identity(str(uuid.uuid4()))
     assert erase(tools, budget_s=60) == Cleared()
     assert sweep(tools, budget_s=60)[-1].error and eraser.left() == [dead]
     (suspended,) = find_suspended()
