@@ -13,7 +13,7 @@ from model.cache.keys import KINDS
 from tests.support.findings import FIXED
 from worker import former_names
 from worker.cli import COMMANDS, dredge
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 CODE = {path: path.read_text() for top in ("model", "worker") for path in (ROOT / top).rglob("*.py")}
@@ -41,6 +41,28 @@ def test_every_setting_that_code_or_a_page_names_exists() -> None:
     known = {name.upper() for name in NAMES} | OTHERS | STRANGERS
     found = named(rf"\b{PREFIX}([A-Z][A-Z_]*[A-Z])\b", CODE | PAGES)
     assert sorted({(name, where) for name, where in found if name not in known}) == []
+
+
+def test_every_setting_that_a_page_sets_has_a_value_that_is_accepted() -> None:
+    pattern = rf"(?<![-$A-Z_])({PREFIX}[A-Z_]+=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s`'\";,)|…]+))"
+    given = {
+        (each.partition("=")[0], each.partition("=")[2].strip("'\"")) for each, _ in named(pattern, PAGES)
+    }
+    wrong = {}
+    for name, value in given:
+        if name.endswith("_FILE") or "$" in value or value.endswith("://"):
+            continue
+        try:
+            Settings.from_env({name: value})
+        except SettingsError as error:
+            wrong[f"{name}={value}"] = error.problems
+    assert len(given) > 20 and wrong == {}
+
+
+def test_every_event_that_a_page_names_has_a_schema() -> None:
+    types = {path.stem for path in (ROOT / "docs" / "reference" / "schemas").glob("*.json")}
+    found = set(named(r"`registry\.([a-z_]+\.[a-z_]+)`", PAGES))
+    assert len(found) > 10 and {(name, where) for name, where in found if name not in types} == set()
 
 
 def test_every_setting_is_read_by_some_code() -> None:

@@ -17,6 +17,7 @@ from model.errors import RegistryError
 from model.events import trigger as triggers
 from model.gc.orphans.share import read_shares
 from model.gc.poison import count_poison
+from model.gc.storage_identity import others_write
 from model.human import counted, human_ms
 from model.periodic import list_periodic
 from model.purge.references import find_unknown_references
@@ -100,6 +101,7 @@ def _database(settings: Settings) -> Iterator[CheckResult]:
                 recorded = "every ended tag" if triggers.triggers_installed() else "tags that Dredge ends"
                 yield CheckResult("events", f"{recorded}: see `dredge init --triggers`")
                 yield from _locations(settings)
+                yield from _beside_quay(settings)
                 yield from _periodic()
                 yield from _poison()
                 yield from check_retention(settings)
@@ -143,6 +145,12 @@ def _quarantine(settings: Settings, stores: Stores) -> Iterator[CheckResult]:
             yield CheckResult("storage", f"{name}: {what}")
 
 
+def _beside_quay(settings: Settings) -> Iterator[CheckResult]:
+    if not settings.quay_redis_url and others_write():
+        what = "its locks are not taken, and its cache keeps what was collected"
+        yield CheckResult("quay", f"A Quay writes here and DREDGE_QUAY_REDIS_URL is not set: {what}")
+
+
 def _throttle(settings: Settings) -> Iterator[CheckResult]:
     if not settings.throttle_lag_s and not settings.throttle_sessions:
         return
@@ -177,8 +185,9 @@ def _storage(settings: Settings) -> Iterator[CheckResult]:
         yield unset("storage", "DREDGE_STORAGE")
     for name, url in settings.storage.items():
         try:
-            open_store(url).check()
+            notes = open_store(url).check()
         except (RegistryError, OSError) as error:
             yield CheckResult("storage", name, f"{name}: {error}")
         else:
-            yield CheckResult("storage", f"{name}: objects can be written, read and erased")
+            done = "objects can be written, read and erased"
+            yield CheckResult("storage", "; ".join([f"{name}: {done}", *notes]))

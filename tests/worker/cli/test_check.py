@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
+from tests.support.servers.faults import is_bulk
+from tests.support.servers.unruly import unruly_server
 from tests.support.world import World
 from tests.worker.cli.conftest import Dredge, Garbage
 
@@ -75,6 +77,29 @@ def test_check_names_a_broker_that_drops_messages_when_it_is_full(
                 client.config_set(name, value)
     assert said.code == 1
     assert "The broker throws messages away when it is full (allkeys-lru): set maxmemory-policy" in said.out
+
+
+def test_check_says_that_the_redis_of_a_quay_that_writes_here_is_missing(
+    world: World, dredge: Dredge, garbage: Garbage, valkey: str
+) -> None:
+    missing = "A Quay writes here and DREDGE_QUAY_REDIS_URL is not set"
+    assert missing in dredge("check").out
+    assert missing not in dredge("check", QUAY_REDIS_URL=valkey).out
+    # Quay never clears this mark of its blobs, and Dredge does.
+    world.execute("UPDATE imagestorage SET uploading = false")
+    assert missing not in dredge("check").out
+
+
+def test_check_tries_a_bulk_delete_and_says_that_the_store_has_none(
+    world: World, dredge: Dredge, s3_endpoint: str, bucket_url: str
+) -> None:
+    with unruly_server(s3_endpoint) as server:
+        storage = f"local_us={bucket_url.replace(s3_endpoint, server.url)}"
+        assert "deleted one at a time" not in dredge("check", STORAGE=storage).out
+        assert any(is_bulk(*request) for request in server.requests)
+        server.answer = lambda method, path, _body: (501, b"") if is_bulk(method, path) else None
+        said = dredge("check", STORAGE=storage)
+    assert "erased; bulk deletes fail, objects are deleted one at a time" in said.out, said.out
 
 
 @pytest.mark.parametrize(

@@ -92,14 +92,29 @@ def test_many_refused_keys_are_deleted_one_by_one(store: S3Store, unruly: Unruly
     assert left(store) == set(paths[:15])
 
 
-@pytest.mark.parametrize("status", [405, 501])
-def test_case_83_a_server_without_bulk_deletes_gets_single_ones(
-    store: S3Store, unruly: Unruly, status: int
+def bulks(unruly: Unruly) -> int:
+    return len([request for request in unruly.requests if is_bulk(*request)])
+
+
+REFUSALS = [
+    *[(400, "MalformedXML"), (403, "AccessDenied"), (404, "NoSuchKey"), (404, "")],
+    *[(405, "MethodNotAllowed"), (411, "MissingContentLength"), (501, "NotImplemented"), (501, "")],
+]
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+def test_case_83_a_server_without_bulk_deletes_gets_single_ones_and_is_asked_and_told_of_once(
+    store: S3Store, unruly: Unruly, caplog: pytest.LogCaptureFixture, status: int, code: str
 ) -> None:
-    paths = filled(store, 5)
-    unruly.answer = lambda method, path, _body: (status, b"") if is_bulk(method, path) else None
-    assert [result.error for result in store.erase(paths)] == [None] * 5
-    assert left(store) == set()
+    caplog.set_level("WARNING", logger="dredge")
+    body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+    unruly.answer = lambda method, path, _body: (status, body) if is_bulk(method, path) else None
+    for _ in range(2):
+        paths = filled(store, 5)
+        assert [result.error for result in store.erase(paths)] == [None] * 5
+        assert left(store) == set()
+    assert bulks(unruly) == 1
+    assert [record.message for record in caplog.records].count("storage.no_bulk_delete") == 1
 
 
 def test_case_54_a_slow_down_is_an_error_and_lowers_the_rate(store: S3Store, unruly: Unruly) -> None:
