@@ -129,3 +129,20 @@ def test_celerys_report_has_no_secret() -> None:
     assert said.returncode == 0, said.stderr
     assert "broker_url" in said.stdout and "redbeat_redis_url" in said.stdout
     assert "hunter2" not in said.stdout + said.stderr and "aHVudGVyMg" not in said.stdout
+
+
+CONF = """
+from types import SimpleNamespace
+from celery.worker.control import conf
+from worker import application
+print(conf(SimpleNamespace(app=application), with_defaults=True))
+"""
+
+
+def test_celerys_answer_to_inspect_conf_has_no_secret() -> None:
+    """Flower asks each worker for the same."""
+    environment = {"PATH": os.defpath, **{f"DREDGE_{name}": value for name, value in SECRETS.items()}}
+    command = [sys.executable, "-c", CONF]
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert said.returncode == 0 and "sentinel_kwargs" in said.stdout, said.stderr
+    assert "hunter2" not in said.stdout + said.stderr and "aHVudGVyMg" not in said.stdout
