@@ -32,6 +32,7 @@ from model.errors import (
 )
 from tests.support.world import World
 from worker import verdicts
+from worker.broker.refusals import find_refusal
 
 CODES = {code for name, code in vars(errorcodes).items() if name.isupper() and isinstance(code, str)}
 # What Celery says about its own control flow and command line never comes out of a task's work.
@@ -104,6 +105,14 @@ def test_a_refused_password_is_broken_and_a_lost_connection_is_not() -> None:
     assert verdicts.sort(made(kombu.exceptions.DecodeError)) is Verdict.NEVER
     assert verdicts.sort(made(amqp.exceptions.AccessRefused)) is Verdict.BROKEN
     assert verdicts.sort(made(amqp.exceptions.ConnectionForced)) is Verdict.NOT_NOW
+
+
+def test_a_chain_of_errors_that_is_a_circle_has_an_end() -> None:
+    first, second = kombu.exceptions.OperationalError("first"), redis.exceptions.ConnectionError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert find_refusal(first) is None
+    second.__cause__ = made(redis.exceptions.AuthenticationError)
+    assert find_refusal(first) is second.__cause__
 
 
 def test_every_number_of_the_operating_system_has_a_verdict() -> None:

@@ -63,8 +63,13 @@ def short(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and those that led to it: kombu and redis-py raise errors of their own from others."""
+    """Yield the error and those that led to it: kombu and redis-py raise errors of their own from others.
+
+    Such a chain may be a circle, because a library raises an earlier error again.
+    """
+    seen = list[BaseException]()
     found: BaseException | None = error
-    while found is not None:
+    while found is not None and not any(found is each for each in seen):
         yield found
+        seen.append(found)
         found = found.__cause__ or found.__context__
