@@ -102,6 +102,13 @@ def test_odd_names_connect(databases: Databases, servers: EmbeddedServers) -> No
     assert (row.role, row.name) == ("o'dd us:er", "my/d b")
 
 
+def test_of_several_hosts_one_must_take_writes_unless_the_url_says_otherwise() -> None:
+    wanted = "target_session_attrs"
+    assert parse("postgresql://one,two/quay").parameters[wanted] == "read-write"
+    assert parse(f"postgresql://one,two/quay?{wanted}=any").parameters[wanted] == "any"
+    assert wanted not in parse("postgresql://one/quay").parameters
+
+
 def test_of_several_hosts_the_one_that_takes_writes_is_used(servers: EmbeddedServers) -> None:
     assert servers.postgres is not None
     database.configure(f"postgresql://dredge@127.0.0.1:1,127.0.0.1:{servers.postgres.port}/dredge")

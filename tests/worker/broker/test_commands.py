@@ -153,6 +153,8 @@ def test_a_broker_that_does_not_answer_is_one_line_without_its_password(
     with world.changes() as changes, dredge(told, "enqueue", "acme/app", *wait) as running:
         output, errors = running.communicate(timeout=PATIENCE_S)
     assert (running.returncode, output) == (1, ""), errors
-    assert errors.startswith("dredge: The broker did not answer: ") and errors.count("\n") == 1
+    said = "refuses" if broker_url == "{valkey}99" else "did not answer"
+    assert errors.startswith(f"dredge: The broker {said}: ") and errors.count("\n") == 1
+    assert "correct DREDGE_BROKER_URL" in errors
     assert "hunter2" not in errors
     assert not changes
