@@ -8,6 +8,7 @@ import click
 
 from model.errors import RegistryError
 from model.gc.inspect.quarantine import read_quarantine
+from model.gc.storage_identity import RecordedStorage
 from model.human import counted
 from model.purge.namespace import NamespacePurge
 from worker import wiring
@@ -64,6 +65,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
             sums = _review(context, sums)
             cleared = _erase(context)
             last_purge_ms = read_quarantine().last_purge_ms
+        waiting = find_waiting()
     if as_json:
         _emit(sums, cleared, last_purge_ms, tally, names, blocked)
     else:
@@ -72,13 +74,7 @@ def command(repository: tuple[str, ...], everything: bool, ignore_hold: bool, as
     _report(tally, len(ids))
     if blocked:
         output.fail(f"{counted(len(blocked), 'purge')} stopped: {blocked[0]}")
-    if cleared.failed:
-        output.fail(
-            f"{counted(cleared.failed, 'object')} could not be erased and will be tried again:"
-            " see dredge status"
-        )
-    if suspended := find_waiting():
-        output.fail(f"objects at {suspended[0].location} wait, which is suspended: {suspended[0].problem}")
+    _report_objects(cleared, waiting)
 
 
 @dataclass(frozen=True)
@@ -140,6 +136,17 @@ def _report(tally: _Tally, asked: int) -> None:
         )
     if tally.stops:
         output.fail(f"skipped {len(tally.stops):,} of {counted(asked, 'repository')}: {tally.stops[0]}")
+
+
+def _report_objects(cleared: Cleared, waiting: list[RecordedStorage]) -> None:
+    """Exit with 1 if objects could not be erased, or wait at a suspended location."""
+    if cleared.failed:
+        output.fail(
+            f"{counted(cleared.failed, 'object')} could not be erased and will be tried again:"
+            " see dredge status"
+        )
+    if waiting:
+        output.fail(f"objects at {waiting[0].location} wait, which is suspended: {waiting[0].problem}")
 
 
 def _collect(context: JobContext, ids: list[int]) -> _Tally:
