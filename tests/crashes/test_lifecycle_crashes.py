@@ -25,6 +25,7 @@ from tests.support.crash_points import (
     wait_for_the_server,
 )
 from tests.support.depths import depths
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import RaceHarness
@@ -75,7 +76,7 @@ class Scene:
         run_to_quiescence(context)
 
     def retain(self) -> None:
-        retain_repository(self.context(), self.world.repository_id, budget_s=60, policy=RULES)
+        retain_repository(self.context(), self.world.repository_id, budget_s=PATIENCE_S, policy=RULES)
 
     def sweep(self, work: Callable[[], None], check: Callable[[], None], count: int | None) -> int:
         """Kill the work at each point, or at some; run it again, and check the end."""

@@ -12,7 +12,7 @@ import pytest
 
 from model.errors import DigestBusy
 from tests.outages.conftest import OutageServers
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE_S, eventually
 from tests.worker.broker.running import Process
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_frozen_eraser_keeps_a_push_waiting_and_loses_nothing(
             assert not pushed.done() or isinstance(pushed.exception(), DigestBusy)
         finally:
             signal_all(running, signal.SIGCONT)
-        pushed.result(30)
+        pushed.result(PATIENCE_S)
         outage_servers.pull("again")
         outage_servers.settle(running)
         outage_servers.pull("again")

@@ -77,7 +77,8 @@ def make_context(
         stores = {LOCATION: LocalStore(stores, fsync=False)}
     if not isinstance(stores, Stores):
         stores = Stores(stores, LOCATION)
-    given = settings or Settings()
+    # The size of a batch follows the time of the last one: here it does not, however busy the machine is.
+    given = replace(settings or Settings(), transaction_target_ms=60_000)
     if given.quarantine_s is None and not automatic_quarantine:
         given = replace(given, quarantine_s=0)
     for name, store in stores.items():

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from tests.support.patience import PATIENCE_S
 from tests.worker.broker.running import ROOT, Process, free_port
 
 PROMETHEUS = shutil.which("prometheus")
@@ -83,7 +84,7 @@ def has_scraped(port: int, query: str) -> bool:
 
 def _ask(port: int, what: str) -> Any:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=PATIENCE_S) as answer:
             return json.load(answer)["data"]
     except OSError:
         return {}

@@ -10,6 +10,7 @@ import pytest
 from model.cache import CacheConfig, always
 from tests.model.cache.conftest import OpenCache
 from tests.model.cache.kinds import KINDS, Kind, Loader, Notes, name_of, put, stored_bytes
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
@@ -133,7 +134,7 @@ def test_a_loader_that_read_before_the_invalidation_stores_nothing(
 
 
 def test_fifty_misses_load_once(kind: Kind, opened: OpenCache) -> None:
-    cache = opened(CacheConfig(wait_s=20))
+    cache = opened(CacheConfig(wait_s=PATIENCE_S, lease_s=PATIENCE_S))
     loader = Loader(before=lambda: time.sleep(0.02))
     answers: list[object] = []
     threads = [

@@ -10,6 +10,7 @@ import pytest
 from model.cache import CacheConfig, keys
 from tests.model.cache.conftest import OpenCache
 from tests.model.cache.kinds import DIGEST, Loader, Notes, backend_of, stored_bytes
+from tests.support.patience import PATIENCE_S, eventually
 
 KEY = keys.repository_manifest(7, DIGEST)
 PAGE = keys.active_tags(7)
@@ -24,7 +25,7 @@ class Running:
 
         def load() -> object:
             self.loading.set()
-            assert self.go.wait(10)
+            assert self.go.wait(PATIENCE_S)
             return value
 
         def read() -> None:
@@ -32,12 +33,12 @@ class Running:
 
         self._thread = threading.Thread(target=read)
         self._thread.start()
-        assert self.loading.wait(10)
+        assert self.loading.wait(PATIENCE_S)
 
     def finish(self) -> object:
         """Let the loader return; the read's answer."""
         self.go.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return self.answer
 
@@ -65,7 +66,7 @@ def test_a_store_after_the_invalidation_is_counted_as_revoked(opened: OpenCache,
 
 
 def test_others_wait_for_the_loader_and_share_its_value(opened: OpenCache, notes: Notes) -> None:
-    cache, loader = opened(CacheConfig(wait_s=10)), Loader("mine")
+    cache, loader = opened(CacheConfig(wait_s=PATIENCE_S, lease_s=PATIENCE_S)), Loader("mine")
     slow = Running(cache, KEY, "shared")
     got: list[object] = []
     waiter = threading.Thread(target=lambda: got.append(cache.retrieve(KEY, loader)))
@@ -87,12 +88,12 @@ def test_nobody_waits_longer_than_the_bound(opened: OpenCache, notes: Notes) -> 
 
 
 def test_a_loader_that_fails_hands_over_to_a_waiter(opened: OpenCache) -> None:
-    cache, loader = opened(CacheConfig(wait_s=10)), Loader("mine")
+    cache, loader = opened(CacheConfig(wait_s=PATIENCE_S, lease_s=PATIENCE_S)), Loader("mine")
     held, go = threading.Event(), threading.Event()
 
     def fail() -> object:
         held.set()
-        go.wait(10)
+        go.wait(PATIENCE_S)
         raise LookupError
 
     def read() -> None:
@@ -101,12 +102,12 @@ def test_a_loader_that_fails_hands_over_to_a_waiter(opened: OpenCache) -> None:
 
     failing = threading.Thread(target=read)
     failing.start()
-    held.wait(10)
+    held.wait(PATIENCE_S)
     waiter = threading.Thread(target=lambda: cache.retrieve(KEY, loader))
     waiter.start()
     go.set()
-    waiter.join(10)
-    failing.join(10)
+    waiter.join(PATIENCE_S)
+    failing.join(PATIENCE_S)
     assert loader.calls == 1
     assert cache.retrieve(KEY, loader) == "mine"
     assert loader.calls == 1
@@ -114,10 +115,10 @@ def test_a_loader_that_fails_hands_over_to_a_waiter(opened: OpenCache) -> None:
 
 def test_a_crashed_loaders_lease_ends(opened: OpenCache) -> None:
     cache, loader = opened(CacheConfig(wait_s=0)), Loader("mine")
-    assert backend_of(cache).swap(KEY.name, None, b"~:of-a-process-that-died", 60) is None
+    assert backend_of(cache).swap(KEY.name, None, b"~:of-a-process-that-died", 1_000) is None
     cache.retrieve(KEY, loader)
     assert stored_bytes(cache, KEY) == b"~:of-a-process-that-died"
-    time.sleep(0.08)
+    eventually(lambda: stored_bytes(cache, KEY) is None)
     cache.retrieve(KEY, loader)
     cache.retrieve(KEY, loader)
     assert loader.calls == 2

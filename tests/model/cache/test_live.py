@@ -114,7 +114,7 @@ def live(
         finally:
             truth.over.set()
             for each in readers:
-                each.join(20)
+                each.join(PATIENCE_S)
     return truth
 
 

@@ -15,6 +15,7 @@ from model.events.outbox import Listener
 from model.events.trigger import install_triggers, remove_triggers, triggers_installed
 from model.gc.find import find_in_slice
 from model.policy import DEFAULT
+from tests.support.patience import PATIENCE_S
 from tests.support.world import World
 
 WINDOW_MS = 14 * 24 * 3_600_000
@@ -183,7 +184,7 @@ def test_without_notify_the_event_is_there_and_nobody_is_woken(world: World, not
     install_triggers(notify=not notify)
     install_triggers(notify=notify)
     listener = Listener()
-    listener.wait(5)
+    listener.wait(PATIENCE_S)
     set_end(world, world.tag("v1"), world.now_ms - 10)
     assert len(events(world)) == 1
     assert listener.wait(30 if notify else 0.05) is notify

@@ -19,6 +19,7 @@ from model.gc.collect import collect_batch
 from model.manifest import Created, create_manifest, find_manifest, find_referrers
 from model.policy import DEFAULT
 from model.registry import delete_tag, retarget_tag
+from tests.support.patience import PATIENCE_S
 from tests.support.rows import Row
 from tests.support.world import World
 
@@ -276,7 +277,7 @@ def create_beside_collection(world: World, content: bytes, now: int, *, doomed: 
             for table in ("tag", "manifestblob"):
                 execute(f"DELETE FROM {table} WHERE manifest_id = %s", (doomed,))
             execute("DELETE FROM manifest WHERE id = %s", (doomed,))
-        return pushing.result(10)
+        return pushing.result(PATIENCE_S)
 
 
 def test_a_push_of_a_manifest_that_is_being_collected_makes_it_again(world: World, now: int) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.patience import PATIENCE_S
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers with a status and a body, and logs nothing."""
@@ -39,4 +41,4 @@ def serving(
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(30)
+        thread.join(PATIENCE_S)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.support.patience import PATIENCE_S
 from tests.support.servers.http import Handler, serving
 
 Answer = tuple[int, bytes] | None
@@ -33,7 +34,7 @@ class Unruly:
         self.requests.append((method, path))
         answer = self.answer(method, path, body)
         if answer == HANG:
-            self.release.wait(20)
+            self.release.wait(PATIENCE_S)
         if answer:
             return *answer, {}
         return self.pass_on(method, path, body, headers)

@@ -70,7 +70,7 @@ def test_tail_is_readable_and_ends_cleanly_with_ctrl_c(
         assert running.stdout is not None
         shown = running.stdout.readline()
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 0
+        assert running.wait(PATIENCE_S) == 0
     assert "registry.tag.deleted" in shown and "acme/app:v1" in shown
     assert tails(broker) == []
 

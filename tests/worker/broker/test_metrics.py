@@ -18,7 +18,7 @@ from worker.client import Client
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -37,7 +37,7 @@ def test_a_taken_port_ends_the_worker_with_one_line(environment: dict[str, str],
     with socket.create_server(("127.0.0.1", 0)) as taken:
         told = {**environment, "DREDGE_METRICS_PORT": str(taken.getsockname()[1])}
         with celery(told, tmp_path, "worker", "-c", "1") as running:
-            assert running.process.wait(30) == 2
+            assert running.process.wait(PATIENCE_S) == 2
     assert "dredge: DREDGE_METRICS_PORT: " in running.log and "a port of its own" in running.log
     assert "Traceback" not in running.log
 

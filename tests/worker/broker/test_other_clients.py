@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model import registry
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
 from tests.worker.broker.running import ROOT, worker
 
@@ -29,7 +29,7 @@ def example(heading: str, broker_url: str) -> str:
 
 
 def run(command: list[str], directory: Path) -> str:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
@@ -60,7 +60,7 @@ def test_a_node_program_enqueues_and_reads_the_result(
         str(tmp_path),
         "celery-ts@1",
     ]
-    if subprocess.run(install, cwd=tmp_path, timeout=120, check=False).returncode:
+    if subprocess.run(install, cwd=tmp_path, timeout=PATIENCE_S, check=False).returncode:
         pytest.skip("npm CANNOT INSTALL celery-ts HERE: enqueueing from another language is not tested")
     tag = world.tag("v1")
     (tmp_path / "example.js").write_text(example("Node", valkey))

@@ -6,6 +6,7 @@ import pytest
 import redis
 from kombu import Connection
 
+from tests.support.patience import PATIENCE_S
 from worker.broker import kombu_patch as reconnecting
 
 
@@ -14,7 +15,7 @@ def test_a_channel_that_is_closed_late_fails_as_connections_do(valkey: str) -> N
     with Connection(valkey) as connection:
         queue = connection.SimpleQueue("held")
         queue.put("something")
-        queue.get(timeout=5)  # held: neither acknowledged nor rejected
+        queue.get(timeout=PATIENCE_S)  # held: neither acknowledged nor rejected
         channel = queue.channel
         transport, connection.transport.client = connection.transport, None
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from model.db import connection as database
 from model.db import introspection
+from tests.support.patience import PATIENCE_S
 from tests.support.world import World
 from tests.worker.broker.running import celery
 from tests.worker.cli.conftest import Dredge
@@ -63,7 +64,7 @@ def test_a_worker_without_a_migrated_database_ends_with_one_line(
 ) -> None:
     told = {"DREDGE_BROKER_URL": valkey, "DREDGE_DATABASE_URL": empty_database if url else ""}
     with celery(told, tmp_path, "worker", "-c", "1") as running:
-        assert running.process.wait(120) == 1
+        assert running.process.wait(PATIENCE_S) == 1
     expected = "The database lacks 0001" if url else "DREDGE_DATABASE_URL: not set"
     said = [line for line in running.log.splitlines() if line.startswith("dredge: ")]
     assert len(said) == 1 and said[0].startswith(f"dredge: {expected}"), running.log

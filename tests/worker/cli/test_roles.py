@@ -11,6 +11,7 @@ import pytest
 from model import rights
 from model.db import schema
 from tests.support.layouts import plain_layout
+from tests.support.patience import PATIENCE_S
 from tests.support.quay import FACTS, create_quay_tables
 from tests.support.world import World
 from tests.worker.broker.running import celery
@@ -120,7 +121,7 @@ def test_a_worker_that_may_only_look_does_not_start(owner: World, valkey: str, t
     told = {"DREDGE_BROKER_URL": valkey, "DREDGE_DATABASE_URL": url_of("dredge_monitoring", owner)}
     tag = owner.tag("bystander")
     with celery(told, tmp_path, "worker", "-c", "1") as running:
-        assert running.process.wait(120) == 1
+        assert running.process.wait(PATIENCE_S) == 1
     said = [line for line in running.log.splitlines() if line.startswith("dredge: ")]
     assert len(said) == 1 and "dredge_monitoring may only look" in said[0] and "Traceback" not in running.log
     assert tags_of(owner) == {int(tag)}

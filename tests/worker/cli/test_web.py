@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.world import World
 from tests.worker.broker.running import ROOT
 from tests.worker.cli.conftest import Dredge
@@ -54,7 +54,7 @@ def test_it_serves_until_a_signal_and_says_when_the_port_is_taken(world: World) 
             assert "Traceback" not in second.stderr
         finally:
             serving.send_signal(signal.SIGTERM)
-            serving.wait(60)
+            serving.wait(PATIENCE_S)
 
 
 def _answers(port: int) -> bool:

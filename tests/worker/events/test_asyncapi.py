@@ -22,6 +22,7 @@ from model.gc.storage_identity import suspend_location
 from model.policy import DEFAULT
 from tests.support.asyncapi import asyncapi
 from tests.support.pages import ASYNCAPI
+from tests.support.patience import PATIENCE_S
 from tests.support.world import World
 from tests.worker.broker.running import ROOT
 from tests.worker.events.receiving import KEY, SETTINGS, Received, endpoint
@@ -73,7 +74,7 @@ def test_every_request_of_a_life_is_what_the_document_says(world: World) -> None
         item = {"subject": "d", "digest": "d", "location": "eu", "bytes": 1}
         with transaction():
             events.record(events.BLOB_ERASED, subject="objects", data={"items": [item]}, now_ms=world.now_ms)
-        deliver_webhooks(wiring.in_process(SETTINGS), budget_s=60)
+        deliver_webhooks(wiring.in_process(SETTINGS), budget_s=PATIENCE_S)
         assert {check(got) for got in hook.received} == {
             "registry.tag.deleted",
             "registry.repository.deleted",
@@ -92,7 +93,7 @@ def test_a_breaker_that_opens_is_told_once(world: World) -> None:
         policy = replace(DEFAULT, breaker_manifests=2)
         for _ in range(2):
             breaker.check([world.namespace_id], policy=policy)
-        deliver_webhooks(wiring.in_process(SETTINGS), budget_s=60)
+        deliver_webhooks(wiring.in_process(SETTINGS), budget_s=PATIENCE_S)
         opened = breaker.list_open()
         assert opened and {check(got) for got in hook.received} == {events.BREAKER_OPENED}
         told = sorted(json.loads(got.body)["subject"] for got in hook.received)
@@ -111,7 +112,7 @@ def test_the_documented_check_knows_a_genuine_request(world: World) -> None:
     with endpoint() as hook:
         add_webhook("ops", hook.url)
         suspend_location("eu", address="/mnt/eu", problem="it is empty", now_ms=world.now_ms)
-        deliver_webhooks(wiring.in_process(SETTINGS), budget_s=60)
+        deliver_webhooks(wiring.in_process(SETTINGS), budget_s=PATIENCE_S)
         (got,) = hook.received
     secret = secret_of(KEY, "ops")
     assert names["is_genuine"](secret, got.headers, got.body)

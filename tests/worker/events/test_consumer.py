@@ -13,7 +13,7 @@ import pytest
 from model.errors import BadInput
 from model.gc import poison
 from model.gc.poison import list_poison, retry
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE_S, eventually
 from worker.broker.connection import BrokerUnavailable
 from worker.events.consumer import EventConsumer
 from worker.events.message import CloudEvent
@@ -68,7 +68,7 @@ def consuming(url: str, handle: Recorder) -> Iterator[threading.Thread]:
         yield thread
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 

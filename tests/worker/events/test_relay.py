@@ -21,6 +21,7 @@ from model.events import outbox
 from model.events import record as events
 from model.gc.failing import NO_END
 from model.gc.poison import count_batch_failures, list_poison, retry
+from tests.support.patience import PATIENCE_S
 from tests.support.world import World
 from worker.broker.connection import BrokerUnavailable
 from worker.events import relay as relay_module
@@ -126,7 +127,7 @@ def test_while_one_relay_is_at_work_another_does_nothing(
     class Slow(Publisher):
         def publish(self, events: Any, removals: Any = ()) -> int:
             inside.set()
-            done.wait(5)
+            done.wait(PATIENCE_S)
             return super().publish(events, removals)
 
     def slowly() -> None:
@@ -135,7 +136,7 @@ def test_while_one_relay_is_at_work_another_does_nothing(
 
     first = threading.Thread(target=slowly)
     first.start()
-    assert inside.wait(5)
+    assert inside.wait(PATIENCE_S)
     assert relay(publisher).events == 0
     done.set()
     first.join()
@@ -357,17 +358,17 @@ def test_published_rows_go_when_they_are_old_and_debts_never(database: str, worl
 
 def test_a_listener_hears_a_commit_at_once_and_survives_its_connection(database: str, world: World) -> None:
     listener = outbox.Listener()
-    assert listener.wait(5), "just connected: what came before is unknown"
+    assert listener.wait(PATIENCE_S), "just connected: what came before is unknown"
     assert not listener.wait(0.01)
     record("x")
-    assert listener.wait(5)
+    assert listener.wait(PATIENCE_S)
     world.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
         " AND datname = current_database()"
     )
     with pytest.raises(DatabaseUnavailable):
         for _ in range(3):
-            listener.wait(5)
-    assert listener.wait(5)
+            listener.wait(PATIENCE_S)
+    assert listener.wait(PATIENCE_S)
     listener.close()
     listener.close()

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from model import registry
 from model.policy import HOUR_MS
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import make_context
 from tests.support.servers.http import Handler, serving
 from tests.support.world import World
@@ -125,6 +126,6 @@ def test_a_report_is_owed_until_the_scanner_answers(
         list(collect_to_the_end(context, registered.repository_id))
         assert registered.rows("SELECT digest FROM dredge_report_debt") == [(dead.digest,)]
         assert "report-debt" in pending(registered, store)
-        assert deliver_reports(context, budget_s=60) == DeletedReports(deleted=1)
+        assert deliver_reports(context, budget_s=PATIENCE_S) == DeletedReports(deleted=1)
     assert "report-debt" not in pending(registered, store)
     assert registered.rows("SELECT name FROM tag") == [("bystander",)]

@@ -21,6 +21,7 @@ from model.gc.due.attempt import claim
 from model.gc.find import find_in_slice
 from model.gc.inspect.status import read_failures
 from model.policy import DEFAULT, HOUR_MS
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import Recorded, make_context
 from tests.support.world import World
 from worker.jobs import collect as module
@@ -307,7 +308,7 @@ def test_a_repository_whose_row_is_noted_while_its_last_batch_settles_does_not_b
         real(*arguments)
 
     monkeypatch.setattr(module, "publish_removals", noted)
-    module.collect_claimed(context, world.repository_id, budget_s=60)
+    module.collect_claimed(context, world.repository_id, budget_s=PATIENCE_S)
     noting.close()
     ((attempts, waits),) = world.rows(
         "SELECT attempts, next_try_ms > %s FROM dredge_due WHERE repository_id = %s",

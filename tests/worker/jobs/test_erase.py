@@ -17,6 +17,7 @@ from model.gc import tombstones
 from model.gc.storage_identity import record_identity
 from model.policy import DEFAULT
 from tests.support.eraser import EraserFixture, Wrapped
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION
 from tests.support.world import World
 from worker.jobs import erase as module
@@ -240,14 +241,14 @@ def test_two_erasers_at_once_take_different_tombstones(eraser: EraserFixture) ->
     def wait(path: str) -> Erased | None:
         first.append(path)
         entered.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE_S)
         return None
 
     store = Wrapped(eraser.store, wait)
     slow = threading.Thread(target=eraser.run, args=(store, 0), kwargs={"erase_batch": 3})
     slow.start()
     try:
-        assert entered.wait(20)
+        assert entered.wait(PATIENCE_S)
         assert eraser.erase() == Cleared(objects=3, bytes=30)
         assert eraser.paths() == {tombstone.path for tombstone in tombstones[:3]}
     finally:
@@ -308,7 +309,7 @@ def test_a_push_waits_for_the_request_that_may_reach_its_digest(
         return None
 
     assert eraser.run(Wrapped(eraser.store, meet)).objects == 1
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not pushed[0].known and not eraser.left()
     assert eraser.store.size(tombstone.path) is None
 

@@ -14,6 +14,7 @@ from model.gc.failing import NO_END
 from model.gc.inspect.troubles import read_troubles
 from model.gc.poison import retry
 from tests.support.eraser import EraserFixture
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context
 from worker.jobs.erase import erase
 from worker.jobs.erase_outcome import Cleared
@@ -109,7 +110,7 @@ def test_a_store_whose_driver_gives_up_stops_no_other_location(eraser: EraserFix
     store = Touchy(eraser.store, dead[0].path, StoreUnavailable("no route to host"))
     given = Settings(quarantine_s=0)
     with eraser.world.unchanged():
-        cleared = erase(make_context({LOCATION: store, "other": other}, settings=given), budget_s=60)
+        cleared = erase(make_context({LOCATION: store, "other": other}, settings=given), budget_s=PATIENCE_S)
     assert cleared == Cleared(failed=3, missing=1)
     assert eraser.left() == dead
     wait(eraser)

@@ -12,6 +12,7 @@ from model.db.connection import connection
 from model.errors import DatabaseUnavailable
 from model.gc.failing import NO_END
 from model.gc.poison import attempt, list_poison, retry
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import make_context
 from tests.support.world import World
 from worker.cli import dredge
@@ -49,17 +50,17 @@ def test_case_67_a_blob_that_makes_the_review_fail_stops_no_other(world: World, 
         world.execute(CANDIDATE, (int(blob),))
     bad = blobs[70]
     refuse(world, "imagestorage", "id", int(bad))
-    assert review(context, budget_s=60).blobs == len(blobs) - 1
+    assert review(context, budget_s=PATIENCE_S).blobs == len(blobs) - 1
     assert world.rows("SELECT id FROM imagestorage ORDER BY id") == [(int(kept),), (int(bad),)]
     (poisoned,) = list_poison(limit=5)
     assert (poisoned.stage, poisoned.key, poisoned.tries) == ("review", str(int(bad)), 1)
     assert "somebody else needs it" in poisoned.last_error
-    assert review(context, budget_s=60).blobs == 0 and list_poison(limit=5) == [poisoned], (
+    assert review(context, budget_s=PATIENCE_S).blobs == 0 and list_poison(limit=5) == [poisoned], (
         "not before its time"
     )
     world.execute("DROP TRIGGER refuse ON imagestorage")
     assert retry("review", str(int(bad))) == 1
-    assert review(context, budget_s=60).blobs == 1
+    assert review(context, budget_s=PATIENCE_S).blobs == 1
     assert world.rows("SELECT id FROM imagestorage") == [(int(kept),)] and not list_poison(limit=5)
 
 
@@ -70,7 +71,7 @@ def test_a_blob_that_was_attempted_by_a_process_that_died_waits_while_others_go_
     for blob in (killer, fine):
         world.execute(CANDIDATE, (int(blob),))
     attempt("review", str(int(killer)))
-    assert review(context, budget_s=60).blobs == 1
+    assert review(context, budget_s=PATIENCE_S).blobs == 1
     assert world.rows("SELECT id FROM imagestorage") == [(int(killer),)]
     assert [each.last_error for each in list_poison(limit=5)] == [NO_END]
 
@@ -115,12 +116,12 @@ def test_case_67_a_row_that_makes_the_sweep_fail_stops_no_other(world: World, tm
     ]
     refuse(world, "label", "id", loose[4])
     for _ in range(3):
-        sweep(context, budget_s=60)
+        sweep(context, budget_s=PATIENCE_S)
     assert world.rows("SELECT id FROM label ORDER BY id") == [(int(kept),), (loose[4],)]
     (poisoned,) = list_poison(limit=5)
     assert (poisoned.stage, poisoned.key, poisoned.tries) == ("sweep", f"label/{loose[4]}", 1)
     world.execute("DROP TRIGGER refuse ON label")
     retry("sweep")
-    sweep(context, budget_s=60)
-    sweep(context, budget_s=60)
+    sweep(context, budget_s=PATIENCE_S)
+    sweep(context, budget_s=PATIENCE_S)
     assert world.rows("SELECT id FROM label") == [(int(kept),)] and not list_poison(limit=5)

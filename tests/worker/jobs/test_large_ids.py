@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.eraser import EraserFixture
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context
 from worker.jobs.collect import collect_repository
 from worker.jobs.erase import erase
@@ -28,10 +29,10 @@ def test_garbage_is_collected_and_erased_with_ids_that_need_64_bits(eraser: Eras
     dead = world.blob(digest=eraser.object("dead"))
     world.tag("dead", manifest=world.manifest(blobs=[kept, dead]), ended_ms=1)
     context = make_context({LOCATION: eraser.store}, settings=Settings(quarantine_s=0))
-    collect_repository(context, world.repository_id, budget_s=60)
+    collect_repository(context, world.repository_id, budget_s=PATIENCE_S)
     assert world.value("SELECT min(id) FROM dredge_blob_candidate") > BIG
-    assert review(context, budget_s=60).blobs == 1
+    assert review(context, budget_s=PATIENCE_S).blobs == 1
     assert world.value("SELECT min(id) FROM dredge_tombstone") > BIG
-    assert erase(context, budget_s=60).objects == 1
+    assert erase(context, budget_s=PATIENCE_S).objects == 1
     assert not eraser.left() and not eraser.paths()
     assert world.rows("SELECT id FROM imagestorage") == [(kept,)]

@@ -13,6 +13,7 @@ from model.db.clock import now_ms
 from model.policy import HOUR_MS, Policy
 from model.registry import delete_repository
 from model.window import parse_window
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import make_context, run_to_quiescence
 from tests.support.world import Row, World
 from worker.jobs import limits as pacing
@@ -83,7 +84,7 @@ def test_outside_of_the_window_no_stage_removes_anything_and_inside_all_of_it_go
     assert counts(world) == before
     assert closed.queue.repositories == [] and closed.queue.purges == []  # type: ignore[attr-defined]
     opened = make_context(tmp_path, policy=window(world, opens_in_h=-1, hours=3))
-    purge_repository(opened, gone, budget_s=60)
+    purge_repository(opened, gone, budget_s=PATIENCE_S)
     world.execute("UPDATE dredge_due SET next_try_ms = 0")
     run_to_quiescence(opened)
     after = counts(world)
@@ -103,7 +104,7 @@ def test_what_one_worker_used_makes_every_worker_wait(world: World, tmp_path: Pa
     settings = Settings(fleet_rows_per_s=1)
     first, second = (make_context(tmp_path, settings=settings) for _ in range(2))
     begun_ms = now_ms()
-    collected = collect_repository(first, world.repository_id, budget_s=60)
+    collected = collect_repository(first, world.repository_id, budget_s=PATIENCE_S)
     assert collected.tags == 2
     ((name, free_ms),) = world.rows("SELECT name, free_ms FROM dredge_limit")
     assert name == "rows" and free_ms >= begun_ms + collected.rows * 1000

@@ -15,6 +15,7 @@ from model.gc.storage_identity import find_suspended, record_identity
 from model.policy import DEFAULT
 from model.storage_paths import trash_path
 from tests.support.eraser import EraserFixture, Wrapped
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import World
 from worker.jobs import erase as erase_module
@@ -99,14 +100,14 @@ def test_case_62_at_the_wrong_storage_nothing_is_settled_until_the_right_one_is_
         root.mkdir()
     if wrong == "another":
         eraser.store.write_identity(str(uuid.uuid4()))
-    assert erase(tools, budget_s=60) == Cleared()
-    assert sweep(tools, budget_s=60)[-1].error and eraser.left() == [dead]
+    assert erase(tools, budget_s=PATIENCE_S) == Cleared()
+    assert sweep(tools, budget_s=PATIENCE_S)[-1].error and eraser.left() == [dead]
     (suspended,) = find_suspended()
     assert suspended.location == LOCATION and suspended.problem
     if root.exists():
         shutil.rmtree(root)
     away.rename(root)
-    assert erase(tools, budget_s=60) == Cleared(objects=1, bytes=10)
+    assert erase(tools, budget_s=PATIENCE_S) == Cleared(objects=1, bytes=10)
     assert not find_suspended()
 
 
@@ -115,10 +116,10 @@ def test_case_62_a_location_without_work_is_suspended_no_longer_when_the_right_s
 ) -> None:
     root, tools = eraser.store.root, make_context({LOCATION: eraser.store}, settings=Settings())
     away = root.rename(root.with_suffix(".away"))
-    assert sweep(tools, budget_s=60)[-1].error and find_suspended()
-    assert erase(tools, budget_s=60) == Cleared() and find_suspended()
+    assert sweep(tools, budget_s=PATIENCE_S)[-1].error and find_suspended()
+    assert erase(tools, budget_s=PATIENCE_S) == Cleared() and find_suspended()
     away.rename(root)
-    assert erase(tools, budget_s=60) == Cleared() and not find_suspended()
+    assert erase(tools, budget_s=PATIENCE_S) == Cleared() and not find_suspended()
 
 
 def test_case_57_two_names_of_one_store_are_swept_as_one(eraser: EraserFixture) -> None:
@@ -129,7 +130,7 @@ def test_case_57_two_names_of_one_store_are_swept_as_one(eraser: EraserFixture) 
     record_identity("renamed", address="", identity=str(eraser.store.read_identity()))
     assert isinstance(tools.stores, Stores)
     for _ in range(3):
-        assert sweep(tools, budget_s=60)[-1].confirmed == 0
+        assert sweep(tools, budget_s=PATIENCE_S)[-1].confirmed == 0
     assert not eraser.left() and len(eraser.paths()) == 1
 
 

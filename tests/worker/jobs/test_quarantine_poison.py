@@ -18,6 +18,7 @@ from model.gc.poison import list_poison, retry
 from model.gc.storage_identity import find_suspended
 from model.storage_paths import object_path, trash_path
 from tests.support.eraser import EraserFixture
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import Row
 from worker.jobs import quarantine, sweep_trash
@@ -192,8 +193,8 @@ def test_a_location_whose_driver_raises_anything_is_suspended_and_stops_no_other
     tools = make_context({"a first location": broken, LOCATION: eraser.store}, settings=given)
     broken.broken = True
     with eraser.world.unchanged():
-        assert erase(tools, budget_s=60) == Cleared(objects=4, bytes=40), (there, dead)
-        assert [each.error for each in sweep(tools, budget_s=60)][-2:] == [
+        assert erase(tools, budget_s=PATIENCE_S) == Cleared(objects=4, bytes=40), (there, dead)
+        assert [each.error for each in sweep(tools, budget_s=PATIENCE_S)][-2:] == [
             "RuntimeError: unexpected answer",
             None,
         ]
@@ -210,13 +211,13 @@ def test_a_stray_object_that_makes_whole_purges_fail_is_set_aside_and_the_others
     store = Touchy(eraser.store, "sha256/aa/1", fail_with(ValueError("odd")))
     tools = make_context({LOCATION: store}, settings=Settings(sweep_delay_s=0))
     for _ in range(3):
-        sweep(tools, budget_s=60)
+        sweep(tools, budget_s=PATIENCE_S)
     assert [seen.path for seen in eraser.store.list("dredge-trash")] == [trash_path(71, "sha256/aa/1")]
     (poisoned,) = list_poison(limit=5)
     assert (poisoned.stage, poisoned.tries) == ("sweep", 1)
     retry("sweep")
     tools = make_context({LOCATION: eraser.store}, settings=Settings(sweep_delay_s=0))
-    sweep(tools, budget_s=60)
+    sweep(tools, budget_s=PATIENCE_S)
     assert not list(eraser.store.list("dredge-trash")) and not list_poison(limit=5)
 
 
@@ -236,7 +237,7 @@ def sweep_and_die(eraser: EraserFixture, path: str, *, marked: bool = False) -> 
 
 
 def run_sweep(store: Any) -> None:
-    sweep(make_context({LOCATION: store}, settings=Settings(sweep_delay_s=0)), budget_s=60)
+    sweep(make_context({LOCATION: store}, settings=Settings(sweep_delay_s=0)), budget_s=PATIENCE_S)
 
 
 def strays(eraser: EraserFixture) -> list[str]:

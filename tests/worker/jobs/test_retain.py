@@ -20,6 +20,7 @@ from model.retention.find import list_problems
 from model.retention.stored import store_rules
 from tests.model.purge.conftest import quay
 from tests.model.retention.retaining import DAY_MS, aged, alive, namespace_policy
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import Recorded, make_context
 from tests.support.quay_rows import fill
 from tests.support.servers.http import Handler, serving
@@ -62,7 +63,7 @@ def test_only_repositories_with_a_rule_are_visited_and_once_an_interval(world: W
     namespace_policy(world, {"method": "number_of_tags", "value": 1})
     box = context(tmp_path, autoprune=True)
     assert enqueue_retention(box) == 1 and queued(box) == [mine]
-    retain_repository(box, mine, budget_s=60)
+    retain_repository(box, mine, budget_s=PATIENCE_S)
     assert enqueue_retention(box) == 0 and queued(box) == []
     world.execute("UPDATE dredge_retention SET last_ran_ms = last_ran_ms - 3601000")
     assert enqueue_retention(box) == 1
@@ -81,7 +82,7 @@ def test_rules_in_the_database_visit_every_repository(world: World, tmp_path: Pa
     assert enqueue_retention(box) == 0
     store_rules(RULES, author="ann")
     assert enqueue_retention(box) == 1 and queued(box) == [world.repository_id]
-    assert retain_repository(box, world.repository_id, budget_s=60).ended == 1
+    assert retain_repository(box, world.repository_id, budget_s=PATIENCE_S).ended == 1
     assert alive(world) == set()
 
 
@@ -101,10 +102,10 @@ def test_a_wrong_file_stops_everything_and_is_named(world: World, tmp_path: Path
         with pytest.raises(BadPolicyFile, match="line 2: rule 'old': action"):
             enqueue_retention(box)
         with pytest.raises(BadPolicyFile):
-            retain_repository(box, world.repository_id, budget_s=60)
+            retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
         with pytest.raises(BadPolicyFile, match="cannot be read"):
             retain_repository(
-                context(tmp_path, retention_file=str(tmp_path)), world.repository_id, budget_s=60
+                context(tmp_path, retention_file=str(tmp_path)), world.repository_id, budget_s=PATIENCE_S
             )
     assert not changes
 
@@ -115,10 +116,10 @@ def test_more_tags_than_one_batch_end_in_one_turn(world: World, tmp_path: Path, 
         aged(world, f"t{n}", 9, manifest=manifest)
     aged(world, "new", 0)
     box = context(tmp_path, retention_file=str(rules))
-    retained = retain_repository(box, world.repository_id, budget_s=60)
+    retained = retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
     assert (retained.ended, retained.has_more) == (450, False)
     assert alive(world) == {"new"}
-    assert retain_repository(box, world.repository_id, budget_s=60).ended == 0
+    assert retain_repository(box, world.repository_id, budget_s=PATIENCE_S).ended == 0
 
 
 def test_a_turn_that_is_over_goes_on_in_another(world: World, tmp_path: Path, rules: Path) -> None:
@@ -183,12 +184,12 @@ def test_quays_status_row_is_kept_and_a_skipped_policy_is_seen_there(quay: World
     aged(quay, "v1", 9)
     aged(quay, "v2", 8)
     box = context(tmp_path, autoprune=True)
-    retain_repository(box, quay.repository_id, budget_s=60)
+    retain_repository(box, quay.repository_id, budget_s=PATIENCE_S)
     ((status, ran_ms),) = quay.rows("SELECT status, last_ran_ms FROM autoprunetaskstatus")
     assert status == "success" and abs(ran_ms - now_ms()) < DAY_MS
     assert alive(quay) == {"v2"}
     namespace_policy(quay, "{broken")
-    retain_repository(box, quay.repository_id, budget_s=60)
+    retain_repository(box, quay.repository_id, budget_s=PATIENCE_S)
     assert "not JSON" in quay.value("SELECT status FROM autoprunetaskstatus")
     (problem,) = list_problems(limit=9)
     assert problem.repository == "acme/app" and "not JSON" in problem.problems
@@ -198,12 +199,12 @@ def test_a_stale_list_of_digests_in_use_is_seen(world: World, tmp_path: Path, ru
     aged(world, "v1", 9)
     box = context(tmp_path, retention_file=str(rules), in_use_source="/nowhere")
     with pytest.raises(StaleInUseList):
-        retain_repository(box, world.repository_id, budget_s=60)
+        retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
     assert alive(world) == {"v1"}
     (problem,) = list_problems(limit=9)
     assert "digests in use is missing or too old" in problem.problems
     replace_in_use(["sha256:" + "a" * 64])
-    assert retain_repository(box, world.repository_id, budget_s=60).ended == 1
+    assert retain_repository(box, world.repository_id, budget_s=PATIENCE_S).ended == 1
     assert list_problems(limit=9) == []
 
 
@@ -217,7 +218,7 @@ def test_what_will_end_is_announced_once(world: World, tmp_path: Path, rules: Pa
     aged(world, "pr-1", 8)
     aged(world, "pr-2", 1)
     box = context(tmp_path, retention_file=str(rules), expiry_warning_days=3)
-    assert retain_repository(box, world.repository_id, budget_s=60).warned == 2
+    assert retain_repository(box, world.repository_id, budget_s=PATIENCE_S).warned == 2
     told = world.rows("SELECT subject, data FROM dredge_event WHERE type = 'registry.tag.expiring'")
     found = {subject: json.loads(data) for subject, data in told}
     assert {name: data["rule"] for name, data in found.items()} == {
@@ -225,9 +226,9 @@ def test_what_will_end_is_announced_once(world: World, tmp_path: Path, rules: Pa
         "acme/app:pr-1": "old",
     }
     assert found["acme/app:expires"]["expires_by_ms"] == world.now_ms + 2 * DAY_MS
-    assert retain_repository(box, world.repository_id, budget_s=60).warned == 0
+    assert retain_repository(box, world.repository_id, budget_s=PATIENCE_S).warned == 0
     world.execute("UPDATE tag SET lifetime_end_ms = lifetime_end_ms - 1000 WHERE name = 'expires'")
-    assert retain_repository(box, world.repository_id, budget_s=60).warned == 1
+    assert retain_repository(box, world.repository_id, budget_s=PATIENCE_S).warned == 1
 
 
 def test_for_the_end_and_for_the_warning_the_tags_are_read_once(
@@ -246,7 +247,7 @@ def test_for_the_end_and_for_the_warning_the_tags_are_read_once(
 
     monkeypatch.setattr(facts, "run", counted)
     box = context(tmp_path, retention_file=str(path), expiry_warning_days=3)
-    turn = retain_repository(box, world.repository_id, budget_s=60)
+    turn = retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
     assert (turn.ended, turn.warned, alive(world)) == (1, 1, {"soon", "stays"})
     # The second reading is that of the batch that ends.
     assert read == [["ends", "soon", "stays"], ["ends"]]
@@ -262,7 +263,7 @@ def test_under_a_hold_what_would_end_now_is_announced_too(world: World, tmp_path
         aged(world, name, days)
     set_hold(namespace_id=0, repository_id=0, reason="audit", author="ann", until_ms=None)
     box = context(tmp_path, retention_file=str(path), expiry_warning_days=3)
-    turn = retain_repository(box, world.repository_id, budget_s=60)
+    turn = retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
     assert (turn.ended, turn.warned, alive(world)) == (0, 2, {"ends", "soon", "stays"})
     told = world.rows("SELECT subject FROM dredge_event WHERE type = 'registry.tag.expiring' ORDER BY 1")
     assert told == [("acme/app:ends",), ("acme/app:soon",)]
@@ -331,13 +332,13 @@ def test_what_is_remembered_of_what_is_gone_is_pruned(world: World, tmp_path: Pa
     world.tag("expires", ended_ms=world.now_ms + 2 * DAY_MS)
     aged(world, "v1", 9)
     box = context(tmp_path, retention_file=str(rules), expiry_warning_days=3, history_days=1)
-    retain_repository(box, world.repository_id, budget_s=60)
+    retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
     with world.changes() as changes:
-        prune(box, budget_s=60)
+        prune(box, budget_s=PATIENCE_S)
     assert not changes
     world.execute("UPDATE dredge_ended_tag SET ended_ms = ended_ms - %s", (2 * DAY_MS,))
     world.execute("DELETE FROM tag")
     world.execute("UPDATE dredge_retention SET repository_id = 9999")
-    prune(box, budget_s=60)
+    prune(box, budget_s=PATIENCE_S)
     for table in ("dredge_ended_tag", "dredge_expiry_warning", "dredge_retention"):
         assert world.rows(f"SELECT * FROM {table}") == []

@@ -19,6 +19,7 @@ from model.gc.failing import NO_END
 from model.gc.poison import list_poison, retry
 from model.gc.review_claim import claim_candidates
 from model.policy import DEFAULT
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import make_context
 from tests.support.world import Row, World
 from worker.jobs import review as job
@@ -62,7 +63,7 @@ def review_and_die(world: World, context: JobContext, deadly: Row) -> None:
             database.disown()
             database.configure(world.url)
             vars(model_review)["run_one"] = run_and_die
-            job.review(context, budget_s=60)
+            job.review(context, budget_s=PATIENCE_S)
         finally:
             os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
@@ -81,10 +82,12 @@ def test_case_67_a_blob_whose_review_kills_is_tried_alone_and_stops_no_other(
     assert left(world) == blobs[21:], "one at a time"
     (poisoned,) = list_poison(limit=5)
     assert (poisoned.stage, poisoned.key, poisoned.last_error) == ("review", str(int(deadly)), NO_END)
-    assert job.review(context, budget_s=60).blobs == 178 and left(world) == [int(deadly)]
+    assert job.review(context, budget_s=PATIENCE_S).blobs == 178 and left(world) == [int(deadly)]
     assert not world.rows(RANGES) and list_poison(limit=5) == [poisoned], "not before its time"
     retry("review")
-    assert job.review(context, budget_s=60).blobs == 1 and not left(world) and not list_poison(limit=5)
+    assert (
+        job.review(context, budget_s=PATIENCE_S).blobs == 1 and not left(world) and not list_poison(limit=5)
+    )
     assert world.value("SELECT count(*) FROM imagestorage") == 1
 
 
@@ -98,7 +101,7 @@ def test_what_stays_of_a_killed_batch_is_taken_in_large_parts_again(
         review_and_die(world, context, blobs[0])
     first = world.value("SELECT min(id) FROM dredge_blob_candidate")
     assert world.rows(RANGES) == [(first, first + 7, 2), (first + 7, first + BATCH - 1, 1)]
-    assert job.review(context, budget_s=60).blobs == BATCH - 1 and left(world) == [int(blobs[0])]
+    assert job.review(context, budget_s=PATIENCE_S).blobs == BATCH - 1 and left(world) == [int(blobs[0])]
 
 
 def test_an_outage_in_a_batch_counts_no_attempt(
@@ -111,9 +114,9 @@ def test_an_outage_in_a_batch_counts_no_attempt(
 
     with monkeypatch.context() as patch, pytest.raises(DatabaseUnavailable):
         patch.setattr(job, "review_batch", away)
-        job.review(context, budget_s=60)
+        job.review(context, budget_s=PATIENCE_S)
     assert [tries for _, _, tries in world.rows(RANGES)] == [0]
-    assert job.review(context, budget_s=60).blobs == 20 and not world.rows(RANGES)
+    assert job.review(context, budget_s=PATIENCE_S).blobs == 20 and not world.rows(RANGES)
 
 
 def test_two_reviews_at_once_claim_different_candidates_and_leave_each_other_alone(
@@ -125,7 +128,7 @@ def test_two_reviews_at_once_claim_different_candidates_and_leave_each_other_alo
     world.execute("BEGIN")
     world.rows("SELECT FROM dredge_poison FOR UPDATE")
     try:
-        assert job.review(context, budget_s=60).blobs == 20
+        assert job.review(context, budget_s=PATIENCE_S).blobs == 20
         assert not model_review.review_batch(policy=DEFAULT, limit=10, claim=mine).candidates
     finally:
         world.execute("ROLLBACK")
@@ -138,5 +141,5 @@ def test_a_range_whose_candidates_are_gone_is_forgotten(world: World, context: J
     assert claim_candidates(policy=DEFAULT, limit=5, after_id=0) is not None
     with transaction():
         execute("DELETE FROM dredge_blob_candidate")
-    assert not job.review(context, budget_s=60).candidates and not world.rows(RANGES)
+    assert not job.review(context, budget_s=PATIENCE_S).candidates and not world.rows(RANGES)
     assert world.value("SELECT count(*) FROM imagestorage") == 6

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from model.gc.orphans import rows
 from model.policy import DEFAULT, HOUR_MS, Policy
 from model.storage_paths import EMPTY_LAYER, object_path
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context, run_to_quiescence
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import RaceHarness
@@ -51,7 +52,7 @@ def race(world: World, policy: Policy) -> Iterator[RaceActors]:
 
 
 def go(race: RaceActors, **options: bool) -> dict[str, Swept]:
-    return {swept.kind: swept for swept in sweep(race.harness.context, budget_s=60, **options)}
+    return {swept.kind: swept for swept in sweep(race.harness.context, budget_s=PATIENCE_S, **options)}
 
 
 def twice_and_rest(race: RaceActors) -> None:
@@ -157,10 +158,10 @@ def test_the_two_passes_are_as_far_apart_as_the_delay(race: RaceActors) -> None:
     loose_blob(race)
     slow = replace(race.harness.context, settings=Settings(sweep_delay_s=DAY_S))
     for _ in range(3):
-        found = {swept.kind: swept for swept in sweep(slow, budget_s=60)}
+        found = {swept.kind: swept for swept in sweep(slow, budget_s=PATIENCE_S)}
         assert (found["blob"].suspects, found["blob"].confirmed) == (1, 0)
     race.world.execute("UPDATE dredge_orphan SET first_seen_ms = first_seen_ms - %s", (DAY_S * 1000,))
-    found = {swept.kind: swept for swept in sweep(slow, budget_s=60)}
+    found = {swept.kind: swept for swept in sweep(slow, budget_s=PATIENCE_S)}
     assert (found["blob"].suspects, found["blob"].confirmed) == (1, 1)
 
 
@@ -233,7 +234,7 @@ def test_case_46_a_listing_that_breaks_off_marks_nothing(world: World, tmp_path:
     store.write("sha256/11/11" + "1" * 62, [b"unknown"])
     context = make_context({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
     for _ in range(3):
-        assert sweep(context, budget_s=60)[-1].error == "cut off"
+        assert sweep(context, budget_s=PATIENCE_S)[-1].error == "cut off"
     assert not world.value("SELECT count(*) FROM dredge_tombstone")
 
 
@@ -248,7 +249,7 @@ def test_case_46_storage_that_holds_nothing_of_ours_is_left_alone(
     context = make_context({LOCATION: store}, policy=AGED, settings=Settings(sweep_delay_s=0))
     with world.changes() as changes:
         for _ in range(3):
-            found = sweep(context, budget_s=60)[-1]
+            found = sweep(context, budget_s=PATIENCE_S)[-1]
             assert found.confirmed == 0 and bool(found.error) is not empty
     assert not changes.added.get("dredge_tombstone") and not changes.removed
 

@@ -15,6 +15,7 @@ from model.errors import BadInput
 from model.gc.orphans.share import FEWEST
 from model.policy import DEFAULT
 from model.storage_paths import object_path, trash_path
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import LOCATION, make_context
 from tests.support.world import World, digest_of
 from worker.cli import dredge
@@ -55,7 +56,7 @@ class SweptStore:
 
     def sweep(self, times: int = 1) -> Swept:
         for _ in range(times):
-            found = sweep(self.context, budget_s=60)[-1]
+            found = sweep(self.context, budget_s=PATIENCE_S)[-1]
         return found
 
     def paths(self, folder: str = "") -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from model.db import connection as database
 from model.db import session
 from model.errors import StatementTimeout
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import make_context
 from tests.support.world import World
 from worker.jobs.collect import collect_repository
@@ -37,7 +38,7 @@ def slow_repository(world: World, monkeypatch: pytest.MonkeyPatch, *, tags: int,
 def attempt(context: JobContext, repository_id: int) -> bool:
     """One turn; False where the server ended it."""
     try:
-        return not collect_repository(context, repository_id, budget_s=60).has_more
+        return not collect_repository(context, repository_id, budget_s=PATIENCE_S).has_more
     except StatementTimeout:
         return False
 

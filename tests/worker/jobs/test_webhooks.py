@@ -23,6 +23,7 @@ from model.gc.inspect.troubles import read_troubles
 from model.gc.storage_identity import suspend_location
 from model.retention.stored import store_rules
 from tests.model.retention.retaining import DAY_MS, aged, alive
+from tests.support.patience import PATIENCE_S
 from tests.support.world import World
 from tests.worker.events.receiving import KEY, SETTINGS, Endpoint, endpoint
 from tests.worker.events.test_message import SCHEMAS
@@ -41,7 +42,7 @@ def hook(world: World) -> Iterator[Endpoint]:
 
 
 def deliver(**settings: Any) -> SentDeliveries:
-    return deliver_webhooks(wiring.in_process(replace(SETTINGS, **settings)), budget_s=60)
+    return deliver_webhooks(wiring.in_process(replace(SETTINGS, **settings)), budget_s=PATIENCE_S)
 
 
 def make_due(world: World) -> None:
@@ -79,7 +80,7 @@ def test_a_warning_before_a_tag_ends_reaches_its_endpoint_once_and_the_end_follo
     settings = replace(SETTINGS, expiry_warning_days=3)
     box = wiring.in_process(settings)
     for _ in range(2):
-        retain_repository(box, world.repository_id, budget_s=60)
+        retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
         deliver()
     (warning,) = hook.received
     assert warning.headers["webhook-signature"].startswith("v1,")
@@ -88,7 +89,7 @@ def test_a_warning_before_a_tag_ends_reaches_its_endpoint_once_and_the_end_follo
     jsonschema.validate(event, schema, format_checker=jsonschema.FormatChecker())
     assert (event["subject"], event["data"]["rule"]) == ("acme/app:pr-1", "old")
     world.execute("UPDATE tag SET lifetime_start_ms = lifetime_start_ms - %s", (3 * DAY_MS,))
-    retain_repository(box, world.repository_id, budget_s=60)
+    retain_repository(box, world.repository_id, budget_s=PATIENCE_S)
     deliver()
     assert [json.loads(got.body)["type"] for got in hook.received[1:]] == ["registry.tag.deleted"]
     assert alive(world) == {"bystander"} and owed(world) == []

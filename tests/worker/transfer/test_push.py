@@ -21,6 +21,7 @@ from model.errors import BadDigest, BlobGone, DigestBusy, NoSuchBlob, NoSuchRepo
 from model.gc.review import review_batch
 from model.gc.tombstones import claim_tombstones, settle_tombstones
 from model.policy import DEFAULT
+from tests.support.patience import PATIENCE_S
 from tests.support.world import World
 from worker.storage.base import Stores
 from worker.transfer.push import store_blob
@@ -223,7 +224,7 @@ def test_a_push_waits_for_the_eraser_and_then_writes_the_object_again(world: Wor
         assert not finished.wait(0.3)
         stores["local_us"].erase([PATH])
         settle_tombstones(claim.token, [found.id for found in claim.tombstones])
-        pushing.result(10)
+        pushing.result(PATIENCE_S)
     assert stores["local_us"].size(PATH) == len(CONTENT)
     assert fetch("SELECT id FROM dredge_tombstone") == []
 
@@ -386,7 +387,7 @@ def test_a_mount_waits_for_the_review_and_says_what_it_decided(world: World, now
             execute("DELETE FROM imagestorageplacement")
             execute("DELETE FROM imagestorage WHERE id = %s", (int(blob),))
         with pytest.raises(NoSuchBlob):
-            mounting.result(10)
+            mounting.result(PATIENCE_S)
 
 
 def test_letting_go_makes_a_candidate_once(world: World, now: int) -> None:

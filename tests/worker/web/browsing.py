@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE_S, eventually
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -38,7 +38,7 @@ def served(app: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE_S)
 
 
 @contextmanager
