@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from model import registry
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE_S, eventually
 from tests.support.servers.rabbitmq import RabbitMQ
 from tests.support.servers.redises import Certificates
 from tests.support.world import World
 from tests.worker.broker.running import celery, worker
-from tests.worker.broker.test_connections import LONG_S, collects, problems, tags, where
+from tests.worker.broker.test_connections import LONG_S, collects, dredge, problems, tags, where
 from worker.client import Client
 from worker.health import find_outages
 from worker.settings import Settings
@@ -74,3 +74,27 @@ def test_check_verifies_the_certificate_of_a_node(
     found = problems(told)
     assert len(found) == 1 and "certificate verify failed" in found[0]
     assert problems({**told, "DREDGE_BROKER_URL": f"{url}?ssl_ca_certs={certificates.ca}"}) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("guest:wr0ng@127.0.0.1:{port}/", "correct user and password in DREDGE_BROKER_URL"),
+        ("guest:guest@127.0.0.1:{port}/nosuch", "create the virtual host and grant it to the user"),
+    ],
+    ids=["password", "virtual host"],
+)
+def test_a_node_that_refuses_ends_every_command_and_process_with_one_line(
+    rabbit: RabbitMQ, where: dict[str, str], valkey: str, tmp_path: Path, place: str, advice: str
+) -> None:
+    url = f"amqp://{place.format(port=rabbit.port)}"
+    told = {**where, "DREDGE_BROKER_URL": url, "DREDGE_REDIS_URL": valkey}
+    assert [each for each in problems(told) if advice in each]
+    for arguments in (["enqueue", "now/prompt"], ["up", "--directory", str(tmp_path / "up")]):
+        said = dredge(told, *arguments)
+        assert (said.returncode, said.stdout, said.stderr.count("\n")) == (1, "", 1), said
+        assert advice in said.stderr and "wr0ng" not in said.stderr
+    for process in ("worker", "beat"):
+        with celery(told, tmp_path, process) as running:
+            assert running.process.wait(PATIENCE_S) == 1, running.log
+            assert advice in running.log.splitlines()[-1] and "wr0ng" not in running.log
