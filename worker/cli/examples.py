@@ -64,7 +64,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "webhook": ("dredge webhook list",),
     "webhook add": (
         "dredge webhook add ops https://hooks.example.com/dredge",
-        "dredge webhook add audit https://audit.example.com/ --type 'tag.*' --type '*'",
+        "dredge webhook add audit https://audit.example.com/ --type 'tag.*'",
     ),
     "webhook list": ("dredge webhook list --json",),
     "webhook remove": ("dredge webhook remove ops",),
