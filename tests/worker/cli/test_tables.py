@@ -35,11 +35,11 @@ def test_an_amount_has_the_right_number(number: int, noun: str, text: str) -> No
     assert counted(number, noun) == text
 
 
-def on_a_terminal(columns: int) -> list[str]:
+def on_a_terminal(columns: int, story: str = STORY) -> list[str]:
     """What the story prints on a terminal of so many columns."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
-    with subprocess.Popen([sys.executable, "-c", STORY], stdout=follower, env=environment) as process:
+    with subprocess.Popen([sys.executable, "-c", story], stdout=follower, env=environment) as process:
         os.close(follower)
         shown = b""
         while True:
@@ -64,6 +64,21 @@ def test_on_a_terminal_a_row_is_one_line_and_digests_are_short(columns: int) -> 
     assert "12,000" in lines[1]
     assert "sha256:" in lines[1]
     assert DIGEST not in lines[1]
+
+
+NARROW = """
+from worker.cli.tables import table
+rows = [("acme/an-application-with-a-long-name", "2026-09-28 04:34:25 UTC", "7", "on hold: " + "x " * 40)]
+table(("repository", "since", "tags", "why"), rows)
+"""
+
+
+def test_at_80_columns_a_sentence_is_cut_and_names_and_times_are_not() -> None:
+    header, row = on_a_terminal(80, NARROW)
+    assert "acme/an-application-with-a-long-name" in row
+    assert "2026-09-28 04:34Z" in row
+    assert "on hold" in row and row.rstrip().endswith("…")
+    assert len(header) <= 80 and len(row) <= 80
 
 
 def test_in_a_pipe_cells_are_whole_and_separated_by_tabs(capsys: pytest.CaptureFixture[str]) -> None:
