@@ -55,7 +55,7 @@ def test_a_secret_comes_from_one_place_and_its_file_must_be_there(tmp_path: Path
     missing = problems(CLAIR_PSK_FILE="/nowhere/psk", SCAN_LIMIT_FILE="/x")
     assert missing == [
         "DREDGE_CLAIR_PSK_FILE: /nowhere/psk cannot be read: No such file or directory",
-        "DREDGE_SCAN_LIMIT_FILE: no such setting",
+        "DREDGE_SCAN_LIMIT_FILE: no such setting: did you mean DREDGE_SCAN_LIMIT or DREDGE_SCAN_SLICE?",
     ]
 
 
@@ -115,11 +115,11 @@ def celery(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize("program", ["worker", "beat"])
 def test_a_wrong_configuration_ends_celery_with_a_line_for_each_problem(program: str) -> None:
-    ended = celery(program, TYPO="1", SCAN_LIMIT="many")
+    ended = celery(program, QWXZ="1", SCAN_LIMIT="many")
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
+        "dredge: configuration: DREDGE_QWXZ: no such setting: did you mean DREDGE_WINDOW or DREDGE_WEB_PORT?",
         "dredge: configuration: DREDGE_SCAN_LIMIT: must be a number",
-        "dredge: configuration: DREDGE_TYPO: no such setting",
         "dredge: configuration: DREDGE_BROKER_URL: not set; see `dredge check`, or use `dredge up`",
     ]
 
