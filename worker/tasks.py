@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from model.gc.due.attempt import is_settled
-from model.gc.due.waiting import mark_queued
 from model.registry.arguments import checked_id, find_repository
 from worker import logs, metrics, wiring
 from worker.app import application
@@ -61,9 +60,6 @@ def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
     mine = outcomes[0]
     if mine.error is not None:
         raise mine.error
-    if mine.collected.has_more:
-        box.queue.collect([repository_id])
-        mark_queued([repository_id])
     return mine.collected.as_json()
 
 

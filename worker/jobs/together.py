@@ -9,6 +9,7 @@ from model.errors import DatabaseUnavailable, StatementTimeout
 from model.gc.collect import collect_batches
 from model.gc.due.attempt import claim
 from model.gc.due.turn import claim_with_others
+from model.gc.due.waiting import mark_queued
 from worker import logs
 from worker.jobs.collect import Collected, collect_claimed, finish, publish_removals
 from worker.jobs.context import JobContext
@@ -30,8 +31,8 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
     """Collect a repository together with others that are due, in one turn; its own outcome comes first.
 
     New ones of other namespaces have a transaction of their own before a busy namespace.  The tasks of the
-    others then find nothing left to do.  Raises `DatabaseUnavailable`; any other error is in the outcome of
-    its repository.
+    others then find nothing left to do.  What has more garbage than fits into the turn is enqueued again.
+    Raises `DatabaseUnavailable` and `BrokerUnavailable`; any other error is in the outcome of its repository.
     """
     budget = Budget(budget_s)
     start = context.starts["collect"]
@@ -45,6 +46,10 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
         for claimed in (turn.first, turn.others)
         for outcome in collect_together(context, claimed, budget_s=budget.left_s)
     ]
+    # A message of its own, also for one that was taken along: other turns would take it again and again.
+    unfinished = [outcome.repository_id for outcome in outcomes if outcome.collected.has_more]
+    context.queue.collect(unfinished)
+    mark_queued(unfinished)
     outcomes.sort(key=lambda outcome: outcome.repository_id != repository_id)
     return outcomes or [CollectOutcome(repository_id)]
 

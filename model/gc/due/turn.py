@@ -36,7 +36,7 @@ WITH RECURSIVE turns (namespace_id, own_id, n) AS (
 ), newest AS (
     SELECT w.repository_id, w.namespace_id, w.next_try_ms FROM dredge_due w
     WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.next_try_ms > (SELECT {NOW_MS_SQL} - {NEW_MS})
-      AND w.attempts = 0 AND w.queued_ms IS NULL
+      AND w.attempts = 0 AND w.queued_ms IS NULL AND w.due_ms > (SELECT {NOW_MS_SQL} - {NEW_MS})
     ORDER BY w.next_try_ms DESC, w.repository_id DESC LIMIT {NEWEST}
 ), new AS (
     SELECT DISTINCT ON (w.namespace_id) w.repository_id, w.next_try_ms FROM newest w

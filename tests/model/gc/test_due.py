@@ -10,7 +10,7 @@ from model import registry
 from model.db.clock import now_ms
 from model.db.connection import transaction
 from model.gc.collect import collect_batch
-from model.gc.due.attempt import claim, is_settled, record_failure, release
+from model.gc.due.attempt import claim, is_settled, record_failure, release, succeed
 from model.gc.due.note import NEVER_MS, forget_collected, forget_gone, note_due
 from model.gc.due.turn import claim_with_others
 from model.gc.due.waiting import UNQUEUED, find_waiting, mark_queued
@@ -154,6 +154,16 @@ def test_what_came_due_just_now_in_another_namespace_is_taken_first_and_needs_no
     assert set(turn.others) == {leader, *busy[:4]}
     assert row(world, old)[1] == 0, "it has waited long enough for a message"
     assert claim_with_others(old, others=3).first == [], "it is not new"
+
+
+def test_a_large_one_that_came_due_long_ago_is_not_new_after_its_turn(world: World) -> None:
+    leader, *busy = noted(world, 12)
+    large = int(world.repository(namespace=world.namespace()))
+    note_due({large: world.now_ms - HOUR_MS})
+    claim([large])
+    succeed([large])
+    assert row(world, large)[2] > world.now_ms - HOUR_MS
+    assert claimed(leader, others=6) == {leader, *busy[:6]}
 
 
 def test_where_no_namespace_has_most_of_the_turn_all_are_collected_together(world: World) -> None:

@@ -16,6 +16,7 @@ from model.errors import Contended, DatabaseUnavailable
 from model.gc.collect import Batch, collect_batches
 from model.gc.due.note import NEVER_MS, note_due
 from model.gc.inspect.status import read_failures
+from tests.support.patience import PATIENCE_S
 from tests.support.pipeline import Recorded, make_context
 from tests.support.world import World
 from worker.jobs import collect, together
@@ -185,6 +186,23 @@ def test_a_turn_without_time_says_who_has_more_and_leaves_them_due(world: World,
     for turn in collect_many_to_the_end(context, repositories):
         assert not turn.error
     assert not left(world)
+
+
+def test_what_is_left_of_a_large_one_waits_for_a_turn_of_its_own(world: World, tmp_path: Path) -> None:
+    context = make_context(tmp_path, settings=Settings(batch_repositories=3, batch_manifests=2))
+    large = world.repository()
+    for n in range(9):
+        world.tag("old", manifest=world.manifest(large, blobs=[world.blob()]), ended_ms=n, repository=large)
+    note_due({int(large): 0})
+    small = garbage(world, 8)
+    taken = collect_with_others(context, small[0], budget_s=0)
+    assert int(large) in {outcome.repository_id for outcome in taken if outcome.collected.has_more}
+    assert isinstance(context.queue, Recorded) and int(large) in context.queue.repositories
+    for leader in small[2:4]:
+        turn = collect_with_others(context, leader, budget_s=PATIENCE_S)
+        assert int(large) not in {outcome.repository_id for outcome in turn}
+    assert not collect_with_others(context, int(large), budget_s=PATIENCE_S)[0].collected.has_more
+    assert int(large) not in left(world)
 
 
 def test_a_repository_that_is_gone_is_nothing_to_do(world: World, context: JobContext) -> None:
