@@ -42,6 +42,9 @@ What each command says about itself (`make docs` writes this page). All read `DR
 - With `--json` a command prints JSON lines. An error is one JSON object on standard error: `error`,
   `exit_code`, for a wrong call `help`, and for wrong settings `problems`. `{"warning": …}` is a problem
   that does not end the command. No question is asked; give `--yes`.
+- A name in JSON has one kind of value, also over HTTP. Times end in `_ms`: milliseconds since 1970.
+  `failures`, `manifests`, `repositories`, `set_aside`, `skipped` and `tags` are numbers where things are
+  counted, and lists where each of them is named.
 - The exit code is 0 when the command is done, 1 when it failed, 2 when it was called wrongly, 128 + n
   after signal n (130 after Ctrl-C), and 141 when the reader of its output has left. A signal is the
   normal end of `up`, `web`, `events tail` and `status --watch`: 0.

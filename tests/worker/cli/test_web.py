@@ -54,7 +54,8 @@ def test_it_serves_until_a_signal_and_says_when_the_port_is_taken(world: World) 
             assert "Traceback" not in second.stderr
         finally:
             serving.send_signal(signal.SIGTERM)
-            serving.wait(PATIENCE_S)
+            ended = serving.wait(PATIENCE_S)
+    assert ended == 0
 
 
 def _answers(port: int) -> bool:
