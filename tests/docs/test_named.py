@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import botocore
+import opentelemetry.sdk
+import prometheus_client
 from click import Group
 
 from model.cache.keys import KINDS
@@ -41,6 +45,18 @@ def test_every_setting_that_code_or_a_page_names_exists() -> None:
     known = {name.upper() for name in NAMES} | OTHERS | STRANGERS
     found = named(rf"\b{PREFIX}([A-Z][A-Z_]*[A-Z])\b", CODE | PAGES)
     assert sorted({(name, where) for name, where in found if name not in known}) == []
+
+
+def test_every_variable_of_a_library_that_code_or_a_page_names_is_read_by_it() -> None:
+    libraries = {"AWS_": botocore, "OTEL_": opentelemetry.sdk, "PROMETHEUS_": prometheus_client}
+    found = dict(named(r"\b((?:AWS|OTEL|PROMETHEUS|SSL)_[A-Z_]+[A-Z])\b", CODE | PAGES))
+    assert {"AWS_CA_BUNDLE", "OTEL_SERVICE_NAME", "SSL_CERT_FILE"} <= set(found)
+    for name, where in found.items():
+        if name in ssl.get_default_verify_paths():
+            continue
+        (library,) = (library for prefix, library in libraries.items() if name.startswith(prefix))
+        sources = [source for top in library.__path__ for source in Path(top).rglob("*.py")]
+        assert any(name in source.read_text() for source in sources), (name, where)
 
 
 def test_every_setting_that_a_page_sets_has_a_value_that_is_accepted() -> None:
