@@ -7,7 +7,11 @@ opens no connection.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+# Importing `typing` takes most of the time in which Ctrl-C still ends the command line in a traceback.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def __getattr__(name: str) -> Any:

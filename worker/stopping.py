@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds until a signal is raised again that Python dropped in a finalizer.
@@ -74,7 +73,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _raise_again(dropped: Any) -> None:
+def _raise_again(dropped: sys.UnraisableHookArgs) -> None:
     """Raise `Stopped` once more if Python dropped it, as it drops every exception in a finalizer."""
     stopped = dropped.exc_value
     if not isinstance(stopped, Stopped):

@@ -64,8 +64,6 @@ def history(target: str, limit: int, as_json: bool) -> None:
     repository, name = _repository_or_tag(target)
     with output.connected(output.settings()):
         lines = list(_history(registry.get_repository(repository).id, name, limit))
-        if name is not None and not lines:
-            raise NoSuchTag(repository=repository, tag=name)
     if as_json:
         for line in lines:
             output.emit_json(

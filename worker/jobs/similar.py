@@ -35,7 +35,7 @@ def no_such_tag(name: TagName) -> RegistryError:
     if where is None:
         return no_such_repository(name.repository)
     known = [tag.name for tag in registry.list_active_tags(where.id, limit=_NEAR).tags]
-    advice = did_you_mean(nearest(name.tag, known), otherwise=f": see dredge tag list {name.repository}")
+    advice = did_you_mean(nearest(name.tag, known), otherwise=f": see dredge tag history {name.repository}")
     return NoSuchTag(f"There is no tag {name}{advice}")
 
 

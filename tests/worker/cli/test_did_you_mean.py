@@ -46,7 +46,6 @@ WRONG = {
         for arguments in (
             ["explain", "acme/app:latst"],
             ["export", "acme/app:latst", "nowhere"],
-            ["tag", "history", "acme/app:latst"],
             ["tag", "delete", "acme/app:latst"],
             ["tag", "restore", "acme/app:latst"],
             ["tag", "expire", "--never", "acme/app:latst"],

@@ -120,7 +120,7 @@ def test_explain_says_how_long_a_tag_lives_and_which_rules_keep_or_end_it(
     missing = dredge("explain", "acme/app:nothing")
     assert (
         missing.code == 1
-        and missing.err == "dredge: There is no tag acme/app:nothing: see dredge tag list acme/app\n"
+        and missing.err == "dredge: There is no tag acme/app:nothing: see dredge tag history acme/app\n"
     )
 
 
