@@ -147,7 +147,7 @@ def test_check_names_a_quarantine_that_is_not_safe(
     eraser: EraserFixture, dredge: Dredge, settings: dict[str, str], problem: str
 ) -> None:
     eraser.world.execute("UPDATE imagestorage SET uploading = false")
-    found = [line for line in dredge("check", **settings).out.splitlines() if " local_us: " in line]
+    found = [line for line in dredge("check", **settings).out.splitlines() if "\tlocal_us: " in line]
     problems = [line for line in found if line.startswith("PROBLEM")]
     assert len(problems) == bool(problem) and problem in "".join(problems)
     if not problem:

@@ -106,7 +106,7 @@ def test_check_names_each_right_that_is_missing(owner: World, dredge: Dredge, ga
     owner.execute("REVOKE DELETE ON tag, manifest FROM dredge_collector")
     owner.execute("REVOKE USAGE ON SEQUENCE dredge_event_id_seq FROM dredge_collector")
     said = dredge("check", DATABASE_URL=url)
-    lines = [line for line in said.out.splitlines() if " rights " in line]
+    lines = [line for line in said.out.splitlines() if "\trights\t" in line]
     assert said.code == 1 and [line.partition(" lacks ")[2].partition(":")[0] for line in lines] == [
         "DELETE on manifest, tag",
         "USAGE of sequences on dredge_event",
@@ -114,7 +114,7 @@ def test_check_names_each_right_that_is_missing(owner: World, dredge: Dredge, ga
     owner.execute("REVOKE SELECT ON dredge_migration FROM dredge_collector")
     assert "lacks SELECT on dredge_migration: deploy/roles.sql" in dredge("check", DATABASE_URL=url).out
     owner.execute(ROLES)
-    assert " rights " not in dredge("check", DATABASE_URL=url).out and garbage.objects() == 1
+    assert "\trights\t" not in dredge("check", DATABASE_URL=url).out and garbage.objects() == 1
 
 
 def test_a_worker_that_may_only_look_does_not_start(owner: World, valkey: str, tmp_path: Path) -> None:
