@@ -65,7 +65,9 @@ def lock_repositories(repository_ids: Sequence[int]) -> tuple[Scope, ...]:
 
     Leaves out a repository that another collection holds, that is gone or marked for deletion, or whose
     namespace is disabled.  Tries the locks and does not wait, so two batches cannot deadlock.  PostgreSQL
-    releases the locks with the transaction, so a dead worker leaves none.
+    releases the locks with the transaction, so a dead worker leaves none.  Returns them in the order given.
     """
-    rows = run(_LOCK, {"ids": IntArray(sorted(set(repository_ids)))})
-    return tuple(Scope(*row[:8]) for row in rows if row.locked and row.collectable)
+    places = {id: place for place, id in enumerate(repository_ids)}
+    rows = run(_LOCK, {"ids": IntArray(places)})
+    scopes = [Scope(*row[:8]) for row in rows if row.locked and row.collectable]
+    return tuple(sorted(scopes, key=lambda scope: places[scope.repository_id]))

@@ -59,8 +59,8 @@ CLOSURE = """
 _EXPIRE = f"""
 WITH RECURSIVE scope AS MATERIALIZED (
     SELECT r.id, n.removed_tag_expiration_s * 1000 AS window_ms
-    FROM unnest(%(repositories)s) AS s (id) JOIN repository r ON r.id = s.id
-    JOIN "user" n ON n.id = r.namespace_user_id
+    FROM unnest(%(repositories)s) WITH ORDINALITY AS s (id, place) JOIN repository r ON r.id = s.id
+    JOIN "user" n ON n.id = r.namespace_user_id ORDER BY s.place
 ), doomed AS MATERIALIZED (
     SELECT d.* FROM scope CROSS JOIN LATERAL (
         SELECT t.id, t.repository_id, t.name, t.manifest_id, t.lifetime_end_ms FROM tag t
@@ -145,6 +145,8 @@ def purge_expired_tags(
     scopes: Sequence[Scope], *, policy: Policy, limit: int, from_ms: int = BEGINNING_MS
 ) -> Expired:
     """Delete at most `limit` unrecoverable tags, oldest end first, and lock what may die with them.
+
+    The repositories come in their order: if the limit is reached, nothing of the last ones is deleted.
 
     Also takes up to `limit` recorded candidates.  `locked` are the manifests to judge, at most four
     times the limit.  `unjudged` are manifests that another transaction has locked, or beyond that limit;

@@ -103,7 +103,10 @@ def finish(context: JobContext, collected: Mapping[int, Collected]) -> None:
     busy repository back off.
     """
     put_off = [id for id, turn in collected.items() if turn.stopped or not (turn.batches or turn.has_more)]
-    succeed([id for id in collected if id not in put_off])
+    succeed(
+        [id for id in collected if id not in put_off],
+        unfinished=[id for id, turn in collected.items() if turn.has_more],
+    )
     release(put_off, delay_ms=PUT_OFF_MS)
     if any(turn.blob_candidates for turn in collected.values()):
         context.queue.review()

@@ -84,6 +84,8 @@ def collect_together(context: JobContext, claimed: Sequence[int], *, budget_s: f
                 turns[repository_id] += Collected.of(batch)
             publish_removals(context, done)
             pending = [repository_id for repository_id in pending if turns[repository_id].has_more]
+            # A large one that used up the limit of a batch comes last in the next.
+            pending.sort(key=lambda repository_id: turns[repository_id].tags)
             if not pending:
                 break
     except DatabaseUnavailable:

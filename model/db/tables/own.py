@@ -118,7 +118,7 @@ class Due(BaseModel):
 
     `attempts` since the last one that ended well, counted before the work; nobody tries before `next_try_ms`.
     `queued_ms`: when a message for it was sent that has not been taken.  `leader_id`: the repository whose
-    task collects it as well.
+    task collects it as well; its own id after a turn that had more garbage, so that only its own task does.
     """
 
     repository_id = IntegerField(primary_key=True)

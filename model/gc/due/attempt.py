@@ -115,17 +115,22 @@ def release(repository_ids: Sequence[int], *, delay_ms: int = 0) -> None:
         run(_RELEASE, {"ids": IntArray(repository_ids), "delay_ms": delay_ms})
 
 
+# One that has more garbage leads itself: only its own task takes it, so that it delays no small ones.
 _SUCCEED = f"""
-UPDATE dredge_due d SET attempts = 0, last_error = NULL, leader_id = NULL, next_try_ms = {NOW_MS_SQL}
+UPDATE dredge_due d SET attempts = 0, last_error = NULL, next_try_ms = {NOW_MS_SQL},
+    leader_id = CASE WHEN d.repository_id = ANY(%(unfinished)s) THEN d.repository_id END
 WHERE d.repository_id = ANY(%(ids)s) AND d.attempts > 0
 RETURNING 1 AS done
 """
 
 
-def succeed(repository_ids: Sequence[int]) -> None:
-    """End attempts that removed what they could: what interrupted earlier attempts counts no longer."""
+def succeed(repository_ids: Sequence[int], *, unfinished: Sequence[int] = ()) -> None:
+    """End attempts that removed what they could: what interrupted earlier attempts counts no longer.
+
+    No task takes `unfinished` ones along with another repository.
+    """
     if repository_ids:
-        run(_SUCCEED, {"ids": IntArray(repository_ids)})
+        run(_SUCCEED, {"ids": IntArray(repository_ids), "unfinished": IntArray(unfinished)})
 
 
 _FAIL = f"""

@@ -22,7 +22,8 @@ NEWEST = 200
 # Taken in this order: of other namespaces, so that a namespace with very many due repositories delays no
 # other; without a message, so that no task is started for nothing; the others, longest waiting first.
 # New ones need no message, which would wait behind the events and the messages of the busy namespace.
-# A repository with an attempt that did not end is left to its own task, so that it fails alone.
+# A repository with an attempt that did not end is left to its own task, so that it fails alone; and so is one
+# that had more garbage than fits into a turn.
 _CLAIM_OTHERS = f"""
 WITH RECURSIVE turns (namespace_id, own_id, n) AS (
     SELECT d.namespace_id, d.namespace_id, 0 FROM dredge_due d WHERE d.repository_id = %(leader)s
@@ -36,7 +37,8 @@ WITH RECURSIVE turns (namespace_id, own_id, n) AS (
 ), newest AS (
     SELECT w.repository_id, w.namespace_id, w.next_try_ms FROM dredge_due w
     WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.next_try_ms > (SELECT {NOW_MS_SQL} - {NEW_MS})
-      AND w.attempts = 0 AND w.queued_ms IS NULL AND w.due_ms > (SELECT {NOW_MS_SQL} - {NEW_MS})
+      AND w.due_ms > (SELECT {NOW_MS_SQL} - {NEW_MS})
+      AND w.attempts = 0 AND w.leader_id IS NULL AND w.queued_ms IS NULL
     ORDER BY w.next_try_ms DESC, w.repository_id DESC LIMIT {NEWEST}
 ), new AS (
     SELECT DISTINCT ON (w.namespace_id) w.repository_id, w.next_try_ms FROM newest w
@@ -46,19 +48,20 @@ WITH RECURSIVE turns (namespace_id, own_id, n) AS (
     SELECT q.repository_id FROM dredge_due q
     WHERE q.repository_id = ANY(ARRAY(
         SELECT w.repository_id FROM new w ORDER BY w.next_try_ms DESC LIMIT {OF_OTHER_NAMESPACES}))
-      AND q.next_try_ms <= (SELECT {NOW_MS_SQL}) AND q.attempts = 0
+      AND q.next_try_ms <= (SELECT {NOW_MS_SQL}) AND q.attempts = 0 AND q.leader_id IS NULL
     LIMIT (SELECT %(limit)s) FOR UPDATE SKIP LOCKED
 ), foreign_ones AS MATERIALIZED (
     SELECT w.repository_id FROM turns t CROSS JOIN LATERAL (
         SELECT q.repository_id FROM dredge_due q
         WHERE q.queued_ms IS NOT NULL AND q.namespace_id = t.namespace_id
-          AND q.next_try_ms <= (SELECT {NOW_MS_SQL}) AND q.attempts = 0
+          AND q.next_try_ms <= (SELECT {NOW_MS_SQL}) AND q.attempts = 0 AND q.leader_id IS NULL
         ORDER BY q.queued_ms LIMIT 1 FOR UPDATE SKIP LOCKED) w
     WHERE t.namespace_id <> t.own_id
     LIMIT (SELECT %(limit)s - count(*) FROM new_ones)
 ), unqueued AS MATERIALIZED (
     SELECT w.repository_id, w.next_try_ms FROM dredge_due w
-    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NULL
+    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL})
+      AND w.attempts = 0 AND w.leader_id IS NULL AND w.queued_ms IS NULL
       AND (w.next_try_ms, w.repository_id) >= (%(from_ms)s, %(from_id)s)
       AND w.repository_id <> ALL(ARRAY(SELECT repository_id FROM new_ones))
     ORDER BY w.next_try_ms, w.repository_id
@@ -66,7 +69,8 @@ WITH RECURSIVE turns (namespace_id, own_id, n) AS (
     FOR UPDATE SKIP LOCKED
 ), queued AS MATERIALIZED (
     SELECT w.repository_id, w.next_try_ms FROM dredge_due w
-    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL}) AND w.attempts = 0 AND w.queued_ms IS NOT NULL
+    WHERE w.next_try_ms <= (SELECT {NOW_MS_SQL})
+      AND w.attempts = 0 AND w.leader_id IS NULL AND w.queued_ms IS NOT NULL
       AND (w.next_try_ms, w.repository_id) >= (%(from_ms)s, %(from_id)s)
     ORDER BY w.next_try_ms, w.repository_id
     LIMIT (SELECT %(limit)s - (SELECT count(*) FROM new_ones) - (SELECT count(*) FROM foreign_ones)

@@ -166,6 +166,21 @@ def test_a_large_one_that_came_due_long_ago_is_not_new_after_its_turn(world: Wor
     assert claimed(leader, others=6) == {leader, *busy[:6]}
 
 
+def test_what_had_more_than_fits_into_a_turn_is_taken_by_its_own_task_only(world: World) -> None:
+    (small,) = noted(world, 1)
+    large = int(world.repository(namespace=world.namespace()))
+    note_due({large: 1})
+    claim([large])
+    succeed([large], unfinished=[large])
+    assert claimed(small, others=5) == {small}
+    mark_queued([large])
+    assert claimed(world.repository_id, others=5) == {world.repository_id}
+    assert claimed(large, others=5) == {large}
+    succeed([large])
+    another = int(world.repository())
+    assert claimed(another, others=5) == {another, large}
+
+
 def test_where_no_namespace_has_most_of_the_turn_all_are_collected_together(world: World) -> None:
     singles = [int(world.repository(namespace=world.namespace())) for _ in range(4)]
     note_due(dict.fromkeys(singles, world.now_ms - 1))

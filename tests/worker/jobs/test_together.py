@@ -188,6 +188,20 @@ def test_a_turn_without_time_says_who_has_more_and_leaves_them_due(world: World,
     assert not left(world)
 
 
+def test_a_large_one_delays_the_small_ones_of_its_turn_by_one_batch(world: World, tmp_path: Path) -> None:
+    context = make_context(tmp_path, settings=Settings(batch_repositories=4, batch_manifests=4))
+    large = int(world.repository())
+    for n in range(40):
+        world.tag("old", manifest=world.manifest(large, blobs=[world.blob()]), ended_ms=n, repository=large)
+    note_due({large: 0})
+    small = garbage(world, 3)
+    batches: list[set[int]] = []
+    context.limits.charge = lambda **_: batches.append(set(left(world)))  # type: ignore[method-assign]
+    collect_with_others(context, large, budget_s=PATIENCE_S)
+    assert {*small} <= batches[0] and batches[1] == {large}
+    assert not left(world)
+
+
 def test_what_is_left_of_a_large_one_waits_for_a_turn_of_its_own(world: World, tmp_path: Path) -> None:
     context = make_context(tmp_path, settings=Settings(batch_repositories=3, batch_manifests=2))
     large = world.repository()
