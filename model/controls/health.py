@@ -34,7 +34,7 @@ class DatabaseHealth:
         if lag_s and self.lag_ms > lag_s * 1000:
             return f"a standby is {self.lag_ms / 1000:.1f} s behind"
         if sessions and self.active_sessions > sessions:
-            return f"{counted(self.active_sessions, 'active session')}"
+            return counted(self.active_sessions, "active session")
         return ""
 
 
