@@ -19,9 +19,11 @@ from worker.storage.open import open_stores
 for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
     del os.environ[_name]
 
-# A shell's background job ignores SIGINT, and so would every process that the tests start and interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job ignores SIGINT, and one under `nohup` SIGHUP; and so would every process that the
+# tests start and stop.
+for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _default)
 
 
 @pytest.fixture(scope="session")
