@@ -128,13 +128,26 @@ def connection() -> Iterator[None]:
             try:
                 yield
             finally:
-                db.close()
+                _release()
     except DatabaseReadOnly:
         if not db.in_transaction():
             db.close_idle()
             if not db.is_closed():
                 db.connection().close()
         raise
+
+
+def _release() -> None:
+    """Return this thread's connection to the pool, or end its session if a transaction is still open.
+
+    A signal that raises while a transaction begins or ends leaves it to no block.  The server rolls it back.
+    """
+    if not db.in_transaction():
+        db.close()
+        return
+    while db.in_transaction():
+        db.pop_transaction()
+    db.manual_close()
 
 
 def _is_dead() -> bool:

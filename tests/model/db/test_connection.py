@@ -40,3 +40,27 @@ def test_a_transaction_that_lost_its_connection_is_lost_whole(world: World) -> N
             now_ms()
         execute("UPDATE \"user\" SET email = 'half'")
     assert fetch_one("SELECT count(*) AS n FROM \"user\" WHERE email IN ('lost', 'half')").n == 0
+
+
+@pytest.mark.parametrize("step", ["push_transaction", "pop_transaction", "begin"])
+def test_a_signal_at_a_transactions_edge_rolls_it_back_and_hides_no_error(
+    step: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Ctrl-C or SIGTERM raises between the driver and the block that would end the transaction."""
+    world.tag("bystander")
+    change = getattr(db.obj, step)
+
+    def interrupt(*given: object) -> None:
+        change(*given)
+        monkeypatch.setattr(db.obj, step, change)
+        raise KeyboardInterrupt
+
+    with world.changes() as changes:
+        monkeypatch.setattr(db.obj, step, interrupt)
+        with pytest.raises(KeyboardInterrupt), transaction():
+            execute("UPDATE tag SET name = 'half'")
+        with transaction():
+            assert db.transaction_depth() == 1
+            assert fetch_one("SELECT name FROM tag").name == "bystander"
+    assert not changes
+    assert db.is_closed()

@@ -105,8 +105,10 @@ def test_a_signal_at_any_moment_is_one_line_or_none(
         time.sleep(chance.random())
         running.send_signal(number)
         _, errors = running.communicate()
-    assert running.returncode in (0, 128 + number), (seed, errors)
     assert errors.strip() in STOPPED, seed
+    # While Python itself ends, it handles no signal; a shell then shows 128 + n, too.
+    at_its_end = -number if not errors else 0
+    assert running.returncode in (0, 128 + number, at_its_end), seed
     assert world.rows("SELECT count(*) FROM tag WHERE name = 'bystander'") == [(1,)]
     assert garbage.objects() >= 1
 
