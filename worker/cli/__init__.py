@@ -169,7 +169,10 @@ def _run(given: list[str], *, as_json: bool) -> object:
         return _say_ours(error, as_json=as_json)
     except click.ClickException as error:
         return _say_usage(error, as_json=as_json)
-    except click.Abort:
+    except click.Abort as error:
+        if isinstance(error.__cause__, stopping.Stopped):  # The signal arrived while `invoke` ended.
+            _say_stopped(error.__cause__.exit_code, as_json=as_json)
+            return error.__cause__.exit_code
         say_error(_REFUSED, as_json=as_json)
         return 1
     except Exception as error:

@@ -22,10 +22,10 @@ STOPPED = {
     "dredge: stopped",
     "dredge: stopped; what was committed stays, the rest waits for the next run",
 }
-# Where a signal arrives: in the first statement, in a finalizer of Python, and in the last one.
+# Where a signal arrives: in the first statement, in a finalizer of Python, or when the work has just ended.
 MOMENTS = """
 import os, signal, sys
-from worker import cli, command
+from worker import cli, command, stopping
 from worker.cli import history
 class Dropping:
     def __del__(self):
@@ -36,6 +36,8 @@ def read(**_):
         os.kill(os.getpid(), signal.{number})
     elif "{moment}" == "dropped":
         Dropping()
+    elif "{moment}" == "done":
+        stopping.end_from_now_on = lambda: os.kill(os.getpid(), signal.{number})
     import time
     time.sleep({sleep})
     return []
@@ -67,6 +69,24 @@ def test_a_signal_is_obeyed_once_also_where_python_drops_it(
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
     assert json.loads(line)["exit_code"] == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_when_the_work_has_ended_is_no_question_left_unanswered(
+    number: signal.Signals, world: World, tmp_path: Path
+) -> None:
+    world.tag("bystander")
+    story = MOMENTS.format(moment="done", number=number.name, sleep=0)
+    with world.changes() as changes:
+        ended = subprocess.run(
+            [sys.executable, "-c", story, "history"],
+            env=environment(world, tmp_path),
+            capture_output=True,
+            text=True,
+        )
+    assert not changes
+    assert ended.returncode == 128 + number
+    assert ended.stderr.strip() in STOPPED
 
 
 def test_a_command_whose_caller_ignores_ctrl_c_goes_on(world: World, tmp_path: Path) -> None:
