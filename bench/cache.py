@@ -12,7 +12,8 @@ from typing import Any
 import redis
 
 from bench.figure import Figure, Options
-from model.cache import CacheConfig, CacheKey, DataModelCache, invalidation, keys, open_cache
+from model.cache import CacheConfig, CacheKey, DataModelCache, invalidation, keys
+from model.cache.open import open_cache
 from worker.local.embedded import EmbeddedServers, Valkey
 
 _DIGEST = "sha256:" + "ab" * 32

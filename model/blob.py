@@ -15,7 +15,8 @@ from typing import Any
 
 from model import digest as digests
 from model.blob_list import FoundBlob, find_blob
-from model.db.connection import BigIntArray, execute, fetch, fetch_one, in_transaction, transaction
+from model.db.arrays import BigIntArray
+from model.db.connection import execute, fetch, fetch_one, in_transaction, transaction
 from model.db.fragments import AT, UNTIL
 from model.db.tables.repository import RepositoryState
 from model.errors import BlobGone, DigestBusy, NoSuchBlob, NoSuchRepository, SchemaMismatch

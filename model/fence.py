@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from model.db.connection import BigIntArray, execute, fetch, fetch_one
+from model.db.arrays import BigIntArray
+from model.db.connection import execute, fetch, fetch_one
 from model.db.fragments import MAY_BE_SAME_STORE
 from model.db.queue_start import HURRIED_MS
 from model.errors import DigestBusy

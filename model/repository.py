@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from model.db.connection import IntArray, execute, fetch, fetch_one
+from model.db.arrays import IntArray
+from model.db.connection import execute, fetch, fetch_one
 from model.db.introspection import has_table
 from model.db.prepared import run, run_one
 from model.db.tables import RepositoryState

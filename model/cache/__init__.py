@@ -5,7 +5,6 @@ from __future__ import annotations
 from model.cache.backend import Backend, CacheConfig, CacheUnavailable
 from model.cache.base import DataModelCache, always, is_not_none
 from model.cache.keys import CacheKey
-from model.cache.open import open_cache
 from model.cache.record import OUTCOMES, Outcome, Recorder
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "Recorder",
     "always",
     "is_not_none",
-    "open_cache",
 ]

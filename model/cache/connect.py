@@ -8,9 +8,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from model import redis_url
+from model import redis_client, redis_url
 from model.errors import BadInput
-from model.redis_url import Client
+from model.redis_client import Client
 
 
 def connector(url: str, timeout_s: float) -> Callable[[], Client]:
@@ -22,4 +22,4 @@ def connector(url: str, timeout_s: float) -> Callable[[], Client]:
     # A dead connection of the pool is replaced once, immediately.  A timeout is not retried, so that a frozen
     # server costs one timeout.
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return redis_url.connector(parsed, timeout_s, socket_keepalive=True, retry=retry)
+    return redis_client.connector(parsed, timeout_s, socket_keepalive=True, retry=retry)

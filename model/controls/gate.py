@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.controls.breaker import REGISTRY, BreakerUnchecked
+from model.db.arrays import BigIntArray, IntArray
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import BigIntArray, IntArray
 from model.db.prepared import run
 from model.policy import Policy
 

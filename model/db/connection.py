@@ -6,7 +6,7 @@ count statements there, and tests stop between any two of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -226,31 +226,6 @@ def execute(sql: str, params: Params = None) -> int:
     """Run one statement.  Returns the number of rows that it changed."""
     with connection():
         return int(db.execute_sql(sql, params).rowcount)
-
-
-class IntArray:
-    """Ids as one `'{1,2,3}'::int[]` literal: the server parses it far faster than `ARRAY[…]`.
-
-    The element type is the column's: a comparison across types cannot be hashed.
-    """
-
-    type = "int"
-
-    def __init__(self, values: Iterable[int]) -> None:
-        self.literal = "'{" + ",".join(map(int.__repr__, values)) + f"}}'::{self.type}[]"
-
-    def getquoted(self) -> bytes:
-        """psycopg2's hook for client-side parameters."""
-        return self.literal.encode()
-
-    def __conform__(self, protocol: object) -> IntArray:
-        return self
-
-
-class BigIntArray(IntArray):
-    """The same for `bigint` columns."""
-
-    type = "bigint"
 
 
 _row_types: dict[tuple[str, ...], Any] = {}

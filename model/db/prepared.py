@@ -14,7 +14,8 @@ from typing import Any
 
 from model.db import connection as database
 from model.db import permission
-from model.db.connection import BigIntArray, IntArray, MakeRow, connection, db, fetch
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import MakeRow, connection, db, fetch
 from model.db.text_array import TextArray
 
 _prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from model.db.connection import BigIntArray
+from model.db.arrays import BigIntArray
 from model.db.text_array import TextArray
 
 # The time of the next claim and the id of a row: the order of a queue.

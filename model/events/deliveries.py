@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from model.db.arrays import BigIntArray, IntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import BigIntArray, IntArray, execute, fetch
+from model.db.connection import execute, fetch
 from model.db.queue_start import STARTS, Key, start_params
 
 FIRST_RETRY_MS = 30_000

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
+from model.db.arrays import BigIntArray
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import BigIntArray, db, execute, fetch, fetch_one
+from model.db.connection import db, execute, fetch, fetch_one
 from model.errors import DatabaseUnavailable
 from model.events.record import CHANNEL
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run
 
 CHANNEL = "dredge_event"

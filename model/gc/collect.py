@@ -8,7 +8,7 @@ from typing import Any
 
 from model.controls.breaker import checked
 from model.controls.gate import find_holds, find_open_breakers, outside_of_window
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run
 from model.errors import Contended
 from model.events import record as events

@@ -10,9 +10,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from model.db.arrays import BigIntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, execute, fetch
+from model.db.connection import execute, fetch
 from model.db.fragments import OBJECT_REFERRED
 from model.db.queue_start import FRONT, HURRIED_MS, Key
 from model.gc.division import ALIKE, CLAIMED, FAILED, FIRST_RETRY_MS, LAST_RETRY_MS, LEASE, Division, Portion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run, run_one
 from model.gc.repository_lock import Scope
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.db.arrays import IntArray
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import IntArray
 from model.db.prepared import run, run_one
 from model.db.tables import RepositoryState
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.controls.gate import find_stop
+from model.db.arrays import BigIntArray, IntArray
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, IntArray
 from model.db.fragments import PLACED
 from model.db.prepared import run_one
 from model.gc import certificate

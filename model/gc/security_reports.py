@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.db.arrays import BigIntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, execute, fetch
+from model.db.connection import execute, fetch
 from model.db.queue_start import FRONT, Key
 from model.gc.failing import NO_END
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run_one
 from model.gc.repository_lock import Scope
 from model.policy import Policy

@@ -18,9 +18,10 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from model.db.arrays import BigIntArray
 from model.db.backoff import shortened
 from model.db.clock import now_ms
-from model.db.connection import BigIntArray, execute, fetch
+from model.db.connection import execute, fetch
 from model.db.fragments import OBJECT_REFERRED
 from model.db.prepared import run
 from model.db.queue_start import FRONT, STARTS, Key, start_params

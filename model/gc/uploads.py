@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.fragments import is_abandoned_upload, is_expired_marker
 from model.db.prepared import run_one
 from model.gc.repository_lock import Scope

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from model.db.connection import BigIntArray, IntArray, execute
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import execute
 
 _JUDGE_NEXT = """
 INSERT INTO dredge_manifest_candidate (repository_id, manifest_id, created_ms)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.db.connection import IntArray, fetch
+from model.db.arrays import IntArray
+from model.db.connection import fetch
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 
-from model.db.connection import IntArray, execute, fetch, fetch_one
+from model.db.arrays import IntArray
+from model.db.connection import execute, fetch, fetch_one
 from model.db.fragments import PLACED, REFERRED
 from model.errors import BadManifest, NoSuchBlob
 from model.oci import Document

@@ -1,6 +1,6 @@
 """The reads of a registry's hot path, in front of the façade: nine kinds, each with its loader.
 
-    cached = CachedLookups(open_cache("redis://cache:6379/0"))
+    cached = CachedLookups(open_cache("redis://cache:6379/0"))  # of model.cache.open
     cached.manifest(repository_id, digest)
     with cached.changing_tags("acme/app"):
         registry.delete_tag("acme/app", "v1")

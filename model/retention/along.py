@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run
 from model.policy import Policy
 from model.retention.rule import TagFacts

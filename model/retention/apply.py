@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.controls.gate import find_holds
+from model.db.arrays import IntArray
 from model.db.clock import now_ms
-from model.db.connection import IntArray, fetch_one
+from model.db.connection import fetch_one
 from model.errors import NoSuchRepository
 from model.in_use import require_fresh
 from model.policy import Policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run, run_one
 
 _UNUSED = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run
 
 # A group has at most so many tags, or it is one repository.

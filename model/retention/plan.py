@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import NamedTuple
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run
 from model.gc.manifests.judge import judge_running, suppose_manifest_uses
 from model.gc.tags import CLOSURE

@@ -9,7 +9,8 @@ from itertools import count
 
 import peewee
 
-from model.db.connection import IntArray, fetch, transaction
+from model.db.arrays import IntArray
+from model.db.connection import fetch, transaction
 from model.db.prepared import run
 from model.repository import Repository
 from model.retention.facts import Needs, find_needs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from model.db.connection import BigIntArray, IntArray, execute, fetch, transaction
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import execute, fetch, transaction
 from model.events import record as events
 from model.repository import Repository
 from model.retention.rule import Rule, TagFacts

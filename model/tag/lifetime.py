@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model.db.connection import BigIntArray, IntArray, fetch, fetch_one
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import fetch, fetch_one
 from model.db.prepared import run, run_one
 from model.errors import ManifestGone, SchemaMismatch
 from model.tag.rows import Tag

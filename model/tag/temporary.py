@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model.db.connection import BigIntArray, IntArray, fetch
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import fetch
 from model.db.prepared import run
 from model.tag.rows import Tag, tags
 

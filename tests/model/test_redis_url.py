@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from model import redis_url
+from model import redis_client, redis_url
 from model.errors import BadInput
 
 SECRET = "hunter2"
@@ -16,7 +16,7 @@ SECRET = "hunter2"
 
 def arguments(url: str) -> dict[str, Any]:
     """What the client of the library is told for a connection to a server of data."""
-    client = redis_url.connector(redis_url.parse(url), 3)()
+    client = redis_client.connector(redis_url.parse(url), 3)()
     assert isinstance(client, redis.Redis)
     return dict(client.connection_pool.connection_kwargs)
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from model import blob, storage_paths
+from model.db.arrays import IntArray
 from model.db.clock import now_ms
-from model.db.connection import IntArray, execute, fetch, transaction
+from model.db.connection import execute, fetch, transaction
 from model.gc import review, tombstones
 from model.gc import tags as expire
 from model.gc.manifests import purge

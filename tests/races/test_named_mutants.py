@@ -11,7 +11,8 @@ import pytest
 
 from model import blob, blob_list
 from model.db import session
-from model.db.connection import BigIntArray, fetch, transaction
+from model.db.arrays import BigIntArray
+from model.db.connection import fetch, transaction
 from model.db.fragments import MAY_BE_SAME_STORE, PLACED
 from model.gc import review, uploads
 from model.gc.orphans import objects

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from model.db.connection import IntArray, execute, fetch_one, transaction
+from model.db.arrays import IntArray
+from model.db.connection import execute, fetch_one, transaction
 from tests.support.pipeline import LOCATION
 
 _BLOB = """

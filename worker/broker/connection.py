@@ -8,7 +8,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from model import redis_url
+from model import redis_client
 from model.errors import RegistryError
 from worker.broker.urls import TIMEOUT_S, check_redis
 
@@ -23,7 +23,7 @@ class BrokerUnavailable(RegistryError):
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S, decode_responses: bool = False) -> redis.Redis:
     """Return a client that answers or fails within seconds.  Opens no connection yet.  Raises `BadInput`."""
-    client = redis_url.connector(
+    client = redis_client.connector(
         check_redis(url),
         timeout_s,
         health_check_interval=10,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from model.db.arrays import IntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import IntArray, execute, transaction
+from model.db.connection import execute, transaction
 from model.db.prepared import run
 from model.db.tables import RepositoryState
 from model.gc.due.note import NEVER_MS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.db.connection import BigIntArray, IntArray, execute
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import execute
 from model.db.prepared import run
 
 # Means "no known garbage": later than any instant.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from model.db.arrays import IntArray
 from model.db.clock import NOW_MS_SQL
-from model.db.connection import IntArray, fetch
+from model.db.connection import fetch
 from model.db.prepared import run, run_one
 from model.db.queue_start import FRONT, Key
 from model.gc.find import Due, rank

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.db.connection import IntArray, fetch
+from model.db.arrays import IntArray
+from model.db.connection import fetch
 from model.db.tables import RepositoryState
 from model.gc.find import Due
 from model.policy import Policy

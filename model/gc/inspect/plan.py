@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.db.arrays import IntArray
 from model.db.clock import now_ms
-from model.db.connection import IntArray, fetch, fetch_one
+from model.db.connection import fetch, fetch_one
 from model.db.fragments import PLACED, is_abandoned_upload, is_expired_marker
 from model.gc.manifests.judge import foresee_manifest_uses, judge_running
 from model.gc.repository_lock import Scope, read_repository

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.db.connection import IntArray, fetch
+from model.db.arrays import IntArray
+from model.db.connection import fetch
 from model.policy import Policy
 
 # The estimate reads at most so many of the oldest ended tags of each repository.

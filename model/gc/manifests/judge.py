@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model.db.connection import IntArray
+from model.db.arrays import IntArray
 from model.db.prepared import run
 from model.gc.repository_lock import Scope
 from model.gc.tags import UNRECOVERABLE, unrecoverable_params

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from model.db.connection import IntArray, fetch
+from model.db.arrays import IntArray
+from model.db.connection import fetch
 from model.db.prepared import run_one
 from model.policy import Policy
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.db.connection import IntArray, execute, fetch, fetch_one, transaction
+from model.db.arrays import IntArray
+from model.db.connection import execute, fetch, fetch_one, transaction
 from model.errors import RegistryError
 from model.fsck.manifests import USED
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep

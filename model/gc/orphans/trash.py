@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.db.connection import BigIntArray, fetch, transaction
+from model.db.arrays import BigIntArray
+from model.db.connection import fetch, transaction
 from model.gc.orphans.marks import KeyRange, mark_orphans, try_lock_sweep
 from model.gc.orphans.objects import find_known
 from model.storage_paths import TRASH_FOLDER, set_aside_from

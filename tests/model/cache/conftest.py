@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from model.cache import CacheConfig, DataModelCache, open_cache
+from model.cache import CacheConfig, DataModelCache
+from model.cache.open import open_cache
 from tests.model.cache.kinds import Notes
 from worker.local.embedded import EmbeddedServers, Valkey
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from model import registry
-from model.cache import invalidation, open_cache
+from model.cache import invalidation
+from model.cache.open import open_cache
 from model.db.connection import db
 from model.gc.collect import collect_batch
 from model.policy import DEFAULT, HOUR_MS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from model import registry
-from model.cache import open_cache
+from model.cache.open import open_cache
 from model.db.connection import db
 from model.registry.cached import CachedLookups
 from tests.model.cache.kinds import Notes

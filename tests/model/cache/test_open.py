@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from model.cache import DataModelCache, invalidation, keys, open_cache
+from model.cache import DataModelCache, invalidation, keys
 from model.cache.connect import connector
 from model.cache.memory import MemoryBackend
+from model.cache.open import open_cache
 from model.errors import BadInput
 from tests.model.cache.kinds import DIGEST, KINDS, OTHER_DIGEST, Loader, Notes
 from tests.support.patience import eventually

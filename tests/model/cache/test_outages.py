@@ -8,8 +8,9 @@ import time
 import pytest
 import redis
 
-from model.cache import DataModelCache, keys, open_cache
+from model.cache import DataModelCache, keys
 from model.cache.breaker import Breaker
+from model.cache.open import open_cache
 from tests.model.cache.kinds import DIGEST, KINDS, Kind, Loader, Notes, stored_bytes
 from tests.support.patience import eventually
 from worker.local.embedded import Valkey, free_port

@@ -8,7 +8,8 @@ from enum import IntEnum
 import pytest
 
 from model.db import connection as database
-from model.db.connection import BigIntArray, IntArray, fetch
+from model.db.arrays import BigIntArray, IntArray
+from model.db.connection import fetch
 from model.db.prepared import run, run_one
 from model.db.text_array import TextArray
 from model.errors import DatabaseUnavailable

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from model.cache import open_cache
+from model.cache.open import open_cache
 from model.db import connection as database
 from model.registry.cached import CachedLookups
 from model.repository import by_name
