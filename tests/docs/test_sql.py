@@ -30,13 +30,18 @@ def _strings(node: ast.AST) -> Iterator[ast.expr]:
             yield from _strings(child)
 
 
+def _lines(text: str, node: ast.expr) -> str:
+    """The whole lines on which the node is; `ast.get_source_segment` splits the text at each call."""
+    return "\n".join(text.split("\n")[node.lineno - 1 : node.end_lineno])
+
+
 def test_no_statement_is_put_together_from_strings_of_one_line() -> None:
     glued = [
         f"{name}:{string.lineno}"
         for name, text, tree in _trees()
         for string in _strings(tree)
-        if (source := ast.get_source_segment(text, string) or "").count("\n")
-        and '"""' not in source
+        if string.end_lineno != string.lineno
+        and '"""' not in (source := _lines(text, string))
         and _SQL.search(source)
     ]
     assert glued == []
@@ -66,7 +71,8 @@ def test_no_statement_joins_two_lists_whose_length_the_server_cannot_know() -> N
         f"{name}:{string.lineno} {found}"
         for name, text, tree in _trees()
         for string in _strings(tree)
-        for found in lists_joined(ast.get_source_segment(text, string) or "")
+        if string.end_lineno != string.lineno
+        for found in lists_joined(_lines(text, string))
     ]
     assert joined == []
     two = "WITH dead AS MATERIALIZED (SELECT 1 AS id), places (id) AS (SELECT 2) SELECT FROM {} JOIN {}"

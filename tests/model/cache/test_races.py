@@ -120,6 +120,12 @@ def backend(valkey: str) -> RedisBackend:
 
 
 def test_in_no_order_is_a_deleted_value_served_after_its_invalidation(backend: RedisBackend) -> None:
+    for _ in sample(Race(backend, MANIFEST).scenario, 400, seed=19):
+        pass
+
+
+@pytest.mark.slow
+def test_in_no_order_at_all_is_a_deleted_value_served(backend: RedisBackend) -> None:
     schedules = sum(1 for _ in explore(Race(backend, MANIFEST).scenario))
     assert schedules > 1_000
 
@@ -135,7 +141,7 @@ RACES = pytest.mark.parametrize(
 def test_nor_with_a_generation_or_a_value_there_before(
     key: CacheKey, warm: bool, backend: RedisBackend
 ) -> None:
-    for _ in sample(Race(backend, key, warm).scenario, 250, seed=20):
+    for _ in sample(Race(backend, key, warm).scenario, 100, seed=20):
         pass
 
 

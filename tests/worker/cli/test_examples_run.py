@@ -45,7 +45,14 @@ def is_long(line: str) -> bool:
     return line.removeprefix("dredge ").startswith(LONG)
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if not is_long(line)])
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=pytest.mark.slow if "10000" in line else ())
+        for line in LINES
+        if not is_long(line)
+    ],
+)
 def test_an_example_does_what_its_command_does(
     line: str,
     world: World,

@@ -124,7 +124,17 @@ BROKERS = {
 }
 
 
-@pytest.mark.parametrize(("form", "advice"), BROKERS.values(), ids=BROKERS)
+# The others differ from these in nothing but the server's answer.
+QUICK = {"password", "rights", "Sentinel's password"}
+
+
+@pytest.mark.parametrize(
+    ("form", "advice"),
+    [
+        pytest.param(*broker, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, broker in BROKERS.items()
+    ],
+)
 def test_a_broker_that_refuses_ends_every_command_and_process(
     world: World, dredge: Dredge, starts: Starts, redises: Redises, tmp_path: Path, form: str, advice: str
 ) -> None:
