@@ -96,6 +96,10 @@ class NotRestorable(RegistryError):
     """The tag's recovery window has closed, or it never pointed at that manifest."""
 
 
+class NothingDeleted(NotRestorable):
+    """Nothing was deleted under that name, or it is purged."""
+
+
 class NameTaken(RegistryError):
     """The name belongs to something else."""
 

@@ -10,7 +10,14 @@ from model import namespace as namespaces
 from model.db.clock import now_ms as read_clock
 from model.db.connection import transaction
 from model.db.tables import RepositoryState
-from model.errors import BadInput, NameTaken, NoSuchNamespace, NoSuchRepository, NotRestorable
+from model.errors import (
+    BadInput,
+    NameTaken,
+    NoSuchNamespace,
+    NoSuchRepository,
+    NothingDeleted,
+    NotRestorable,
+)
 from model.events import record as events
 from model.names import parse_namespace, parse_repository
 from model.policy import DEFAULT, Policy
@@ -117,7 +124,7 @@ def restore_namespace(name: str, *, new_name: str | None = None) -> DeletedNames
             found = deletion.find_deleted_namespaces(parse_namespace(name), limit=1)
             row = deletion.lock_namespace_row(found[0].id) if found else None
             if row is None or row.enabled:
-                raise NotRestorable("No namespace of that name was deleted, or it is purged", namespace=name)
+                raise NothingDeleted(namespace=name)
             if state.has_begun("namespace", found[0].id):
                 raise NotRestorable("The namespace's purge has begun: it cannot be restored", namespace=name)
             deletion.unmark_namespace(found[0], name=wanted)
@@ -141,9 +148,7 @@ def list_deleted_namespaces(*, limit: int = 1000) -> list[DeletedNamespace]:
 def _latest_repository(namespace: str, name: str) -> DeletedRepository:
     found = deletion.find_deleted_repositories(namespace, name, limit=1)
     if not found:
-        raise NotRestorable(
-            "No repository of that name was deleted, or it is purged", repository=f"{namespace}/{name}"
-        )
+        raise NothingDeleted(repository=f"{namespace}/{name}")
     return found[0]
 
 

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from model.db import connection as database
-from model.errors import NoSuchNamespace, NoSuchRepository, NoSuchTag
+from model.errors import NoSuchNamespace, NoSuchRepository, NoSuchTag, NothingDeleted
 from worker import logs
 from worker.cli.errors import say_error
 from worker.jobs.similar import with_suggestion
@@ -128,7 +128,7 @@ def connected(read: Settings) -> Iterator[None]:
         with database.connection():
             try:
                 yield
-            except (NoSuchNamespace, NoSuchRepository, NoSuchTag) as error:
+            except (NoSuchNamespace, NoSuchRepository, NoSuchTag, NothingDeleted) as error:
                 raise with_suggestion(error) from None
     finally:
         database.db.close_all()

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model import namespace, registry, repository
-from model.errors import BadInput, NoSuchNamespace, NoSuchRepository, NoSuchTag, RegistryError
+from model.errors import (
+    BadInput,
+    NoSuchNamespace,
+    NoSuchRepository,
+    NoSuchTag,
+    NothingDeleted,
+    RegistryError,
+)
 from model.names import RepositoryName, TagName, parse_repository
 from worker.spelling import did_you_mean, nearest
 
@@ -39,8 +46,21 @@ def no_such_tag(name: TagName) -> RegistryError:
     return NoSuchTag(f"There is no tag {name}{advice}")
 
 
+def nothing_deleted(error: NothingDeleted) -> NothingDeleted:
+    """Return the error for a deletion that cannot be undone because there is none of that name."""
+    if "repository" in error.facts:
+        kind, known = "repository", [found.path for found in registry.list_deleted_repositories(limit=_NEAR)]
+    else:
+        kind, known = "namespace", [found.name for found in registry.list_deleted_namespaces(limit=_NEAR)]
+    name = str(error.facts[kind])
+    advice = did_you_mean(nearest(name, known), otherwise=f": see dredge {kind} list --deleted")
+    return NothingDeleted(f"There is no deleted {kind} {name}{advice}")
+
+
 def with_suggestion(error: RegistryError) -> RegistryError:
     """Return the error with the names that were probably meant, if it is about a name that does not exist."""
+    if isinstance(error, NothingDeleted):
+        return nothing_deleted(error)
     for name, describe in _ABOUT.items():
         text = error.facts.get(name)
         if isinstance(error, (NoSuchNamespace, NoSuchRepository, NoSuchTag)) and isinstance(text, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from model import registry
 from model.retention.stored import store_rules
 from tests.support.world import World
 from tests.worker.cli.conftest import Dredge
@@ -68,6 +69,33 @@ def test_the_nearest_name_is_told_and_nothing_changes(
         said = dredge(*arguments, BROKER_URL=valkey, WEBHOOK_KEY=KEY)
     assert not changes
     assert (said.code, said.out) == (code, "")
+    assert told in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["repository", "restore", "acme/ap"],
+            "no deleted repository acme/ap: did you mean acme/app?",
+        ),
+        (["repository", "restore", "nobody/zzzzzz"], "nobody/zzzzzz: see dredge repository list --deleted"),
+        (["namespace", "restore", "tems"], "no deleted namespace tems: did you mean teams?"),
+        (["namespace", "restore", "zzz"], "zzz: see dredge namespace list --deleted"),
+    ],
+)
+def test_the_nearest_deleted_name_is_told(
+    arguments: list[str], told: str, world: World, valkey: str, dredge: Dredge
+) -> None:
+    world.tag("bystander", repository=world.repository("other"))
+    world.tag("old")
+    world.namespace("teams")
+    registry.delete_repository("acme/app")
+    registry.delete_namespace("teams")
+    with world.changes() as changes:
+        said = dredge(*arguments, BROKER_URL=valkey)
+    assert not changes
+    assert (said.code, said.out) == (1, "")
     assert told in said.err
 
 
