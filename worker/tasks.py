@@ -17,7 +17,7 @@ from worker.jobs import collect, deletions, erase, in_use, purge, reports, retai
 from worker.jobs import prune as pruning
 from worker.jobs import sweep as sweeping
 from worker.jobs.context import JobContext
-from worker.jobs.together import collect_with_others
+from worker.jobs.together import collect_with_others, enqueue_unfinished
 from worker.jobs.webhooks import deliver_webhooks as send_to_webhooks
 
 log = logs.logger("dredge.tasks")
@@ -57,6 +57,7 @@ def garbage_collect_repo(self: Any, repository: int | str) -> dict[str, Any]:
     for outcome in outcomes:
         metrics.freed(tags=outcome.collected.tags, manifests=outcome.collected.manifests)
         metrics.iterated()
+    enqueue_unfinished(box, outcomes)
     mine = outcomes[0]
     if mine.error is not None:
         raise mine.error

@@ -16,7 +16,7 @@ from worker.jobs.context import JobContext
 from worker.jobs.erase import erase
 from worker.jobs.review import review
 from worker.jobs.scan import scan
-from worker.jobs.together import collect_with_others
+from worker.jobs.together import collect_with_others, enqueue_unfinished
 from worker.settings import Settings
 from worker.storage.base import Store, Stores
 from worker.storage.local import LocalStore
@@ -115,7 +115,9 @@ def run_to_quiescence(context: JobContext) -> int:
 
 def _collect(context: JobContext, repository_id: int) -> Collected:
     """Run one turn as a task does, together with other due repositories."""
-    mine = collect_with_others(context, repository_id, budget_s=BUDGET_S)[0]
+    outcomes = collect_with_others(context, repository_id, budget_s=BUDGET_S)
+    enqueue_unfinished(context, outcomes)
+    mine = outcomes[0]
     if mine.error is not None:
         raise mine.error
     return mine.collected

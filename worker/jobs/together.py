@@ -31,8 +31,8 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
     """Collect a repository together with others that are due, in one turn; its own outcome comes first.
 
     New ones of other namespaces have a transaction of their own before a busy namespace.  The tasks of the
-    others then find nothing left to do.  What has more garbage than fits into the turn is enqueued again.
-    Raises `DatabaseUnavailable` and `BrokerUnavailable`; any other error is in the outcome of its repository.
+    others then find nothing left to do.  `enqueue_unfinished` is for what has more garbage than fits into the
+    turn.  Raises `DatabaseUnavailable`; any other error is in the outcome of its repository.
     """
     budget = Budget(budget_s)
     start = context.starts["collect"]
@@ -46,12 +46,18 @@ def collect_with_others(context: JobContext, repository_id: int, *, budget_s: fl
         for claimed in (turn.first, turn.others)
         for outcome in collect_together(context, claimed, budget_s=budget.left_s)
     ]
-    # A message of its own, also for one that was taken along: other turns would take it again and again.
+    outcomes.sort(key=lambda outcome: outcome.repository_id != repository_id)
+    return outcomes or [CollectOutcome(repository_id)]
+
+
+def enqueue_unfinished(context: JobContext, outcomes: Sequence[CollectOutcome]) -> None:
+    """Enqueue each repository of a turn that has more garbage.  Raises `BrokerUnavailable`.
+
+    Also one that was taken along gets a message of its own: other turns would take it again and again.
+    """
     unfinished = [outcome.repository_id for outcome in outcomes if outcome.collected.has_more]
     context.queue.collect(unfinished)
     mark_queued(unfinished)
-    outcomes.sort(key=lambda outcome: outcome.repository_id != repository_id)
-    return outcomes or [CollectOutcome(repository_id)]
 
 
 def collect_many(

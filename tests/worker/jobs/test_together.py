@@ -23,7 +23,7 @@ from worker.jobs import collect, together
 from worker.jobs.collect import Collected
 from worker.jobs.context import JobContext
 from worker.jobs.to_the_end import collect_many_to_the_end
-from worker.jobs.together import collect_many, collect_with_others
+from worker.jobs.together import collect_many, collect_with_others, enqueue_unfinished
 from worker.settings import Settings
 
 
@@ -210,6 +210,7 @@ def test_what_is_left_of_a_large_one_waits_for_a_turn_of_its_own(world: World, t
     note_due({int(large): 0})
     small = garbage(world, 8)
     taken = collect_with_others(context, small[0], budget_s=0)
+    enqueue_unfinished(context, taken)
     assert int(large) in {outcome.repository_id for outcome in taken if outcome.collected.has_more}
     assert isinstance(context.queue, Recorded) and int(large) in context.queue.repositories
     for leader in small[2:4]:
