@@ -14,6 +14,9 @@ from tests.support.explorer_steps import Outcome
 from tests.support.race_actors import RaceActors
 from tests.support.race_harness import Broken
 
+# They test the tests.
+pytestmark = pytest.mark.slow
+
 LIMIT = 40
 EXPECTED = (Contended, DigestBusy, ManifestGone, NoSuchBlob)
 

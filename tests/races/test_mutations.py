@@ -29,6 +29,9 @@ from tests.support.world import World, digest_of
 from worker.jobs import erase as erasing
 from worker.jobs import review as reviewing
 
+# They test the tests.
+pytestmark = pytest.mark.slow
+
 LIMIT = 400
 
 

@@ -28,6 +28,9 @@ from worker.jobs.erase_outcome import EraseOutcome
 from worker.quay.quay_lock import QuayLocks
 from worker.storage.open import open_stores
 
+# They test the tests.
+pytestmark = pytest.mark.slow
+
 
 class _ShortLeases(QuayLocks):
     def __init__(self, url: str, *, lease_ms: int) -> None:
