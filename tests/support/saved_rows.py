@@ -21,16 +21,17 @@ class SavedRows:
 
     def save(self) -> None:
         """Save all rows and sequences."""
-        tables = [name for name in self._world.snapshot() if name != "dredge_migration"]
-        for table in tables:
+        found = self._world.snapshot()
+        del found["dredge_migration"]
+        filled = [table for table, rows in found.items() if rows]
+        for table in filled:
             self._run(f'DROP TABLE IF EXISTS saved."{table}"')
             self._run(f'CREATE TABLE saved."{table}" AS TABLE "{table}"')
         sequences = self._world.rows(
             "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public'"
         )
-        rows = "".join(
-            f'DELETE FROM "{table}"; INSERT INTO "{table}" SELECT * FROM saved."{table}";' for table in tables
-        )
+        rows = "".join(f'DELETE FROM "{table}";' for table in found)
+        rows += "".join(f'INSERT INTO "{table}" SELECT * FROM saved."{table}";' for table in filled)
         numbers = "".join(
             f"PERFORM setval('\"{name}\"', {last or 1}, {'true' if last else 'false'});"
             for name, last in sequences

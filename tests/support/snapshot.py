@@ -65,15 +65,17 @@ class Snapshots(Rows):
 
     def snapshot(self) -> dict[str, Table]:
         """Return {table: {primary key: row}} of every table in the database, including Dredge's own."""
+        found: dict[str, Table] = {}
         keys: dict[str, list[str]] = {}
-        for name, column in self.rows(_PRIMARY_KEYS):
-            keys.setdefault(name, []).append(column)
+        for name, column, has_pages in self.rows(_PRIMARY_KEYS):
+            found[name] = {}
+            if has_pages:
+                keys.setdefault(name, []).append(column)
         union = " UNION ALL ".join(
             f"SELECT '{name}', jsonb_build_array({', '.join(columns)}), to_jsonb(t) FROM \"{name}\" t"
             for name, columns in keys.items()
         )
-        found: dict[str, Table] = {name: {} for name in keys}
-        for name, key, row in self.rows(union):
+        for name, key, row in self.rows(union) if union else []:
             found[name][key[0] if len(key) == 1 else tuple(key)] = row
         return found
 
@@ -129,8 +131,9 @@ def _follows(table: str, row: dict[str, Any], removed: dict[str, dict[Key, Any]]
     return any(row[column] in removed.get(to, {}) for column, to in FOLLOWERS.get(table, {}).items())
 
 
+# A table without pages has no rows; most have none, and it takes long to plan a statement on all tables.
 _PRIMARY_KEYS = """
-SELECT c.relname, quote_ident(a.attname)
+SELECT c.relname, quote_ident(a.attname), pg_relation_size(c.oid) > 0
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indrelid
 JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, n) ON true
