@@ -13,6 +13,7 @@ from kombu.message import Message
 
 from model.errors import RegistryError
 from worker import logs
+from worker.broker import kombu_patch
 from worker.broker.connection import OUTAGE, connect
 from worker.broker.refusals import explain
 from worker.events.exchange import OWN_QUEUE, REMOVALS_QUEUE, connection
@@ -52,6 +53,8 @@ class EventConsumer:
         self._parking = parking
         self._redis = connect(redis_url or url)
         self._waiting: list[tuple[list[CloudEvent], Message]] = []
+        # Without it, a message that arrives while the connection closes is lost.
+        kombu_patch.install()
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop` is set.
