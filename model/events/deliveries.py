@@ -26,7 +26,7 @@ WITH due AS MATERIALIZED (
         ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) d
 )
 UPDATE dredge_delivery d SET tries = d.tries + 1, due_ms = {NOW_MS_SQL} + %(lease_ms)s
-FROM due WHERE d.id = due.id
+FROM due WHERE d.id = due.id AND d.id = ANY (ARRAY(SELECT id FROM due))
 RETURNING d.id, d.webhook, due.url, d.event_id, d.type, d.subject, d.data, d.created_ms, d.tries,
           {NOW_MS_SQL} AS now_ms, due.due_ms AS was_due_ms
 """

@@ -84,7 +84,7 @@ WITH due AS MATERIALIZED (
     ORDER BY t.look_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE dredge_quarantine t SET {CLAIMED}, look_ms = {LEASE}
-FROM due WHERE t.id = due.id RETURNING t.id
+FROM due WHERE t.id = due.id AND t.id = ANY (ARRAY(SELECT id FROM due)) RETURNING t.id
 """
 
 # Also claims leased rows: if two processes put one object back at once, the result is the same.

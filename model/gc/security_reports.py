@@ -40,7 +40,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE dredge_report_debt d SET tries = d.tries + 1, last_error = %(no_end)s,
     due_ms = %(now)s + {backoff_ms("d.tries", "%(first)s", "%(last)s")}
-FROM due WHERE d.id = due.id
+FROM due WHERE d.id = due.id AND d.id = ANY (ARRAY(SELECT id FROM due))
 RETURNING d.id, d.digest, NOT EXISTS (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed,
           due.due_ms AS was_due_ms
 """

@@ -97,7 +97,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE dredge_tombstone t SET {CLAIMED}, due_ms = {LEASE},
        fenced_until_ms = %(until)s, set_aside = t.set_aside OR %(aside)s
-FROM due WHERE t.id = due.id
+FROM due WHERE t.id = due.id AND t.id = ANY (ARRAY(SELECT id FROM due))
 RETURNING t.id, t.digest, t.path, t.location, t.size, t.tries, due.set_aside
 """
 

@@ -11,6 +11,7 @@ import pytest
 
 from model.db import queue_start
 from model.db.clock import now_ms
+from model.db.connection import execute, fetch
 from model.db.queue_start import FRONT, LONGEST_S, QueueStart, QueueStarts
 from model.events import outbox
 from model.gc.due import waiting
@@ -29,6 +30,7 @@ from worker.quay.clair import Scanner
 from worker.settings import Settings
 
 ROWS, LIMIT = 2_000, 100
+HAS_STATISTICS = False
 
 
 class Begun(QueueStart):
@@ -52,6 +54,12 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["no statistics", "statistics"])
+def statistics(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new installation has no statistics of its tables until the first autovacuum."""
+    monkeypatch.setattr(f"{__name__}.HAS_STATISTICS", request.param)
+
+
 @pytest.fixture
 def context(world: World, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobContext]:
     """A turn begins exactly where the last one was, as if each took ten seconds."""
@@ -67,6 +75,12 @@ def context(world: World, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, counts: list[int]) -> None:
+    """From now on count what each call of the function reads; the rows are there."""
+    if HAS_STATISTICS:
+        for (table,) in fetch(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'dredge\\_%%'"
+        ):
+            execute(f"ANALYZE {table}")
     monkeypatch.setattr(module, name, counting(getattr(module, name), counts))
 
 
