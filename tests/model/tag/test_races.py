@@ -221,6 +221,7 @@ def test_a_deadlock_with_other_software_is_tried_again(
     tag = world.tag("v1", manifest=image)
     sibling = world.tag(image.digest.replace(":", "-") + ".sig")
     with session(world) as quay:
+        quay.execute("SET deadlock_timeout = '1h'")  # The server never takes it as the victim.
         quay.execute("SELECT 1 FROM tag WHERE id = %s FOR UPDATE", (int(sibling),))
         deleting = threads(registry.delete_tag, world.repository_id, "v1")
         wait_until_waiting(world)
