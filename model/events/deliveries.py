@@ -9,7 +9,7 @@ from model.db.arrays import BigIntArray, IntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute, fetch
-from model.db.queue_start import STARTS, Key, start_params
+from model.db.queue_start import OF_DUE, STARTS, Key, start_params
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 6 * 3_600_000
@@ -26,7 +26,7 @@ WITH due AS MATERIALIZED (
         ORDER BY d.due_ms, d.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) d
 )
 UPDATE dredge_delivery d SET tries = d.tries + 1, due_ms = {NOW_MS_SQL} + %(lease_ms)s
-FROM due WHERE d.id = due.id AND d.id = ANY (ARRAY(SELECT id FROM due))
+FROM due WHERE d.id = due.id AND d.id {OF_DUE}
 RETURNING d.id, d.webhook, due.url, d.event_id, d.type, d.subject, d.data, d.created_ms, d.tries,
           {NOW_MS_SQL} AS now_ms, due.due_ms AS was_due_ms
 """

@@ -15,7 +15,7 @@ from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.db.fragments import OBJECT_REFERRED
-from model.db.queue_start import FRONT, HURRIED_MS, Key
+from model.db.queue_start import FRONT, HURRIED_MS, OF_DUE, Key
 from model.gc.division import ALIKE, CLAIMED, FAILED, FIRST_RETRY_MS, LAST_RETRY_MS, LEASE, Division, Portion
 from model.gc.tombstones import Tombstone
 
@@ -84,7 +84,7 @@ WITH due AS MATERIALIZED (
     ORDER BY t.look_ms, t.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE dredge_quarantine t SET {CLAIMED}, look_ms = {LEASE}
-FROM due WHERE t.id = due.id AND t.id = ANY (ARRAY(SELECT id FROM due)) RETURNING t.id
+FROM due WHERE t.id = due.id AND t.id {OF_DUE} RETURNING t.id
 """
 
 # Also claims leased rows: if two processes put one object back at once, the result is the same.

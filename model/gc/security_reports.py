@@ -9,7 +9,7 @@ from model.db.arrays import BigIntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch
-from model.db.queue_start import FRONT, Key
+from model.db.queue_start import FRONT, OF_DUE, Key
 from model.gc.failing import NO_END
 
 FIRST_RETRY_MS = 30_000
@@ -40,7 +40,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE dredge_report_debt d SET tries = d.tries + 1, last_error = %(no_end)s,
     due_ms = %(now)s + {backoff_ms("d.tries", "%(first)s", "%(last)s")}
-FROM due WHERE d.id = due.id AND d.id = ANY (ARRAY(SELECT id FROM due))
+FROM due WHERE d.id = due.id AND d.id {OF_DUE}
 RETURNING d.id, d.digest, NOT EXISTS (SELECT FROM manifest m WHERE m.digest = d.digest OFFSET 0) AS owed,
           due.due_ms AS was_due_ms
 """

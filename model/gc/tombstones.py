@@ -24,7 +24,7 @@ from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.db.fragments import OBJECT_REFERRED
 from model.db.prepared import run
-from model.db.queue_start import FRONT, STARTS, Key, start_params
+from model.db.queue_start import FRONT, OF_DUE, STARTS, Key, start_params
 from model.db.text_array import TextArray
 from model.gc.division import ALIKE, BACKOFF, CLAIMED, FAILED, LEASE, Division
 
@@ -97,7 +97,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE dredge_tombstone t SET {CLAIMED}, due_ms = {LEASE},
        fenced_until_ms = %(until)s, set_aside = t.set_aside OR %(aside)s
-FROM due WHERE t.id = due.id AND t.id = ANY (ARRAY(SELECT id FROM due))
+FROM due WHERE t.id = due.id AND t.id {OF_DUE}
 RETURNING t.id, t.digest, t.path, t.location, t.size, t.tries, due.set_aside
 """
 

@@ -20,7 +20,7 @@ from tests.support.databases import Databases
 
 SEED = int(os.environ.get("SEED", "1"))
 DEPTH = int(os.environ.get("DEPTH", "150"))
-COMPARED = int(os.environ.get("COMPARED", "100"))
+COMPARED = int(os.environ.get("COMPARED", "200"))
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)

@@ -15,10 +15,10 @@ _JOIN = re.compile(r"(?=\b(\w+)(?: (?!ON\b)\w+)?\s+(?:LEFT )?JOIN\s+(\w+)\b)")
 _SQL = re.compile(r"\b(SELECT\b.+\bFROM|INSERT INTO|DELETE FROM|UPDATE \w+ SET|EXISTS \()", re.DOTALL)
 
 
-def _trees() -> Iterator[tuple[str, str, ast.Module]]:
+def _trees() -> Iterator[tuple[str, list[str], ast.Module]]:
     for path in SOURCES:
         text = path.read_text()
-        yield str(path.relative_to(ROOT)), text, ast.parse(text)
+        yield str(path.relative_to(ROOT)), text.split("\n"), ast.parse(text)
 
 
 def _strings(node: ast.AST) -> Iterator[ast.expr]:
@@ -30,18 +30,18 @@ def _strings(node: ast.AST) -> Iterator[ast.expr]:
             yield from _strings(child)
 
 
-def _lines(text: str, node: ast.expr) -> str:
-    """The whole lines on which the node is; `ast.get_source_segment` splits the text at each call."""
-    return "\n".join(text.split("\n")[node.lineno - 1 : node.end_lineno])
+def _source(lines: list[str], node: ast.expr) -> str:
+    """The whole lines on which the node is."""
+    return "\n".join(lines[node.lineno - 1 : node.end_lineno])
 
 
 def test_no_statement_is_put_together_from_strings_of_one_line() -> None:
     glued = [
         f"{name}:{string.lineno}"
-        for name, text, tree in _trees()
+        for name, lines, tree in _trees()
         for string in _strings(tree)
         if string.end_lineno != string.lineno
-        and '"""' not in (source := _lines(text, string))
+        and '"""' not in (source := _source(lines, string))
         and _SQL.search(source)
     ]
     assert glued == []
@@ -69,10 +69,10 @@ def test_no_statement_joins_two_lists_whose_length_the_server_cannot_know() -> N
     """Before PostgreSQL 18 the server compares each row of one list with each of the other."""
     joined = [
         f"{name}:{string.lineno} {found}"
-        for name, text, tree in _trees()
+        for name, lines, tree in _trees()
         for string in _strings(tree)
         if string.end_lineno != string.lineno
-        for found in lists_joined(_lines(text, string))
+        for found in lists_joined(_source(lines, string))
     ]
     assert joined == []
     two = "WITH dead AS MATERIALIZED (SELECT 1 AS id), places (id) AS (SELECT 2) SELECT FROM {} JOIN {}"

@@ -62,7 +62,13 @@ def test_what_is_over_goes_by_the_rule_and_what_ends_late_stays(
     assert due_ms == NEVER_MS or due_ms > world.now_ms
 
 
-@pytest.mark.parametrize("window_s", [WINDOWS_S[0], WINDOWS_S[-1]])
+@pytest.mark.parametrize(
+    "window_s",
+    [
+        pytest.param(window_s, marks=() if window_s in (WINDOWS_S[0], WINDOWS_S[-1]) else pytest.mark.slow)
+        for window_s in WINDOWS_S
+    ],
+)
 def test_every_command_shows_them(
     world: World, tags: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window_s: int
 ) -> None:

@@ -16,8 +16,7 @@ from model.gc.due.attempt import record_failure
 from model.running_task import running_task
 from worker import logs, metrics, requirements, tracing, wiring
 from worker.app import application
-from worker.broker import kombu_patch as reconnecting
-from worker.broker import routes
+from worker.broker import kombu_patch, routes
 from worker.health import HealthServer, find_outages
 from worker.registry_state import registry_state
 from worker.settings import Settings, SettingsError
@@ -27,7 +26,7 @@ log = logs.logger("dredge.worker")
 
 def install() -> None:
     """Connect the handlers.  Idempotent."""
-    reconnecting.install()
+    kombu_patch.install()
     signals.setup_logging.connect(_log)
     signals.worker_process_init.connect(_forked)
     signals.worker_process_shutdown.connect(_ending)

@@ -99,7 +99,7 @@ def test_a_push_that_was_given_up_is_part_of_the_plan(world: World) -> None:
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 
 
-@settings(max_examples=12, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(registry=plans, policy=policies, batch=st.sampled_from([2000, 16, 3]))
 def test_case_50_the_plan_equals_the_real_run(
     databases: Databases, registry: Registry, policy: Policy, batch: int

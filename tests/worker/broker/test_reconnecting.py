@@ -9,11 +9,11 @@ import redis
 from kombu import Connection, Consumer, Exchange, Queue
 
 from tests.support.patience import PATIENCE_S
-from worker.broker import kombu_patch as reconnecting
+from worker.broker import kombu_patch
 
 
 def test_a_channel_that_is_closed_late_fails_as_connections_do(valkey: str) -> None:
-    reconnecting.install()
+    kombu_patch.install()
     with Connection(valkey) as connection:
         queue = connection.SimpleQueue("held")
         queue.put("something")
@@ -29,7 +29,7 @@ def test_a_channel_that_is_closed_late_fails_as_connections_do(valkey: str) -> N
 
 
 def test_a_message_that_arrives_while_the_connection_closes_returns_to_its_queue(valkey: str) -> None:
-    reconnecting.install()
+    kombu_patch.install()
     queue = Queue("events", Exchange("events"), routing_key="events")
     client = redis.Redis.from_url(valkey)
     client.rpush("bystander", "another message")
