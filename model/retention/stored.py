@@ -115,7 +115,9 @@ def _parse(text: str) -> tuple[Rule | None, str | None]:
         return None, str(error)
 
 
+@lru_cache(maxsize=4096)
 def _may_keep(text: str) -> bool:
+    """Return whether an invalid rule may protect tags.  Cached, as PyYAML reads some short texts for seconds."""
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
+import yaml
 
 from model.policy import DEFAULT
 from model.retention.apply import end_chosen, judge_repository
@@ -99,7 +102,7 @@ def test_an_invalid_row_that_would_expire_is_skipped_and_seen(world: World, rule
         "",
         "- 5",
         "{name: broken, action: EXPIRE, tags: a}",
-        "[" * 5000,
+        "[" * 1000,
     ],
 )
 def test_an_invalid_row_that_may_keep_stops_every_end_until_it_is_gone(world: World, rule: str) -> None:
@@ -114,6 +117,19 @@ def test_an_invalid_row_that_may_keep_stops_every_end_until_it_is_gone(world: Wo
     assert problems[0].startswith("stored rule 'broken'") and "until that is mended" in problems[-1]
     remove_rules(["broken"])
     assert retain(world.repository_id, QUAY)[0] == {"pr-1"} and alive(world) == {"v1"}
+
+
+def test_a_text_that_takes_long_to_read_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = [Mock(wraps=yaml.compose), Mock(wraps=yaml.safe_load)]
+    monkeypatch.setattr(yaml, "compose", readers[0])
+    monkeypatch.setattr(yaml, "safe_load", readers[1])
+    text = "{broken: " + "[" * 300
+    aged(world, "v1", 9)
+    _insert(world, "broken", text)
+    before = world.snapshot()
+    assert [retain(world.repository_id, NONE)[1][0] for _ in range(5)] == [read_stored().problems[0]] * 5
+    # Once for the rule, and once for whether it may protect tags.
+    assert [reader.call_count for reader in readers] == [1, 1] and world.snapshot() == before
 
 
 def test_a_stored_rule_that_changes_after_the_judgement_ends_nothing_of_it(world: World) -> None:
