@@ -58,9 +58,9 @@ def empty_database(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
-def world(database: str) -> Iterator[World]:
+def world(database: str, databases: Databases) -> Iterator[World]:
     """Factories and snapshots on the fresh database."""
-    made = World(database)
+    made = World(database, databases.session(database))
     yield made
     made.close()
 

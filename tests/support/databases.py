@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
 from model.db import connection as database
 from model.db import schema
+from tests.support.clone import Clone
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH = 2 * 1024**3
@@ -33,6 +35,8 @@ class Databases:
         self._admin.autocommit = True
         self._numbers = itertools.count(1)
         self._template = ""
+        self._spare: list[Clone] = []
+        self._used: dict[str, Clone] = {}
 
     def empty(self) -> str:
         """Create a database without tables."""
@@ -62,16 +66,28 @@ class Databases:
 
     @contextmanager
     def clone(self) -> Iterator[str]:
-        """Create and configure a fresh database, and drop it after the block: for examples of hypothesis."""
-        url = self.fresh()
+        """Configure a database for the block: one that was emptied after another block, or a fresh one."""
+        clone = self._spare.pop() if self._spare else Clone(self.fresh())
+        self._used[clone.url] = clone
         try:
-            with self.configured(url):
-                yield url
+            with self.configured(clone.url):
+                yield clone.url
         finally:
-            self.drop(url)
+            del self._used[clone.url]
+            if clone.empty():
+                self._spare.append(clone)
+            else:
+                clone.close()
+                self.drop(clone.url)
+
+    def session(self, url: str) -> Any:
+        """Return the session of a clone in use, which knows the tables already; in autocommit mode."""
+        return self._used[url].session
 
     def close(self) -> None:
-        """Close the connection of the administrator."""
+        """Close the connections."""
+        for clone in self._spare:
+            clone.close()
         self._admin.close()
 
     def _create(self, template: str) -> str:

@@ -35,9 +35,11 @@ def timestamp(ms: int) -> datetime:
 class Rows:
     """A connection in autocommit mode, and functions that write rows."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, session: Any = None) -> None:
+        """Use a session in autocommit mode, or connect."""
         self.url = url
-        self._connection = psycopg2.connect(url)
+        self._owns_connection = session is None
+        self._connection = session or psycopg2.connect(url)
         self._connection.autocommit = True
         self._numbers = itertools.count(1)
         self._lookups: dict[tuple[str, str], int] = {}
@@ -45,8 +47,9 @@ class Rows:
         self.now_ms = int(time.time() * 1000)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connection, if this object has made it."""
+        if self._owns_connection:
+            self._connection.close()
 
     def rows(self, statement: str, params: Any = None) -> list[tuple[Any, ...]]:
         """Return all rows of a statement."""

@@ -107,7 +107,6 @@ class S3Client:
     def _session(self) -> Any:
         file, profile = self.url.credentials_file, self.url.options.get("profile")
         core = Session(profile=profile or ("default" if file else None))
-        core.register_component("data_loader", _descriptions(core.get_config_variable("data_path")))
         # Amazon's other tools read AWS_REGION; its Python client reads only AWS_DEFAULT_REGION.
         core.session_var_map["region"] = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
         if file:
@@ -115,6 +114,7 @@ class S3Client:
             # The credentials in the environment and the machine's role are those of other locations.
             resolver = core.get_component("credential_provider")
             resolver.providers = [p for p in resolver.providers if p.METHOD == "shared-credentials-file"]
+        core.register_component("data_loader", _descriptions(core.get_config_variable("data_path")))
         return boto3.session.Session(botocore_session=core)
 
     def _connect(self, *, attempts: int) -> Any:
