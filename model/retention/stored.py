@@ -117,7 +117,7 @@ def _parse(text: str) -> tuple[Rule | None, str | None]:
 
 @lru_cache(maxsize=4096)
 def _may_keep(text: str) -> bool:
-    """Return whether an invalid rule may protect tags.  Cached, as PyYAML reads some short texts for seconds."""
+    """Return whether an invalid rule may protect tags.  Cached, as PyYAML reads some texts for seconds."""
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
