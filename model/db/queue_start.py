@@ -39,9 +39,10 @@ STEP_S = 1.0
 STARTS = "unnest(%(names)s, %(from_ms)s, %(from_ids)s) AS s (name, from_ms, from_id)"
 
 
-# For the update of the claimed rows, beside its join with `due`: with the join alone, and with statistics,
-# the server reads the whole index of a small table, with the entries of rows that are gone.
+# For the update of the claimed rows, beside its join with them: with the join alone, the server reads the
+# whole index of a small table, with the entries of rows that are gone.
 OF_DUE = "= ANY (ARRAY(SELECT id FROM due))"
+OF_IDS = "= ANY (%(ids)s)"
 
 
 class QueueStart:

@@ -9,7 +9,7 @@ from model.db.arrays import BigIntArray, IntArray
 from model.db.backoff import backoff_ms, shortened
 from model.db.clock import NOW_MS_SQL
 from model.db.connection import execute, fetch
-from model.db.queue_start import OF_DUE, STARTS, Key, start_params
+from model.db.queue_start import OF_DUE, OF_IDS, STARTS, Key, start_params
 
 FIRST_RETRY_MS = 30_000
 LAST_RETRY_MS = 6 * 3_600_000
@@ -43,7 +43,8 @@ WHERE id = %(id)s AND tries = %(tries)s
 # They were not sent, so the try does not count.
 _RELEASE = f"""
 UPDATE dredge_delivery d SET tries = d.tries - 1, due_ms = {NOW_MS_SQL} + %(after_ms)s
-FROM unnest(%(ids)s, %(tries)s) AS c (id, tries) WHERE d.id = c.id AND d.tries = c.tries
+FROM unnest(%(ids)s, %(tries)s) AS c (id, tries)
+WHERE d.id = c.id AND d.id {OF_IDS} AND d.tries = c.tries
 """
 
 _RETRY = f"""

@@ -15,7 +15,7 @@ from model.db.backoff import backoff_ms, shortened
 from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.db.fragments import OBJECT_REFERRED
-from model.db.queue_start import FRONT, HURRIED_MS, OF_DUE, Key
+from model.db.queue_start import FRONT, HURRIED_MS, OF_DUE, OF_IDS, Key
 from model.gc.division import ALIKE, CLAIMED, FAILED, FIRST_RETRY_MS, LAST_RETRY_MS, LEASE, Division, Portion
 from model.gc.tombstones import Tombstone
 
@@ -112,7 +112,8 @@ _RELEASE = "UPDATE dredge_quarantine SET token = NULL WHERE id = ANY(%s) AND tok
 _POSTPONE = f"""
 UPDATE dredge_quarantine t SET {FAILED},
     look_ms = %(now)s + {backoff_ms("t.tries", "%(first)s", "%(last)s")}
-FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
+FROM unnest(%(ids)s, %(errors)s) AS e (id, error)
+WHERE t.id = e.id AND t.id {OF_IDS} AND t.token = %(token)s
 """
 
 

@@ -24,7 +24,7 @@ from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.db.fragments import OBJECT_REFERRED
 from model.db.prepared import run
-from model.db.queue_start import FRONT, OF_DUE, STARTS, Key, start_params
+from model.db.queue_start import FRONT, OF_DUE, OF_IDS, STARTS, Key, start_params
 from model.db.text_array import TextArray
 from model.gc.division import ALIKE, BACKOFF, CLAIMED, FAILED, LEASE, Division
 
@@ -112,13 +112,15 @@ UPDATE dredge_tombstone t SET {FAILED},
     fenced_until_ms = CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
     due_ms = greatest(CASE WHEN %(fenced)s THEN t.fenced_until_ms END,
                       %(now)s + {BACKOFF})
-FROM unnest(%(ids)s, %(errors)s) AS e (id, error) WHERE t.id = e.id AND t.token = %(token)s
+FROM unnest(%(ids)s, %(errors)s) AS e (id, error)
+WHERE t.id = e.id AND t.id {OF_IDS} AND t.token = %(token)s
 """
 
-_RELEASE = """
+_RELEASE = f"""
 UPDATE dredge_tombstone t SET token = NULL, fenced_until_ms = NULL, due_ms = %(now)s,
        set_aside = r.set_aside
-FROM unnest(%(ids)s, %(asides)s::boolean[]) AS r (id, set_aside) WHERE t.id = r.id AND t.token = %(token)s
+FROM unnest(%(ids)s, %(asides)s::boolean[]) AS r (id, set_aside)
+WHERE t.id = r.id AND t.id {OF_IDS} AND t.token = %(token)s
 """
 
 

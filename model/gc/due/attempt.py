@@ -102,10 +102,13 @@ def settle(repository_ids: Sequence[int], *, now_ms: int) -> None:
     run(_SETTLE, {"ids": IntArray(repository_ids), "now_ms": now_ms})
 
 
+# In these words, because for `attempts > 0` the server may read the whole index of attempts.
+_ATTEMPTED_ONCE = "d.attempts - 1 >= 0"
+
 _RELEASE = f"""
 UPDATE dredge_due d SET attempts = greatest(d.attempts - 1, 0), leader_id = NULL,
     next_try_ms = {NOW_MS_SQL} + %(delay_ms)s
-WHERE d.repository_id = ANY(%(ids)s) AND d.attempts > 0
+WHERE d.repository_id = ANY(%(ids)s) AND {_ATTEMPTED_ONCE}
 RETURNING 1 AS done
 """
 
@@ -120,7 +123,7 @@ def release(repository_ids: Sequence[int], *, delay_ms: int = 0) -> None:
 _SUCCEED = f"""
 UPDATE dredge_due d SET attempts = 0, last_error = NULL, next_try_ms = {NOW_MS_SQL},
     leader_id = CASE WHEN d.repository_id = ANY(%(unfinished)s) THEN d.repository_id END
-WHERE d.repository_id = ANY(%(ids)s) AND d.attempts > 0
+WHERE d.repository_id = ANY(%(ids)s) AND {_ATTEMPTED_ONCE}
 RETURNING 1 AS done
 """
 
