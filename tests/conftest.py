@@ -1,4 +1,4 @@
-"""What every test may ask for: real servers once per session, a fresh database each, and a world."""
+"""What every test may ask for: real servers once per session, an empty registry each, and a world."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def databases(servers: EmbeddedServers) -> Iterator[Databases]:
 
 @pytest.fixture
 def database(databases: Databases) -> Iterator[str]:
-    """URL of a fresh database with all tables and lookup rows; `model.db.connection` points at it."""
+    """URL of a database with all tables and lookup rows; `model.db.connection` points at it."""
     with databases.clone() as url:
         yield url
 
@@ -59,7 +59,7 @@ def empty_database(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def world(database: str, databases: Databases) -> Iterator[World]:
-    """Factories and snapshots on the fresh database."""
+    """Factories and snapshots on the database."""
     made = World(database, databases.session(database))
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""Create fresh databases in milliseconds, as clones of one migrated template."""
+"""Databases for tests: copies of one migrated template, used again as long as they can be emptied."""
 
 from __future__ import annotations
 

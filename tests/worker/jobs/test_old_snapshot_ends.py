@@ -79,7 +79,7 @@ def _repositories() -> Claimed:
 
 
 def _why(ids: list[int]) -> dict[int, str]:
-    return dict.fromkeys(ids, "the store is away")
+    return dict.fromkeys(ids, "the store is unavailable")
 
 
 ENDS: dict[str, tuple[Callable[[], Claimed], Callable[[Any, list[int]], Any]]] = {
