@@ -67,10 +67,10 @@ class Snapshots(Rows):
         """Return {table: {primary key: row}} of every table in the database, including Dredge's own."""
         found: dict[str, Table] = {}
         keys: dict[str, list[str]] = {}
-        for name, column, has_pages in self.rows(_PRIMARY_KEYS):
+        for name, columns in self.rows(_PRIMARY_KEYS):
             found[name] = {}
-            if has_pages:
-                keys.setdefault(name, []).append(column)
+            if columns:
+                keys[name] = columns
         union = " UNION ALL ".join(
             f"SELECT '{name}', jsonb_build_array({', '.join(columns)}), to_jsonb(t) FROM \"{name}\" t"
             for name, columns in keys.items()
@@ -131,13 +131,13 @@ def _follows(table: str, row: dict[str, Any], removed: dict[str, dict[Key, Any]]
     return any(row[column] in removed.get(to, {}) for column, to in FOLLOWERS.get(table, {}).items())
 
 
-# A table without pages has no rows; most have none, and it takes long to plan a statement on all tables.
+# The columns of each table's primary key.  None for a table without pages, because that has no rows: most are
+# such, and it takes long to plan a statement on all tables.
 _PRIMARY_KEYS = """
-SELECT c.relname, quote_ident(a.attname), pg_relation_size(c.oid) > 0
-FROM pg_index i
-JOIN pg_class c ON c.oid = i.indrelid
-JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, n) ON true
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-WHERE i.indisprimary AND c.relnamespace = current_schema()::regnamespace
-ORDER BY c.relname, k.n
+SELECT c.relname, CASE WHEN pg_relation_size(c.oid) > 0 THEN ARRAY(
+    SELECT quote_ident(a.attname)
+    FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, n)
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+    WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.n) END
+FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
 """
