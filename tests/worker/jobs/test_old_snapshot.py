@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -30,7 +30,8 @@ from worker.quay.clair import Scanner
 from worker.settings import Settings
 
 ROWS, LIMIT = 2_000, 100
-HAS_STATISTICS = False
+# `watch(module, name, counts)`: from now on count what each call of the function reads; the rows are there.
+Watch = Callable[[ModuleType, str, list[int]], None]
 
 
 class Begun(QueueStart):
@@ -54,10 +55,17 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["no statistics", "statistics"])
-def statistics(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[False, True], ids=["no statistics", "statistics"])
+def watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Watch:
     """A new installation has no statistics of its tables until the first autovacuum."""
-    monkeypatch.setattr(f"{__name__}.HAS_STATISTICS", request.param)
+
+    def start(module: ModuleType, name: str, counts: list[int]) -> None:
+        tables = fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'dredge\\_%%'")
+        for (table,) in tables if request.param else ():
+            execute(f"ANALYZE {table}")
+        monkeypatch.setattr(module, name, counting(getattr(module, name), counts))
+
+    return start
 
 
 @pytest.fixture
@@ -74,24 +82,12 @@ def context(world: World, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -
         yield made
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, counts: list[int]) -> None:
-    """From now on count what each call of the function reads; the rows are there."""
-    if HAS_STATISTICS:
-        for (table,) in fetch(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'dredge\\_%%'"
-        ):
-            execute(f"ANALYZE {table}")
-    monkeypatch.setattr(module, name, counting(getattr(module, name), counts))
-
-
 def assert_flat(counts: list[int], *, rows: int, limit: int) -> None:
     """Each claim reads a few index entries for each of its rows, and those of the claim before."""
     assert len(counts) >= rows // limit and max(counts) <= 8 * limit, counts
 
 
-def test_the_eraser(
-    world: World, store: MemoryStore, context: JobContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_eraser(world: World, store: MemoryStore, context: JobContext, watch: Watch) -> None:
     store.objects |= {f"{n}": b"x" for n in range(1, ROWS + 1)} | {"bystander": b"x"}
     world.execute(
         "INSERT INTO dredge_tombstone (path, location, size, created_ms, due_ms)"
@@ -99,14 +95,14 @@ def test_the_eraser(
         (LOCATION, ROWS),
     )
     counts: list[int] = []
-    watch(monkeypatch, erase, "claim_tombstones", counts)
+    watch(erase, "claim_tombstones", counts)
     assert erase.erase(context, budget_s=600).objects == ROWS
     assert [*store.objects] == ["bystander"] and not world.value("SELECT count(*) FROM dredge_tombstone")
     assert_flat(counts, rows=ROWS, limit=LIMIT)
 
 
 def test_the_trash(
-    world: World, store: MemoryStore, context: JobContext, monkeypatch: pytest.MonkeyPatch
+    world: World, store: MemoryStore, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
     store.trash |= {f"t{n}": b"x" for n in range(1, ROWS + 1)}
     store.objects["bystander"] = b"x"
@@ -117,14 +113,14 @@ def test_the_trash(
     )
     counts: list[int] = []
     monkeypatch.setattr(quarantine, "BATCH", LIMIT)
-    watch(monkeypatch, quarantine, "claim_quarantined", counts)
+    watch(quarantine, "claim_quarantined", counts)
     assert erase.erase(context, budget_s=600).objects == ROWS
     assert not store.trash and store.objects and not world.value("SELECT count(*) FROM dredge_quarantine")
     assert_flat(counts, rows=ROWS, limit=LIMIT)
 
 
 def test_the_deliveries_of_each_webhook(
-    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
     for name in ("one", "two"):
         world.execute("INSERT INTO dredge_webhook VALUES (%s, 'https://example.com', '*', 1)", (name,))
@@ -136,7 +132,7 @@ def test_the_deliveries_of_each_webhook(
     )
     counts: list[int] = []
     monkeypatch.setattr(webhooks, "send", lambda delivery, **options: None)
-    watch(monkeypatch, webhooks, "claim_deliveries", counts)
+    watch(webhooks, "claim_deliveries", counts)
     keyed = replace(context, settings=replace(SETTINGS))
     vars(keyed)["starts"] = context.starts
     assert webhooks.deliver_webhooks(keyed, budget_s=600).sent == ROWS // 2
@@ -144,7 +140,9 @@ def test_the_deliveries_of_each_webhook(
     assert_flat(counts, rows=ROWS // 2, limit=2 * webhooks.BATCH)
 
 
-def test_the_security_reports(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_security_reports(
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
+) -> None:
     world.execute(
         "INSERT INTO dredge_report_debt (digest, created_ms, due_ms)"
         " SELECT 'sha256:' || n, 1, 1 FROM generate_series(1, %s) n",
@@ -152,7 +150,7 @@ def test_the_security_reports(world: World, context: JobContext, monkeypatch: py
     )
     counts: list[int] = []
     monkeypatch.setattr(Scanner, "delete_report", lambda scanner, digest: None)
-    watch(monkeypatch, reports, "claim_report_debts", counts)
+    watch(reports, "claim_report_debts", counts)
     assert reports.deliver_reports(context, budget_s=600).deleted == ROWS // 2
     assert_flat(counts, rows=ROWS // 2, limit=reports.BATCH)
 
@@ -164,7 +162,7 @@ class Sink:
         return len([*events])
 
 
-def test_the_relay(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_relay(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
     world.execute(
         "INSERT INTO dredge_event (event_id, type, subject, data, created_ms)"
         " SELECT n, 'registry.tag.deleted', 's', '{}', 1 FROM generate_series(1, %s) n",
@@ -173,7 +171,7 @@ def test_the_relay(world: World, context: JobContext, monkeypatch: pytest.Monkey
     counts: list[int] = []
     monkeypatch.setattr(relay, "BATCH_ROWS", LIMIT)
     for name in ("find_last", "find_unpublished"):
-        watch(monkeypatch, outbox, name, counts)
+        watch(outbox, name, counts)
     threads = BackgroundThreads(context)
     monkeypatch.setattr(threads, "_publisher", Sink())
     monkeypatch.setattr(threads, "_unpublished", Begun())
@@ -182,7 +180,7 @@ def test_the_relay(world: World, context: JobContext, monkeypatch: pytest.Monkey
     assert_flat(counts, rows=2 * ROWS, limit=LIMIT)
 
 
-def test_the_review(world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_review(world: World, context: JobContext, watch: Watch) -> None:
     blob = world.blob()
     world.execute(
         "INSERT INTO dredge_blob_candidate (blob_id, created_ms) SELECT 1000000 + n, 1"
@@ -190,7 +188,7 @@ def test_the_review(world: World, context: JobContext, monkeypatch: pytest.Monke
         (ROWS,),
     )
     counts: list[int] = []
-    watch(monkeypatch, review, "claim_candidates", counts)
+    watch(review, "claim_candidates", counts)
     small = replace(context, settings=replace(context.settings, review_batch=LIMIT))
     vars(small)["starts"] = context.starts
     for _ in range(3):
@@ -214,7 +212,7 @@ def due_repositories(world: World) -> list[int]:
 
 
 def test_a_collector_that_takes_others_along(
-    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
     repositories = due_repositories(world)
     others = context.settings.batch_repositories
@@ -225,7 +223,7 @@ def test_a_collector_that_takes_others_along(
         return [CollectOutcome(repository) for repository in claimed]
 
     monkeypatch.setattr(together, "collect_together", collected)
-    watch(monkeypatch, together, "claim_with_others", counts)
+    watch(together, "claim_with_others", counts)
     done: set[int] = set()
     for repository in repositories:
         if repository not in done:
@@ -236,14 +234,14 @@ def test_a_collector_that_takes_others_along(
 
 
 def test_the_timer_of_due_repositories(
-    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch
+    world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
     repositories = due_repositories(world)
     counts: list[int] = []
     monkeypatch.setattr(waiting, "LOOK", LIMIT)
     monkeypatch.setattr(due, "LIMIT", LIMIT)
-    watch(monkeypatch, due, "find_first", counts)
-    watch(monkeypatch, waiting, "_find_unqueued", counts)
+    watch(due, "find_first", counts)
+    watch(waiting, "_find_unqueued", counts)
     settings = replace(context.settings, namespace_share=LIMIT)
     timed = replace(context, settings=settings)
     vars(timed)["starts"] = context.starts
