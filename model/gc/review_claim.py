@@ -27,10 +27,11 @@ NOT_HELD = f"(%(ignores_holds)s OR NOT {IS_HELD})"
 # A blob that makes batches fail is judged alone.
 SET_ASIDE = "EXISTS (SELECT FROM dredge_poison p WHERE p.stage = 'review' AND p.key = c.blob_id::text)"
 
-# Candidate `c` is in the range of another claim than the one that ends with `upto_id`.
-IN_ANOTHER_CLAIM = f"""EXISTS (
-    SELECT FROM dredge_poison r WHERE r.stage = '{REVIEW_BATCH}' AND r.key <> (%(upto_id)s)::text
-      AND c.id > r.data::bigint AND c.id <= r.key::bigint)"""
+# Candidate `c` is in the range of another claim than the one that ends with `upto_id`.  The ranges are read
+# once: for a look-up of each candidate the server may read the entries of all earlier claims each time.
+IN_ANOTHER_CLAIM = f"""c.id <@ ANY (ARRAY(
+    SELECT int8range(r.data::bigint, r.key::bigint, '(]') FROM dredge_poison r
+    WHERE r.stage = '{REVIEW_BATCH}' AND r.key <> (%(upto_id)s)::text))"""
 
 # SKIP LOCKED: another review is at work on that range.
 _LEFT = f"""
