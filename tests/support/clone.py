@@ -83,6 +83,7 @@ class Clone:
         deletes = [f"DELETE FROM {table} WHERE {self._is_new};" for table in tables]
         self._rows(f"BEGIN; SET LOCAL session_replication_role = replica; {''.join(deletes)} COMMIT")
         self._rows(f"VACUUM (INDEX_CLEANUP ON) {', '.join(tables)}")
+        self._rows("SELECT pg_stat_force_next_flush()")
         self._rows(_FORGET)
 
     def _count_rows(self) -> dict[str, tuple[int, int]]:
