@@ -57,7 +57,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture(params=["none", "once", "often"])
 def watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    """A new installation has no statistics of its tables until the first autovacuum; a later one renews them."""
+    """A new installation has no statistics of its tables until the first autovacuum, and later new ones."""
 
     def analyse() -> None:
         for (table,) in fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^dredge_'"):
