@@ -39,7 +39,7 @@ demo: $(STAMP) ## from nothing to a verified, reclaimed registry, in under a min
 run: $(STAMP) ## the whole system in the foreground; embedded servers where no URL is set
 	$(BIN)/dredge up $(ARGS)
 
-test: lint types layers fast ## what must pass before a change is merged, in about eight minutes; .ci/run adds `make slow`
+test: lint types layers fast ## what must pass before a change is merged, in about seven minutes; .ci/run adds `make slow`
 
 fast: $(STAMP) ## the tests alone, with short explorations
 	$(PYTEST) -m 'not slow' $(ARGS)
