@@ -14,8 +14,10 @@ from model.db.clock import now_ms
 from model.db.connection import execute, fetch
 from model.db.queue_start import FRONT, LONGEST_S, QueueStart, QueueStarts
 from model.events import outbox
+from model.gc import security_reports
 from model.gc.due import waiting
 from model.gc.due.attempt import claim, settle
+from model.policy import HOUR_MS
 from tests.support.entries import counting, old_snapshot
 from tests.support.memory_store import MemoryStore
 from tests.support.pipeline import LOCATION, Recorded, make_context
@@ -93,12 +95,8 @@ def context(world: World, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -
 
 
 def assert_flat(counts: list[int], *, rows: int, limit: int) -> None:
-    """Each claim reads a few index entries for each of its rows, and those of the claim before.
-
-    The last one finds none, and reads the entries of leases that have passed, which depend on the time.
-    """
-    full = counts[: rows // limit]
-    assert len(full) == rows // limit and max(full) <= 8 * limit, counts
+    """Each claim reads a few index entries for each of its rows, and those of the claim before."""
+    assert len(counts) >= rows // limit and max(counts) <= 8 * limit, counts
 
 
 def test_the_eraser(world: World, store: MemoryStore, context: JobContext, watch: Watch) -> None:
@@ -164,6 +162,8 @@ def test_the_security_reports(
     )
     counts: list[int] = []
     monkeypatch.setattr(Scanner, "delete_report", lambda scanner, digest: None)
+    # The last claim finds none, and would read the entries of leases that pass on a slow machine.
+    monkeypatch.setattr(security_reports, "FIRST_RETRY_MS", HOUR_MS)
     watch(reports, "claim_report_debts", counts)
     assert reports.deliver_reports(context, budget_s=600).deleted == ROWS // 2
     assert_flat(counts, rows=ROWS // 2, limit=reports.BATCH)
