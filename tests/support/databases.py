@@ -77,18 +77,26 @@ class Databases:
             if clone.empty():
                 self._spare.append(clone)
             else:
-                clone.close()
-                self.drop(clone.url)
+                self._give_up(clone)
 
     def session(self, url: str) -> Any:
         """Return the session of a clone in use, which knows the tables already; in autocommit mode."""
         return self._used[url].session
+
+    def drop_spare(self) -> None:
+        """Drop the databases that wait for another block, so that the next is a fresh one."""
+        while self._spare:
+            self._give_up(self._spare.pop())
 
     def close(self) -> None:
         """Close the connections."""
         for clone in self._spare:
             clone.close()
         self._admin.close()
+
+    def _give_up(self, clone: Clone) -> None:
+        clone.close()
+        self.drop(clone.url)
 
     def _create(self, template: str) -> str:
         name = f"test_{os.getpid()}_{next(self._numbers)}"

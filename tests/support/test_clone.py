@@ -14,6 +14,12 @@ _PLANNED = "SELECT relname, relpages, reltuples, relallvisible FROM pg_class WHE
 _COUNTED = "SELECT sum(n_tup_ins), sum(n_dead_tup) FROM pg_stat_user_tables"
 
 
+@pytest.fixture(autouse=True)
+def _of_their_own(databases: Databases) -> None:
+    """Begin with a fresh database: one that other tests had may be at its last test."""
+    databases.drop_spare()
+
+
 def _look(world: World) -> list[object]:
     return [world.snapshot(), *(world.rows(statement) for statement in (_NEXT, _PLANNED, _COUNTED))]
 
