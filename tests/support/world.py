@@ -80,6 +80,20 @@ class World(Extras, Snapshots):
         )
         return Row(id, name=name, namespace=owner, namespace_name=getattr(owner, "name", None))
 
+    def due_repositories(self, number: int) -> list[int]:
+        """Make repositories like the default one, each due since the first millisecond; return their IDs."""
+        found = self.rows(
+            "WITH made AS (INSERT INTO repository"
+            " (namespace_user_id, name, visibility_id, badge_token, kind_id, state)"
+            " SELECT namespace_user_id, name || n, visibility_id, n, kind_id, state"
+            " FROM repository CROSS JOIN generate_series(1, %s) n WHERE id = %s"
+            " RETURNING id, namespace_user_id)"
+            " INSERT INTO dredge_due (repository_id, namespace_id, due_ms, next_try_ms)"
+            " SELECT id, namespace_user_id, 1, 1 FROM made ORDER BY 1 RETURNING repository_id",
+            (number, self.repository_id),
+        )
+        return [id for (id,) in found]
+
     @property
     def default_namespace(self) -> Row:
         """Return the namespace `acme`, with a recovery window of two weeks."""

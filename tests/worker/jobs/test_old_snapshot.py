@@ -212,23 +212,10 @@ def test_the_review(world: World, context: JobContext, watch: Watch) -> None:
     assert_flat(counts, rows=ROWS, limit=LIMIT)
 
 
-def due_repositories(world: World) -> list[int]:
-    world.execute(
-        "WITH made AS (INSERT INTO repository"
-        " (namespace_user_id, name, visibility_id, badge_token, kind_id, state)"
-        " SELECT namespace_user_id, name || n, visibility_id, n, kind_id, state"
-        " FROM repository CROSS JOIN generate_series(1, %s) n WHERE id = %s RETURNING id, namespace_user_id)"
-        " INSERT INTO dredge_due (repository_id, namespace_id, due_ms, next_try_ms)"
-        " SELECT id, namespace_user_id, 1, 1 FROM made",
-        (ROWS, world.repository_id),
-    )
-    return [id for (id,) in world.rows("SELECT repository_id FROM dredge_due ORDER BY 1")]
-
-
 def test_a_collector_that_takes_others_along(
     world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
-    repositories = due_repositories(world)
+    repositories = world.due_repositories(ROWS)
     others = context.settings.batch_repositories
     counts: list[int] = []
 
@@ -250,7 +237,7 @@ def test_a_collector_that_takes_others_along(
 def test_the_timer_of_due_repositories(
     world: World, context: JobContext, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
-    repositories = due_repositories(world)
+    repositories = world.due_repositories(ROWS)
     counts: list[int] = []
     monkeypatch.setattr(waiting, "LOOK", LIMIT)
     monkeypatch.setattr(due, "LIMIT", LIMIT)
