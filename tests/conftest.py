@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import redis.utils
 
 from tests.support.databases import Databases, memory
 from tests.support.world import World
@@ -25,6 +27,9 @@ for _name in [name for name in os.environ if name.startswith("DREDGE_")]:
 for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _default)
+
+# Each client of Redis reads the version from the package's metadata, and the tests make thousands.
+redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 
 def pytest_collection_finish() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis._parsers.commands import CommandsParser
 
 from model.cache import CacheConfig, DataModelCache
 from model.cache.open import open_cache
@@ -46,11 +47,25 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster(place: Path) -> Iterator[Cluster]:
-    """A running cluster."""
+    """A running cluster; its list of commands, most of what a client does at its start, is read once."""
     server = Cluster(place / "cluster")
     server.start()
-    yield server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CommandsParser, "initialize", _read_once(CommandsParser.initialize))
+        yield server
     server.stop()
+
+
+def _read_once(initialize: Callable[..., None]) -> Callable[..., None]:
+    known: dict[str, Any] = {}
+
+    def initialize_once(parser: Any, client: Any) -> None:
+        if not known:
+            initialize(parser, client)
+            known.update(parser.commands)
+        parser.commands = known
+
+    return initialize_once
 
 
 @pytest.fixture
