@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= 3
+# More than there are cores: the tests wait for processes now and then.
+WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 ARGS ?=
 SOAK_SECONDS ?= 60
@@ -19,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help install demo run test fast slow lint types layers format bench soak docs site constraints audit clean
 
 help: ## this list
-	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, WORKERS=4 for the tests, and PYTHON=python3.12 for install'
+	@echo 'make TARGET, with [ARGS=...] for demo, bench and the tests, WORKERS=6 for the tests, and PYTHON=python3.12 for install'
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -40,7 +41,7 @@ run: $(STAMP) ## the whole system in the foreground; embedded servers where no U
 	$(BIN)/dredge up $(ARGS)
 
 test: lint layers ## what must pass before a change is merged, in about six minutes; .ci/run adds `make slow`
-	@$(MAKE) --no-print-directory -j2 types fast  # mypy has one thread; the tests wait for processes now and then
+	@$(MAKE) --no-print-directory -j2 types fast  # mypy uses one core of those that the tests leave idle
 
 fast: $(STAMP) ## the tests alone, with short explorations
 	$(PYTEST) -m 'not slow' $(ARGS)

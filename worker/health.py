@@ -141,7 +141,7 @@ def _answers(url: str) -> bool:
         if is_amqp(url):
             found = for_kombu(url)
             with Connection(found.url, ssl=found.ssl or False) as link:
-                link.ensure_connection(max_retries=1, timeout=TIMEOUT_S)
+                link.ensure_connection(max_retries=1, interval_start=0, timeout=TIMEOUT_S)
         else:
             with connect(url) as client:
                 client.ping()

@@ -10,6 +10,8 @@ import amqp
 import redis
 from celery import Celery
 
+from worker.broker.connection import open_channel
+
 EMPTY = 2**62
 
 
@@ -55,7 +57,7 @@ class AmqpBacklog:
         self._app = app
 
     def oldest_ms(self, queue: str) -> int:
-        with self._app.pool.acquire(block=True, timeout=5) as link, link.channel() as channel:
+        with self._app.pool.acquire(block=True, timeout=5) as link, open_channel(link) as channel:
             try:
                 waiting = channel.queue_declare(queue, passive=True).message_count
             except amqp.NotFound:

@@ -22,7 +22,7 @@ from model.cache.connect import connector
 from model.cache.redis import RedisBackend
 from worker.broker import routes
 from worker.broker.backlog import RedisBacklog
-from worker.broker.connection import connect
+from worker.broker.connection import connect, retry_once
 from worker.broker.task_queue import CLAIM
 from worker.broker.urls import TIMEOUT_S, for_kombu, is_amqp
 from worker.settings import Settings
@@ -49,7 +49,7 @@ def try_queues(settings: Settings) -> None:
     with Connection(
         found.url, ssl=found.ssl or False, transport_options=options, connect_timeout=TIMEOUT_S
     ) as link:
-        link.ensure_connection(max_retries=1, timeout=TIMEOUT_S)
+        link.ensure_connection(max_retries=1, interval_start=0, timeout=TIMEOUT_S)
         name = _name()
         own = Exchange(name, type="direct", durable=False, auto_delete=True)
         _carry(link, Queue(name, own, routing_key=name, durable=False, exclusive=True))
@@ -90,8 +90,9 @@ def sentinels_trial(url: str) -> Trial:
 
     def try_sentinels(_settings: Settings) -> None:
         found, failures = redis_url.parse(url), list[redis.RedisError]()
+        options = {**found.sentinel_options(TIMEOUT_S), "retry": retry_once()}
         for host, port in found.nodes:
-            with redis.Redis(host=host, port=port, **found.sentinel_options(TIMEOUT_S)) as client:
+            with redis.Redis(host=host, port=port, **options) as client:
                 try:
                     client.ping()
                 except redis.RedisError as error:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from kombu import Consumer, Queue
 
-from worker.broker.connection import OUTAGE
+from worker.broker.connection import OUTAGE, open_channel
 from worker.broker.refusals import explain, find_refusal, short
 from worker.cli import output
 from worker.cli.errors import say_problem
@@ -98,7 +98,7 @@ def _received(settings: Settings, queue: Queue, stop: threading.Event) -> Iterat
 
     with (
         connection(settings.broker_url, settings.key_prefix) as link,
-        Consumer(link.channel(), queues=[queue], callbacks=[keep], accept=["json"]) as consumer,
+        Consumer(open_channel(link), queues=[queue], callbacks=[keep], accept=["json"]) as consumer,
     ):
         while not stop.is_set():
             with suppress(TimeoutError):

@@ -14,7 +14,7 @@ from kombu.message import Message
 from model.errors import RegistryError
 from worker import logs
 from worker.broker import kombu_patch
-from worker.broker.connection import OUTAGE, connect
+from worker.broker.connection import OUTAGE, connect, open_channel
 from worker.broker.refusals import explain
 from worker.events.exchange import OWN_QUEUE, REMOVALS_QUEUE, connection
 from worker.events.message import CloudEvent, is_event
@@ -66,7 +66,7 @@ class EventConsumer:
         link = connection(self._url, self._prefix)
         try:
             with Consumer(
-                link.channel(),
+                open_channel(link),
                 queues=[OWN_QUEUE, REMOVALS_QUEUE],
                 callbacks=[self._receive],
                 accept=["json"],

@@ -10,7 +10,7 @@ from typing import Any
 from kombu import Connection, Producer, Queue
 
 from worker.broker import routes
-from worker.broker.connection import OUTAGE
+from worker.broker.connection import OUTAGE, open_channel
 from worker.broker.refusals import explain
 from worker.broker.urls import TIMEOUT_S, is_amqp
 from worker.events.exchange import EXCHANGE, OWN_QUEUE, REMOVALS_QUEUE, connection
@@ -94,7 +94,7 @@ class Publisher:
     def _ready(self) -> Producer:
         if self._producer is None:
             self._connection = connection(self._url, self._prefix)
-            channel = self._connection.channel()
+            channel = open_channel(self._connection)
             # Declares the queue, too, because an exchange drops messages while no queue is bound.
             for queue in (OWN_QUEUE, REMOVALS_QUEUE):
                 queue(channel).declare()

@@ -9,7 +9,7 @@ import amqp
 from kombu import Connection, Queue
 
 from worker.broker import routes
-from worker.broker.connection import connect
+from worker.broker.connection import connect, open_channel
 from worker.broker.urls import is_amqp
 
 
@@ -40,7 +40,7 @@ class AmqpTrace:
     QUEUE = "dredge.epoch"
 
     def exists(self, link: Connection) -> bool:
-        with link.channel() as channel:
+        with open_channel(link) as channel:
             try:
                 channel.queue_declare(self.QUEUE, passive=True)
             except amqp.NotFound:
@@ -48,7 +48,7 @@ class AmqpTrace:
         return True
 
     def leave(self, link: Connection) -> None:
-        with link.channel() as channel:
+        with open_channel(link) as channel:
             Queue(self.QUEUE, durable=True, queue_arguments=routes.QUORUM, channel=channel).declare()
 
 

@@ -135,10 +135,10 @@ def test_waiting_without_a_worker_is_one_line_for_each_repository(
     "broker_url",
     [
         "redis://me:hunter2@127.0.0.1:1/0",
-        "redis://me:hunter2@nosuch.invalid/0",
-        "{valkey}99",
         "amqp://me:hunter2@127.0.0.1:1//",
-        "redis+sentinel://me:hunter2@127.0.0.1:1/mymaster/0",
+        pytest.param("redis://me:hunter2@nosuch.invalid/0", marks=pytest.mark.slow),
+        pytest.param("{valkey}99", marks=pytest.mark.slow),
+        pytest.param("redis+sentinel://me:hunter2@127.0.0.1:1/mymaster/0", marks=pytest.mark.slow),
     ],
 )
 def test_a_broker_that_does_not_answer_is_one_line_without_its_password(

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import kombu.utils.functional
 import psycopg2
 import pytest
+import redis.retry
 
 from model.db.connection import db
 from tests.support.servers.http import Handler, serving
@@ -158,13 +160,17 @@ def test_a_watcher_of_events_ends_where_the_broker_refuses(dredge: Dredge, redis
     assert said.code == 1 and ADVICE in said.err.splitlines()[-1] and WRONG not in said.err
 
 
-def test_processes_start_where_nobody_refuses_and_where_nobody_answers(
-    starts: Starts, redises: Redises
+def test_processes_start_at_once_where_nobody_refuses_and_where_nobody_answers(
+    starts: Starts, redises: Redises, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waits: list[float] = []
+    for library in (kombu.utils.functional, redis.retry):
+        monkeypatch.setattr(library, "sleep", waits.append)
     right = redises.url(f"redis://:{RIGHT}@127.0.0.1:{{redis}}/0")
     for url in (right, "redis://127.0.0.1:1/0", "redis+sentinel://127.0.0.1:1/main/0"):
         for process in ("worker", "beat"):
             assert starts(process, BROKER_URL=url) == Said(0, "", "")
+    assert waits == []
 
 
 @pytest.fixture
