@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from typing import TypeVar
 
 from model.storage_paths import TRASH_FOLDER
 from worker.storage.answers import NOT_A_STORE
-from worker.storage.base import Store, StoreUnavailable, Trash
+from worker.storage.base import Erased, SetAside, Store, StoreUnavailable, Trash
 
+_Result = TypeVar("_Result", Erased, SetAside)
 _CONTENT = b"dredge"
 
 
@@ -30,8 +33,8 @@ def probe(store: Store, name: str) -> None:
         if not store.put_back(*hidden[0]):
             raise StoreUnavailable(f"{name}: an object that was set aside cannot be put back")
         hidden[0] = _set_aside(store, name, moves[:1])[0]
-        _raise_first(name, [result.error for result in store.purge(hidden)])
-        _raise_first(name, [result.error for result in store.erase([path for path, _ in moves])])
+        _finish(name, lambda: store.purge(hidden))
+        _finish(name, lambda: store.erase([path for path, _ in moves]))
     except BaseException:
         store.erase([path for path, _ in moves])
         store.purge(hidden)
@@ -39,15 +42,16 @@ def probe(store: Store, name: str) -> None:
 
 
 def _set_aside(store: Store, name: str, moves: list[tuple[str, str]]) -> list[Trash]:
-    results = store.set_aside(moves)
-    if any(result.unknown for result in results):
-        # As the eraser does after an unclear answer: perhaps only bulk deletes fail at this store.
-        results = store.set_aside(moves)
-    _raise_first(name, [result.error for result in results])
+    results = _finish(name, lambda: store.set_aside(moves))
     return [Trash(path, trash, result.version) for (path, trash), result in zip(moves, results, strict=True)]
 
 
-def _raise_first(name: str, errors: list[str | None]) -> None:
-    for error in errors:
-        if error:
+def _finish(name: str, send: Callable[[], list[_Result]]) -> list[_Result]:
+    """Send once more after an unclear answer, as a collection does later: perhaps only bulk deletes fail."""
+    results = send()
+    if any(result.unknown for result in results):
+        results = send()
+    for result in results:
+        if error := result.error:
             raise StoreUnavailable(error if error.startswith(name) else f"{name}: {error}")
+    return results

@@ -73,6 +73,22 @@ def test_credentials_and_endpoint_come_from_where_they_should(store: S3Store, un
     assert {method for method, _ in unruly.requests} >= {"PUT", "GET", "POST"}
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_store_passes_its_check_if_one_bulk_delete_fails(
+    store: S3Store, unruly: Unruly, failing: int
+) -> None:
+    """As s3rver's do when two deletes of one request remove the same empty folder."""
+    store.write("bystander", [b"x"])
+
+    def answer(method: str, path: str, _body: bytes) -> Answer:
+        failed = is_bulk(method, path) and bulks(unruly) == failing
+        return (500, b"<Error><Code>InternalError</Code></Error>") if failed else None
+
+    unruly.answer = answer
+    store.check()
+    assert bulks(unruly) == failing and left(store) == {"bystander"}
+
+
 def test_a_refused_key_fails_alone(store: S3Store, unruly: Unruly) -> None:
     paths = filled(store, 10)
     refuse(unruly, paths[3], paths[7])
