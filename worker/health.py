@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from model.db.connection import connection, execute
 from model.errors import RegistryError
-from worker.broker.connection import OUTAGE, connect
+from worker.broker.connection import ONCE_MORE, OUTAGE, connect
 from worker.broker.urls import TIMEOUT_S, for_kombu, is_amqp
 from worker.settings import Settings, SettingsError
 
@@ -141,7 +141,7 @@ def _answers(url: str) -> bool:
         if is_amqp(url):
             found = for_kombu(url)
             with Connection(found.url, ssl=found.ssl or False) as link:
-                link.ensure_connection(max_retries=1, interval_start=0, timeout=TIMEOUT_S)
+                link.ensure_connection(**ONCE_MORE, timeout=TIMEOUT_S)
         else:
             with connect(url) as client:
                 client.ping()

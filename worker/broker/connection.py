@@ -15,6 +15,8 @@ from model import redis_client
 from model.errors import RegistryError
 from worker.broker.urls import TIMEOUT_S, check_redis
 
+# kombu would wait two seconds before its second try.
+ONCE_MORE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}
 OUTAGE = (redis.RedisError, amqp.AMQPError, OperationalError, BatchPublishError, OSError)
 
 
@@ -44,6 +46,6 @@ def retry_once() -> Retry:
 
 
 def open_channel(link: Connection) -> Any:
-    """Return a new channel; connect before, with one more try at once, where kombu would wait two seconds."""
-    link.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=False)
+    """Return a new channel; connect before if needed, with one more try at once."""
+    link.ensure_connection(**ONCE_MORE, reraise_as_library_errors=False)
     return link.channel()

@@ -22,7 +22,7 @@ from model.cache.connect import connector
 from model.cache.redis import RedisBackend
 from worker.broker import routes
 from worker.broker.backlog import RedisBacklog
-from worker.broker.connection import connect, retry_once
+from worker.broker.connection import ONCE_MORE, connect, retry_once
 from worker.broker.task_queue import CLAIM
 from worker.broker.urls import TIMEOUT_S, for_kombu, is_amqp
 from worker.settings import Settings
@@ -45,11 +45,11 @@ def try_queues(settings: Settings) -> None:
     found = for_kombu(url)
     options = routes.transport_options(url, settings.key_prefix)
     if not is_amqp(url):
-        options |= {"max_retries": 1, "interval_start": 0}
+        options |= ONCE_MORE
     with Connection(
         found.url, ssl=found.ssl or False, transport_options=options, connect_timeout=TIMEOUT_S
     ) as link:
-        link.ensure_connection(max_retries=1, interval_start=0, timeout=TIMEOUT_S)
+        link.ensure_connection(**ONCE_MORE, timeout=TIMEOUT_S)
         name = _name()
         own = Exchange(name, type="direct", durable=False, auto_delete=True)
         _carry(link, Queue(name, own, routing_key=name, durable=False, exclusive=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kombu import Connection, Exchange, Queue
 
 from worker.broker import routes, urls
+from worker.broker.connection import ONCE_MORE
 
 EXCHANGE = Exchange(routes.EXCHANGE, type="topic", durable=True)
 # Two queues, served in turns, so that a user's deletion does not wait behind the removals of a collection.
@@ -18,8 +19,7 @@ _OWN_LIST = {
     "unacked_key": "events.unacked",
     "unacked_index_key": "events.unacked_index",
     "unacked_mutex_key": "events.unacked_mutex",
-    "max_retries": 1,
-    "interval_start": 0,
+    **ONCE_MORE,
 }
 
 
